@@ -1,0 +1,1 @@
+"""Documented experiments, re-run exactly and judged."""

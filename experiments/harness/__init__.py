@@ -1,0 +1,1 @@
+"""How a run is made, kept and judged."""

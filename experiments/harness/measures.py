@@ -1,0 +1,58 @@
+"""What claims measure: each function returns a measure over the runs of one seed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import inf, isfinite, nan
+
+from experiments.harness.spec import Measure, Run
+
+
+def first_nan(arm: str) -> Measure:
+    """The first interval whose training or test loss is not finite, from 1; infinity if none."""
+    return lambda runs: _first(not finite for finite in _finite(runs[arm]))
+
+
+def nan_intervals(arm: str) -> Measure:
+    """The number of intervals whose training or test loss is not finite."""
+    return lambda runs: sum(not finite for finite in _finite(runs[arm]))
+
+
+def first_above(arm: str, column: str, bound: float) -> Measure:
+    """The first interval at which ``column`` exceeds ``bound``, from 1; infinity if none."""
+    return lambda runs: _first(value > bound for value in runs[arm].history[column])
+
+
+def final(arm: str, column: str) -> Measure:
+    """The value of ``column`` after the last interval."""
+    return lambda runs: runs[arm].history[column][-1]
+
+
+def last_finite(arm: str, column: str) -> Measure:
+    """The value of ``column`` after the last interval before the first that is not finite."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        finite = _finite(runs[arm])
+        before = [*finite, False].index(False)
+        return runs[arm].history[column][before - 1] if before else nan
+
+    return measure
+
+
+def largest(arm: str, column: str) -> Measure:
+    """The largest finite value of ``column``."""
+    return lambda runs: max(filter(isfinite, runs[arm].history[column]), default=-inf)
+
+
+def difference(a: Measure, b: Measure) -> Measure:
+    """What ``a`` measures less what ``b`` measures."""
+    return lambda runs: a(runs) - b(runs)
+
+
+def _finite(run: Run) -> list[bool]:
+    losses = zip(run.history["loss"], run.history["test_loss"], strict=True)
+    return [isfinite(train) and isfinite(test) for train, test in losses]
+
+
+def _first(true: Iterable[bool]) -> float:
+    return next((number for number, value in enumerate(true, 1) if value), inf)

@@ -1,0 +1,130 @@
+"""A run on disk: its directory, ``run.json`` and ``history.csv``."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import files
+from experiments.harness.spec import Arm, Run, UserError
+
+FORMAT = 1
+MADE = ("run.json", "history.csv", "model.keras", "state", "events.out.tfevents.*")
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """Return all that decides the bits of a run: equal identities, equal fingerprints."""
+    return {
+        "arm": run.arm.identity(),
+        "seed": run.seed,
+        "dataset": run.dataset["sha256"],
+        "environment": dict(run.environment),
+    }
+
+
+def digest(run: Run) -> str:
+    """Return the SHA-256 of the identity, in hexadecimal."""
+    return hashlib.sha256(json.dumps(identity(run), sort_keys=True).encode()).hexdigest()
+
+
+def directory_of(run: Run, logdir: Path) -> Path:
+    """Return where the run lives under ``logdir``."""
+    changes = [f"{path}={json.dumps(value)}" for path, value in sorted(run.changes.items())]
+    arm = re.sub(r"[^\w.,=-]+", "_", ",".join([run.arm_name, *changes]))
+    return logdir / run.experiment / run.scale / arm[:120] / f"seed{run.seed}"
+
+
+def save(run: Run, directory: Path) -> None:
+    """Write ``history.csv``, then ``run.json``, which says how many of its rows count."""
+    table = io.StringIO()
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(run.history)
+    rows.writerows(zip(*run.history.values(), strict=True))
+    files.write(directory / "history.csv", table.getvalue())
+    told = {name: value for name, value in asdict(run).items() if name != "history"}
+    told |= {"format": FORMAT, "intervals_done": run.intervals, "packages": packages()}
+    told["fingerprint"] = run.fingerprint
+    files.write(directory / "run.json", json.dumps(told, indent=1) + "\n")
+
+
+def load(directory: Path) -> Run | None:
+    """Return the run in ``directory``, None where there is none; ``UserError`` where unreadable."""
+    path = directory / "run.json"
+    try:
+        told = json.loads(path.read_text())
+        told["arm"]["schedule"] = tuple(map(tuple, told["arm"]["schedule"]))
+        told |= {"arm": Arm(**told["arm"]), "chain": tuple(told["chain"])}
+        run = Run(**{name: told[name] for name in Run.__dataclass_fields__ if name != "history"})
+        return replace(run, history=_history(directory / "history.csv", run.intervals))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is not a run's record ({error!r}); --fresh starts over") from None
+
+
+def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:
+    with open(path, newline="") as file:
+        names, *rows = csv.reader(file)
+    if len(rows) < intervals:
+        raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")
+    columns = zip(*([float(value) for value in row] for row in rows[:intervals]), strict=True)
+    return dict(zip(names, columns, strict=True))
+
+
+@cache
+def packages() -> dict[str, str]:
+    """Return the version of every distribution that is installed, by name."""
+    return {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name.lower())}
+
+
+def check_same(old: Run, new: Run, directory: Path) -> None:
+    """Raise ``UserError`` where the directory's run is not the one that is to be made."""
+    was, now = identity(old), identity(new)
+    if differing := [f"{path} ({a} there, {b} here)" for path, a, b in _differences(was, now)]:
+        raise UserError(
+            f"{directory} belongs to another run: {'; '.join(differing[:3])}; "
+            "name another --logdir, or start over with --fresh"
+        )
+
+
+def _differences(was: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        keys = list(was) + [key for key in now if key not in was]
+        return [
+            difference
+            for key in keys
+            for difference in _differences(was.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if was == now else [(path, json.dumps(was), json.dumps(now))]
+
+
+def clear(directory: Path) -> None:
+    """Delete what a run leaves in its directory, and nothing else."""
+    for path in (path for pattern in MADE for path in directory.glob(pattern)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def commit() -> str | None:
+    """Return the git commit of the code, with ``+`` where it is modified; None outside git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=here, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,220 @@
+"""The vocabulary: what an experiment is made of, as frozen data. Standard library only."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+Scale = Literal["full", "mini"]
+Role = Literal["documented", "diagnosis"]
+Status = Literal["running", "interrupted", "partial", "complete"]
+Config = Mapping[str, Any]
+
+
+class UserError(Exception):
+    """Something that the person at the keyboard can mend; doors print it as one line, exit 2."""
+
+
+def config(name: str, /, **options: Any) -> dict[str, Any]:
+    """Return what Keras deserialises as ``name(**options)``; also names a network of the zoo."""
+    return {"class_name": name, "config": options}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One trained condition, as data: it prints as JSON, hashes, and can be overridden.
+
+    ``network``, ``loss`` and ``optimizer`` are configs; initialisers are options of the network.
+    ``schedule`` lists ``(interval, factor)``: from that many finished intervals on, the learning
+    rate is the optimiser's own times the factor. ``intervals`` of ``steps`` steps each; after
+    each one, the first ``test_examples`` of the test split are evaluated, ``test_batch`` at once.
+    """
+
+    network: Config
+    loss: Config
+    optimizer: Config
+    batch_size: int
+    steps: int
+    intervals: int
+    schedule: tuple[tuple[int, float], ...] = ()
+    dataset: str = "mnist"
+    test_examples: int = 10_000
+    test_batch: int = 1_000
+    role: Role = "documented"
+    about: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """Return, as JSON types, all that decides the bits of a run of this arm."""
+        told = asdict(self)
+        del told["role"], told["about"]
+        return json.loads(json.dumps(told))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the identity, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    def learning_rate_factor(self, interval: int) -> float:
+        """Return the schedule's factor for the interval after ``interval`` finished ones."""
+        begun = [factor for start, factor in self.schedule if start <= interval]
+        return begun[-1] if begun else 1.0
+
+    def override(self, changes: Mapping[str, Any]) -> Arm:
+        """Return this arm with ``{"optimizer.learning_rate": 0.001, ...}`` changed.
+
+        A path's first part is a field, the rest leads into its config. Raises ``UserError`` for
+        an unknown field and for a value of another type than the one it replaces.
+        """
+        arm = self
+        for path, value in changes.items():
+            name, *rest = path.split(".")
+            known = [f.name for f in fields(Arm) if f.name not in ("role", "about")]
+            if name not in known:
+                raise UserError(f"no field of an arm is called {name!r}{nearest(name, known)}")
+            changed = _changed(getattr(arm, name), rest, value, path)
+            arm = replace(arm, **{name: changed})
+        return arm
+
+
+def _changed(old: Any, rest: list[str], value: Any, path: str) -> Any:
+    """Return ``old`` with the value at ``rest`` replaced, configs copied on the way."""
+    if not rest:
+        return _checked(old, value, path)
+    if not isinstance(old, Mapping) or "config" not in old:
+        raise UserError(f"{path!r} leads nowhere: {json.dumps(old)} has no parts to set")
+    inner, (key, *further) = old["config"], rest
+    if further and key not in inner:
+        raise UserError(f"{path!r} leads nowhere{nearest(key, inner)}")
+    new = _changed(inner[key], further, value, path) if key in inner else value
+    return {**old, "config": {**inner, key: new}}
+
+
+def _checked(old: Any, value: Any, path: str) -> Any:
+    """Return ``value`` as the type of ``old``; a config may also become a plain identifier."""
+    if isinstance(old, bool) or isinstance(value, bool):
+        fits = isinstance(old, bool) and isinstance(value, bool)
+    elif isinstance(old, int | float) and isinstance(value, int | float):
+        fits = isinstance(old, float) or value == int(value)
+        value = type(old)(value)
+    elif isinstance(old, Mapping):
+        fits = isinstance(value, str | Mapping)
+    elif isinstance(old, tuple):
+        fits = isinstance(value, list | tuple)
+        value = tuple(tuple(v) for v in value) if fits else value
+    else:
+        fits = old is None or value is None or isinstance(value, type(old))
+    if not fits:
+        raise UserError(f"{path} is {json.dumps(old)}; {json.dumps(value)} is of another type")
+    return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a phrase that offers the known name most like ``name``, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training left behind.
+
+    ``changes`` are the overrides that the user asked for, already made in ``arm``.
+    ``history`` maps a column's name to its values, one an interval; ``chain`` holds the
+    fingerprint before the first step and after each interval.
+    """
+
+    experiment: str
+    arm_name: str
+    arm: Arm
+    seed: int
+    scale: Scale
+    dataset: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    status: Status = "running"
+    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    chain: tuple[str, ...] = ()
+    started: str = ""
+    seconds: float = 0.0
+    commit: str | None = None
+
+    @property
+    def intervals(self) -> int:
+        """The number of finished intervals."""
+        return max(0, len(self.chain) - 1)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The chain's last link, None before there is one."""
+        return self.chain[-1] if self.chain else None
+
+
+Measure = Callable[[Mapping[str, Run]], float]
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A document's sentence, made executable.
+
+    ``measure`` maps the runs of one seed, by arm, to a number (it raises ``KeyError`` where a run
+    is missing); it must fall in ``bounds``, both ends included, and in ``mini_bounds`` (the same
+    where None) at that scale. Bounds are fixed before the runs. ``documented`` is what the
+    document says, as it is to be shown.
+    """
+
+    text: str
+    where: str
+    measure: Measure
+    documented: str
+    bounds: Bounds
+    mini_bounds: Bounds | None = None
+
+    def bounds_at(self, scale: Scale) -> Bounds:
+        """Return the interval that holds at ``scale``."""
+        return self.bounds if scale == "full" or self.mini_bounds is None else self.mini_bounds
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, the value measured for each seed, and what follows."""
+
+    claim: Claim
+    values: Mapping[int, float]
+    outcome: Literal["REPRODUCED", "REFUTED", "INCONCLUSIVE"]
+    note: str = ""
+
+
+Curves = Mapping[str, Mapping[str, Mapping[int, float]]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, where it was put, and everything needed to answer it.
+
+    ``mini`` maps override paths to the miniature's values, for every arm; ``documented`` maps an
+    arm to a column to an interval to the value printed in the document; ``cost`` says how long a
+    seed takes at each scale; ``deviations`` are numbered from 1, in order.
+    """
+
+    title: str
+    question: str
+    document: str
+    arms: Mapping[str, Arm]
+    claims: tuple[Claim, ...]
+    mini: Mapping[str, Any]
+    documented: Curves
+    deviations: tuple[str, ...]
+    cost: Mapping[Scale, str]
+    name: str = ""
+
+    def arm_at(self, name: str, scale: Scale) -> Arm:
+        """Return the arm called ``name`` at ``scale``; ``UserError`` where there is none."""
+        if name not in self.arms:
+            raise UserError(f"{self.name} has no arm {name!r}{nearest(name, self.arms)}")
+        return self.arms[name].override(self.mini if scale == "mini" else {})

@@ -1,0 +1,76 @@
+"""The whole state of a training in one file: what a killed run continues from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.harness import files
+
+MAGIC = b"rerun-zoo state 1\n"
+KEPT = 2  # the newest, and the one before in case the newest is damaged
+_DAMAGED = (OSError, ValueError, KeyError, EOFError)
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything after ``interval`` intervals.
+
+    ``tensors`` are the variables (weights, optimiser, seeds) by path; ``rows`` the history, a
+    mapping of metrics an interval; ``chain`` the fingerprints; ``seconds`` the training time.
+    ``owner`` is the digest of the identity of the run that it belongs to.
+    """
+
+    owner: str
+    interval: int
+    tensors: Mapping[str, NDArray[Any]]
+    rows: tuple[Mapping[str, float], ...]
+    chain: tuple[str, ...]
+    seconds: float
+
+
+def save(state: State, folder: Path) -> None:
+    """Write ``state`` into ``folder``, whole or not at all, and drop all but the newest two."""
+    facts = {name: value for name, value in vars(state).items() if name != "tensors"}
+    buffer = io.BytesIO()
+    np.savez(buffer, _facts=np.array(json.dumps(facts)), **state.tensors)
+    payload = buffer.getvalue()
+    checksum = hashlib.sha256(payload).hexdigest().encode()
+    folder.mkdir(exist_ok=True)
+    files.write(folder / f"{state.interval:06d}", MAGIC + checksum + b"\n" + payload)
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink()
+
+
+def newest(folder: Path) -> tuple[State | None, list[str]]:
+    """Return the newest sound state in ``folder``, if any, and a line for each damaged one."""
+    damaged = []
+    for path in _newest_first(folder):
+        try:
+            return load(path), damaged
+        except _DAMAGED as error:
+            damaged.append(f"{path} is damaged ({error}); falling back to the state before")
+    return None, damaged
+
+
+def load(path: Path) -> State:
+    """Read a state; raises ``ValueError`` or ``OSError`` where it is damaged."""
+    magic, checksum, payload = path.read_bytes().split(b"\n", 2)
+    if magic + b"\n" != MAGIC or hashlib.sha256(payload).hexdigest().encode() != checksum:
+        raise ValueError("its checksum does not hold")
+    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+        tensors = {name: arrays[name] for name in arrays.files}
+    facts = json.loads(tensors.pop("_facts").item())
+    return State(tensors=tensors, **facts | {key: tuple(facts[key]) for key in ("rows", "chain")})
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("[0-9]*")), reverse=True)

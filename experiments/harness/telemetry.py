@@ -1,0 +1,61 @@
+"""What TensorBoard shows of a run: scalars, and histograms of every variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tensorboardX import SummaryWriter
+
+BINS = 64
+
+
+class Telemetry(keras.callbacks.Callback):
+    """Write TensorBoard events at each epoch's end, on the global step; works on any backend.
+
+    ``first_epoch`` is where a resumed training goes on: a snapshot before the first step is
+    written at 0, and of what a killed process wrote after ``first_epoch`` nothing is shown.
+    Only reads the model, so that training with it or without it is the same to the last bit.
+    """
+
+    def __init__(self, directory: Path, steps_per_epoch: int, first_epoch: int = 0) -> None:
+        super().__init__()
+        self.directory, self.steps, self.first_epoch = directory, steps_per_epoch, first_epoch
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        resumed_at = self.first_epoch * self.steps
+        purge_step = resumed_at + 1 if resumed_at else None
+        self.writer = SummaryWriter(str(self.directory), purge_step=purge_step)
+        if not resumed_at:
+            self._histograms(0)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        step = (epoch + 1) * self.steps
+        for name, value in (logs or {}).items():
+            split, name = ("test", name[4:]) if name.startswith("val_") else ("train", name)
+            self.writer.add_scalar(f"{name}/{split}", value, step)
+        self._histograms(step)
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.writer.close()
+
+    def _histograms(self, step: int) -> None:
+        for variable in self.model.weights:
+            values = keras.ops.convert_to_numpy(variable)
+            values = values[np.isfinite(values)].astype("float64")
+            if values.size:
+                counts, edges = np.histogram(values, BINS)
+                self.writer.add_histogram_raw(
+                    variable.path,
+                    min=values.min(),
+                    max=values.max(),
+                    num=values.size,
+                    sum=values.sum(),
+                    sum_squares=np.square(values).sum(),
+                    bucket_limits=edges[1:],
+                    bucket_counts=counts,
+                    global_step=step,
+                )

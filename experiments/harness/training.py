@@ -1,0 +1,165 @@
+"""From an arm as data to a finished run. Import it only after ``determinism.start()``."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+import zoo.losses
+from experiments.harness import data, files, record, state
+from experiments.harness.data import Dataset
+from experiments.harness.fingerprint import link
+from experiments.harness.metrics import LogitGap
+from experiments.harness.spec import Arm, Run, Status, UserError
+from experiments.harness.state import State
+from experiments.harness.telemetry import Telemetry
+
+
+def train(
+    run: Run,
+    directory: Path,
+    dataset: Dataset,
+    *,
+    intervals: int | None = None,
+    verbose: int = 0,
+    tell: Callable[[str], None] = print,
+) -> Run:
+    """Train ``run`` in ``directory``, from wherever it stands there, and return it as it is then.
+
+    ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
+    ``intervals`` intervals in all (status ``partial``), else at the arm's own end. A killed or
+    interrupted run goes on from its last whole interval, to the same bits as one undisturbed.
+    ``verbose`` is Keras's; ``tell`` gets a line for whatever the user should know. Raises
+    ``UserError`` where the directory is another run's or a file cannot be written.
+    """
+    arm, end = run.arm, min(intervals or run.arm.intervals, run.arm.intervals)
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(run.seed)
+    model = compiled(arm)
+    rate = float(model.optimizer.learning_rate)
+    keeper = Keeper(run, directory, _begin(model, run, directory / "state", tell))
+    done = keeper.state.interval
+    try:
+        if done < end:
+            model.fit(
+                data.batches(dataset, run.seed, arm.batch_size, done * arm.steps),
+                steps_per_epoch=arm.steps,
+                initial_epoch=done,
+                epochs=end,
+                shuffle=False,
+                validation_data=data.first_test_examples(dataset, arm.test_examples),
+                validation_batch_size=arm.test_batch,
+                callbacks=[
+                    keras.callbacks.LearningRateScheduler(
+                        lambda epoch: rate * arm.learning_rate_factor(epoch)
+                    ),
+                    Telemetry(directory, arm.steps, done),
+                    keeper,
+                ],
+                verbose=verbose,
+            )
+    except KeyboardInterrupt:
+        keeper.write("interrupted")
+        raise
+    with files.replacing(directory / "model.keras") as temporary:
+        uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
+        uncompiled.save(temporary)
+    return keeper.write("partial" if end < arm.intervals else "complete")
+
+
+def compiled(arm: Arm) -> keras.Model:
+    """Build and compile what the arm describes; ``UserError`` where Keras does not take it."""
+    try:
+        model = zoo.build(arm.network["class_name"], **arm.network["config"])
+        optimizer = keras.optimizers.get(copy.deepcopy(arm.optimizer))
+        loss = keras.losses.get(copy.deepcopy(arm.loss))
+        optimizer.build(model.trainable_variables)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
+    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy", LogitGap()])
+    return model
+
+
+class Keeper(keras.callbacks.Callback):
+    """After each epoch, hash the training's state and keep it on disk with the run's record."""
+
+    def __init__(self, run: Run, directory: Path, begun: State) -> None:
+        super().__init__()
+        self.run, self.directory, self.state = run, directory, begun
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.clock = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        before, tensors = self.state, read(self.model)
+        row = _row((epoch + 1) * self.run.arm.steps, logs or {})
+        self.state = State(
+            owner=before.owner,
+            interval=epoch + 1,
+            tensors=tensors,
+            rows=(*before.rows, row),
+            chain=(*before.chain, link(before.chain[-1], tensors, row)),
+            seconds=before.seconds + time.perf_counter() - self.clock,
+        )
+        state.save(self.state, self.directory / "state")
+        self.write("running")
+
+    def write(self, status: Status) -> Run:
+        """Write the record of the run as it is now, and return it."""
+        rows = self.state.rows
+        self.run = replace(
+            self.run,
+            status=status,
+            history={name: tuple(row[name] for row in rows) for name in (rows[0] if rows else ())},
+            chain=self.state.chain,
+            seconds=self.state.seconds,
+        )
+        record.save(self.run, self.directory)
+        return self.run
+
+
+def variables(model: keras.Model) -> dict[str, Any]:
+    """Return every variable that training changes, by path: weights, seeds, optimiser."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    kept = [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
+    paths = {variable.path: variable for variable in kept}
+    assert len(paths) == len(kept), "two variables share a path"
+    return paths
+
+
+def read(model: keras.Model) -> dict[str, NDArray[Any]]:
+    """Return the values of all variables, by path."""
+    return {path: np.array(keras.ops.convert_to_numpy(v)) for path, v in variables(model).items()}
+
+
+def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], None]) -> State:
+    """Put the newest state in ``folder`` into ``model``; where there is none, keep the first."""
+    owner = record.digest(run)
+    found, warnings = state.newest(folder)
+    for warning in warnings:
+        tell(warning)
+    if found is None:
+        tensors = read(model)
+        begun = State(owner, 0, tensors, (), (link("", tensors, {}),), 0.0)
+        state.save(begun, folder)
+        return begun
+    if found.owner != owner:
+        raise UserError(f"{folder} belongs to another run; name another --logdir, or use --fresh")
+    for path, variable in variables(model).items():
+        variable.assign(found.tensors[path])
+    return found
+
+
+def _row(step: int, logs: dict[str, float]) -> dict[str, float]:
+    """Return an interval's metrics under the names and in the order of ``history.csv``."""
+    renamed = {name.replace("val_", "test_"): float(value) for name, value in logs.items()}
+    first = ("loss", "accuracy", "test_loss", "test_accuracy")
+    return {"step": step, **{name: renamed.pop(name) for name in first}, **renamed}

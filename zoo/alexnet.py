@@ -1,0 +1,132 @@
+"""AlexNet for 28x28 digits, as document 002 builds it, with its seven experiments' variants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+from zoo.card import Card
+from zoo.layers import (
+    AlwaysDropout,
+    BatchStatisticsNormalization,
+    LocalResponseNormalization,
+    Rescaled,
+)
+
+CARD = Card(
+    source='document 002, "AlexNet trained on MNIST"',
+    input_shape=(28, 28, 1),
+    output="10 logits",
+    parameters=58_286_858,
+)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A row of the table below; ``grouped`` rows are split where the options ask for groups."""
+
+    filters: int
+    kernel: int
+    strides: int = 1
+    padding: str = "same"
+    lrn: bool = False
+    grouped: bool = False
+    pool: str | None = None
+
+
+CONVOLUTIONS = {
+    "conv1": Convolution(96, 11, strides=4, padding="valid", lrn=True, pool="pool1"),
+    "conv2": Convolution(256, 5, lrn=True, pool="pool2"),
+    "conv3": Convolution(384, 3),
+    "conv4": Convolution(384, 3, grouped=True),
+    "conv5": Convolution(256, 3, grouped=True, pool="pool5"),
+}
+DENSE = {"fc1": 4096, "fc2": 4096}
+CLASSES = 10
+FULL_INPUTS = {  # features a layer takes at full size: what full_size_gain compares with
+    "conv1": 1, "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
+    "fc1": 6 * 6 * 256, "fc2": 4096, "output": 4096,
+}  # fmt: skip
+
+
+def build(
+    *,
+    image_size: int = 227,
+    width: float = 1.0,
+    norm: Literal["lrn", "batch"] | None = "lrn",
+    groups: int = 1,
+    dropout: float = 0.5,
+    stochastic_evaluation: bool = True,
+    kernel_initializer: Any = "glorot_uniform",
+    bias_initializer: Any = "zeros",
+    full_size_gain: bool = False,
+) -> keras.Model:
+    """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+
+    ``image_size``: side in pixels to which images are resized in the graph, bilinearly.
+    ``width``: share of the documented filters and units in every layer but the last.
+    ``norm``: LRN after conv1 and conv2 (experiments 1 to 5), or batch norm before every ReLU (6, 7).
+    ``groups``: of conv4 and conv5 (experiment 5), as separate layers ``conv4_1``, ``conv4_2``, ...
+    ``stochastic_evaluation``: dropout and batch statistics act at evaluation too, as documented.
+    ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that a
+    narrow network's layers amplify as the full-size network's do.
+    Raises ``ValueError`` for an option out of range and for an image too small for the pools.
+    """
+    if norm not in ("lrn", "batch", None):
+        raise ValueError(f"norm must be 'lrn', 'batch' or None, not {norm!r}")
+    if not (0 < width and 0 < groups):
+        raise ValueError(f"width and groups must be above 0, not {width!r} and {groups!r}")
+    if image_size < 67:
+        raise ValueError(f"image_size must be at least 67, not {image_size!r}: pool5 has no input")
+    dropout_layer = AlwaysDropout if stochastic_evaluation else keras.layers.Dropout
+    batch_norm = (
+        BatchStatisticsNormalization if stochastic_evaluation else keras.layers.BatchNormalization
+    )
+
+    def scaled(size: int) -> int:
+        return max(1, round(size * width / groups)) * groups
+
+    def initializers(name: str, features: int) -> dict[str, Any]:
+        kernel = keras.initializers.get(kernel_initializer).clone()
+        if full_size_gain:
+            kernel = Rescaled(kernel, (FULL_INPUTS[name] / features) ** 0.5)
+        bias = keras.initializers.get(bias_initializer).clone()
+        return {"kernel_initializer": kernel, "bias_initializer": bias}
+
+    def convolve(x, name: str, row: Convolution):
+        def part(x, name_of_part: str, filters: int):
+            options = initializers(name, x.shape[-1] * (groups if row.grouped else 1))
+            return keras.layers.Conv2D(
+                filters, row.kernel, row.strides, row.padding, name=name_of_part, **options
+            )(x)
+
+        if not row.grouped or groups == 1:
+            return part(x, name, scaled(row.filters))
+        filters = scaled(row.filters) // groups
+        splits = keras.ops.split(x, groups, axis=-1)
+        parts = [part(split, f"{name}_{k}", filters) for k, split in enumerate(splits, 1)]
+        return keras.layers.Concatenate(name=name)(parts)
+
+    def activate(x, name: str):
+        if norm == "batch":
+            x = batch_norm(momentum=0.999, epsilon=0.001, name=f"{name}_bn")(x)
+        return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+    def dense(x, name: str, units: int):
+        return keras.layers.Dense(units, name=name, **initializers(name, x.shape[-1]))(x)
+
+    image = keras.Input(CARD.input_shape, name="image")
+    x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
+    for name, row in CONVOLUTIONS.items():
+        x = activate(convolve(x, name, row), name)
+        if row.lrn and norm == "lrn":
+            x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75, name=f"{name}_lrn")(x)
+        if row.pool:
+            x = keras.layers.MaxPooling2D(3, 2, name=row.pool)(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for name, units in DENSE.items():
+        x = activate(dense(x, name, scaled(units)), name)
+        x = dropout_layer(dropout, name=f"{name}_dropout")(x)
+    return keras.Model(image, dense(x, "output", CLASSES), name="alexnet")

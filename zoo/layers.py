@@ -1,0 +1,88 @@
+"""Layers and initialisers that the networks share and Keras does not have.
+
+Everything here is registered under the package name ``zoo``: after ``import zoo.layers`` a saved
+model loads with plain ``keras.saving.load_model``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+register = keras.saving.register_keras_serializable(package="zoo")
+
+
+@register
+class LocalResponseNormalization(keras.layers.Layer):
+    """Divide each value by a power of its neighbourhood's energy across channels.
+
+    ``y[c] = x[c] / (bias + alpha * sum(x[c - r] ** 2 ... x[c + r] ** 2)) ** beta``, the sum not
+    divided by the window's size, as in ``tf.nn.local_response_normalization``; any shape whose
+    last axis is the channels. Source: Krizhevsky et al. 2012, section 3.3.
+    """
+
+    def __init__(
+        self,
+        depth_radius: int = 5,
+        bias: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
+
+    def call(self, inputs):
+        # A banded matrix product sums the window several times faster on a CPU than shifted
+        # slices or a pooling over channels do.
+        channels = np.arange(inputs.shape[-1])
+        band = np.abs(channels[:, None] - channels[None, :]) <= self.depth_radius
+        energy = ops.matmul(ops.square(inputs), ops.convert_to_tensor(band, inputs.dtype))
+        return inputs * self._power(self.bias + self.alpha * energy)
+
+    def _power(self, scale):
+        if self.beta == 0.75:  # both documents' value; a power is most of a CPU step otherwise
+            root = ops.rsqrt(scale)
+            return root * ops.sqrt(root)
+        return ops.power(scale, -self.beta)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("depth_radius", "bias", "alpha", "beta")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+@register
+class AlwaysDropout(keras.layers.Dropout):
+    """Dropout that draws a mask at evaluation too, whatever ``training`` says."""
+
+    def call(self, inputs, training=None):
+        return super().call(inputs, training=True)
+
+
+@register
+class BatchStatisticsNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation by the batch's own statistics at evaluation too."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=True, mask=mask)
+
+
+@register
+class Rescaled(keras.initializers.Initializer):
+    """Another initialiser's values times ``factor``."""
+
+    def __init__(self, initializer: Any, factor: float) -> None:
+        self.initializer = keras.initializers.get(initializer)
+        self.factor = factor
+
+    def __call__(self, shape, dtype=None):
+        return self.factor * self.initializer(shape, dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "initializer": keras.initializers.serialize(self.initializer),
+            "factor": self.factor,
+        }
