@@ -150,7 +150,10 @@ def announcement(experiment: Experiment, planned: Sequence[Run], warning: str | 
     """Return what is about to be done."""
     run = planned[0]
     environment, dataset = run.environment, run.dataset
-    scales = {"mini": "a miniature; --scale full is the document to the letter", "full": "as documented"}
+    scales = {
+        "mini": "a miniature of the document",
+        "full": "as documented",
+    }
     mark = ": A STAND-IN, not the document's data" if dataset["stand_in"] else ""
     facts = {
         "document": experiment.document,

@@ -19,7 +19,7 @@ CARD = Card(
     source='document 002, "AlexNet trained on MNIST"',
     input_shape=(28, 28, 1),
     output="10 logits",
-    parameters=58_286_858,
+    parameters=58_299_082,
 )
 
 
@@ -67,7 +67,7 @@ def build(
 
     ``image_size``: side in pixels to which images are resized in the graph, bilinearly.
     ``width``: share of the documented filters and units in every layer but the last.
-    ``norm``: LRN after conv1 and conv2 (experiments 1 to 5), or batch norm before every ReLU (6, 7).
+    ``norm``: LRN after conv1 and conv2 (experiments 1 to 5), batch norm before each ReLU (6, 7).
     ``groups``: of conv4 and conv5 (experiment 5), as separate layers ``conv4_1``, ``conv4_2``, ...
     ``stochastic_evaluation``: dropout and batch statistics act at evaluation too, as documented.
     ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that a
@@ -76,7 +76,7 @@ def build(
     """
     if norm not in ("lrn", "batch", None):
         raise ValueError(f"norm must be 'lrn', 'batch' or None, not {norm!r}")
-    if not (0 < width and 0 < groups):
+    if width <= 0 or groups <= 0:
         raise ValueError(f"width and groups must be above 0, not {width!r} and {groups!r}")
     if image_size < 67:
         raise ValueError(f"image_size must be at least 67, not {image_size!r}: pool5 has no input")

@@ -53,7 +53,7 @@ class Dataset:
 
 def images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return ``(n, 28, 28)`` bytes as ``(n, 28, 28, 1)`` floats in [0, 1]."""
-    return pixels[..., None] / np.float32(255)
+    return np.divide(pixels[..., None], 255, dtype=np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -84,9 +84,7 @@ def batches(
         step += 1
 
 
-def first_test_examples(
-    data: Dataset, count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def first_test_examples(data: Dataset, count: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Return the first ``count`` test images and labels, or all where there are fewer."""
     return images(data.x_test[:count]), data.y_test[:count]
 

@@ -44,7 +44,9 @@ def start() -> dict[str, Any]:
     if backend not in PACKAGES:
         raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:
-        raise UserError(f"{backend} is not installed: pip install -c constraints.txt '.[{backend}]'")
+        raise UserError(
+            f"{backend} is not installed: pip install -c constraints.txt '.[{backend}]'"
+        )
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -79,7 +81,7 @@ def _tensorflow(threads: int) -> str:
     return _device(details(gpu).get("device_name", "GPU") for gpu in gpus)
 
 
-def _jax(threads: int) -> str:
+def _jax(_threads: int) -> str:
     import jax
 
     return _device(device.device_kind for device in jax.devices() if device.platform != "cpu")
@@ -104,7 +106,7 @@ def _processors() -> int:
 
 
 def _cpu() -> str:
-    """Return the processor's model and a short hash of its features, vector extensions among them."""
+    """Return the processor's model and a hash of its features, such as vector extensions."""
     facts: dict[str, str] = {}
     with suppress(OSError):  # elsewhere than on Linux the platform's own words must do
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -18,8 +18,8 @@ def write(path: Path, content: bytes | str) -> None:
     The content goes to a temporary name, is synced, renamed, and the folder synced. Raises
     ``UserError`` where that fails; the old content is still there then.
     """
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager

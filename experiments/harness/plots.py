@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -35,13 +35,16 @@ def curves(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
         for run in runs:
             _measured(axis, run, column, colour[run.arm_name])
         for arm in names:
-            points = experiment.documented.get(arm, {}).get(column, {})
-            _documented(axis, points, colour[arm])
+            if arm in experiment.documented:
+                points = experiment.documented[arm].points(column)
+                axis.plot(points.keys(), points.values(), "o", color=colour[arm], mfc="none", ms=6)
         axis.set(xlabel="interval", ylabel=label, yscale=scale)
         axis.grid(alpha=0.25)
     handles = [Line2D([], [], color=colour[name], label=name) for name in colour]
     handles += [
-        Line2D([], [], color="gray", marker="o", mfc="none", ls="", label="printed in the document"),
+        Line2D(
+            [], [], color="gray", marker="o", mfc="none", ls="", label="printed in the document"
+        ),
         Line2D([], [], color="gray", marker="X", ls="", label="last value before NaN"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
@@ -57,7 +60,3 @@ def _measured(axis: Axes, run: Run, column: str, colour: str) -> None:
     finite = [*map(isfinite, run.history["loss"]), False].index(False)
     if 0 < finite < len(values):
         axis.plot(finite, values[finite - 1], "X", color=colour, ms=9)
-
-
-def _documented(axis: Axes, points: Mapping[int, float], colour: str) -> None:
-    axis.plot(list(points), list(points.values()), "o", color=colour, mfc="none", ms=6)

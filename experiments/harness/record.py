@@ -74,7 +74,7 @@ def load(directory: Path) -> Run | None:
 
 
 def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:
-    with open(path, newline="") as file:
+    with path.open(newline="") as file:
         names, *rows = csv.reader(file)
     if len(rows) < intervals:
         raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
 from typing import Any, Literal
 
 Scale = Literal["full", "mini"]
@@ -97,19 +96,24 @@ def _checked(old: Any, value: Any, path: str) -> Any:
     """Return ``value`` as the type of ``old``; a config may also become a plain identifier."""
     if isinstance(old, bool) or isinstance(value, bool):
         fits = isinstance(old, bool) and isinstance(value, bool)
-    elif isinstance(old, int | float) and isinstance(value, int | float):
-        fits = isinstance(old, float) or value == int(value)
-        value = type(old)(value)
+    elif isinstance(old, int | float):
+        fits = isinstance(value, int | float) and type(old)(value) == value
+        value = type(old)(value) if fits else value
     elif isinstance(old, Mapping):
         fits = isinstance(value, str | Mapping)
     elif isinstance(old, tuple):
-        fits = isinstance(value, list | tuple)
-        value = tuple(tuple(v) for v in value) if fits else value
+        fits = isinstance(value, list | tuple) and all(_is_pair(v) for v in value)
+        value = tuple(map(tuple, value)) if fits else value
     else:
         fits = old is None or value is None or isinstance(value, type(old))
     if not fits:
         raise UserError(f"{path} is {json.dumps(old)}; {json.dumps(value)} is of another type")
     return value
+
+
+def _is_pair(value: Any) -> bool:
+    numbers = isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value)
+    return numbers and len(value) == 2
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -190,7 +194,19 @@ class Verdict:
     note: str = ""
 
 
-Curves = Mapping[str, Mapping[str, Mapping[int, float]]]
+@dataclass(frozen=True)
+class Printed:
+    """Values that a document prints: at each interval one for each column of the history."""
+
+    columns: tuple[str, ...]
+    rows: Mapping[int, tuple[float, ...]]
+
+    def points(self, column: str) -> dict[int, float]:
+        """Return the column's printed values by interval, empty where it has none."""
+        if column not in self.columns:
+            return {}
+        place = self.columns.index(column)
+        return {interval: row[place] for interval, row in self.rows.items()}
 
 
 @dataclass(frozen=True)
@@ -198,8 +214,8 @@ class Experiment:
     """A question, where it was put, and everything needed to answer it.
 
     ``mini`` maps override paths to the miniature's values, for every arm; ``documented`` maps an
-    arm to a column to an interval to the value printed in the document; ``cost`` says how long a
-    seed takes at each scale; ``deviations`` are numbered from 1, in order.
+    arm to what the document prints of it; ``cost`` says how long one seed takes at each scale;
+    ``deviations`` are numbered from 1, in order.
     """
 
     title: str
@@ -208,7 +224,7 @@ class Experiment:
     arms: Mapping[str, Arm]
     claims: tuple[Claim, ...]
     mini: Mapping[str, Any]
-    documented: Curves
+    documented: Mapping[str, Printed]
     deviations: tuple[str, ...]
     cost: Mapping[Scale, str]
     name: str = ""

@@ -41,7 +41,8 @@ def save(state: State, folder: Path) -> None:
     """Write ``state`` into ``folder``, whole or not at all, and drop all but the newest two."""
     facts = {name: value for name, value in vars(state).items() if name != "tensors"}
     buffer = io.BytesIO()
-    np.savez(buffer, _facts=np.array(json.dumps(facts)), **state.tensors)
+    arrays: dict[str, Any] = {"_facts": np.array(json.dumps(facts)), **state.tensors}
+    np.savez(buffer, **arrays)
     payload = buffer.getvalue()
     checksum = hashlib.sha256(payload).hexdigest().encode()
     folder.mkdir(exist_ok=True)
@@ -52,7 +53,7 @@ def save(state: State, folder: Path) -> None:
 
 def newest(folder: Path) -> tuple[State | None, list[str]]:
     """Return the newest sound state in ``folder``, if any, and a line for each damaged one."""
-    damaged = []
+    damaged: list[str] = []
     for path in _newest_first(folder):
         try:
             return load(path), damaged

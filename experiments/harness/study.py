@@ -62,6 +62,4 @@ def carry_out(
 
         started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
         begun = replace(run, started=started, commit=record.commit())
-        return train(
-            begun, directory, dataset, intervals=intervals, verbose=verbose, tell=tell
-        )
+        return train(begun, directory, dataset, intervals=intervals, verbose=verbose, tell=tell)

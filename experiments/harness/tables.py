@@ -40,19 +40,25 @@ def spread(values: Sequence[float]) -> str:
 
 
 def curves(experiment: Experiment, runs: Sequence[Run], style: str = "simple") -> str:
-    """Return the documented points beside the measured ones, at the same intervals."""
+    """Return the documented points beside the measured ones, at the same intervals.
+
+    A cell reads ``documented / measured``; where a run is shorter than the document, it ends.
+    """
+    columns: dict[str, None] = {}
     rows = []
     for run in runs:
-        documented = experiment.documented.get(run.arm_name, {})
-        for interval in sorted({at for points in documented.values() for at in points}):
-            row = [run.arm_name, run.seed, interval]
-            for column, points in documented.items():
-                row += [_shown(points.get(interval)), _shown(_at(run, column, interval))]
-            rows.append(row)
-    columns = next(iter(experiment.documented.values()))
-    headers = ["arm", "seed", "interval"]
-    headers += [f"{name} {kind}" for name in columns for kind in ("documented", "measured")]
-    return tabulate(rows, headers, style, disable_numparse=True)
+        if run.arm_name not in experiment.documented:
+            continue
+        printed = experiment.documented[run.arm_name]
+        columns |= dict.fromkeys(printed.columns)
+        for interval, values in printed.rows.items():
+            if interval <= run.intervals:
+                cells = [
+                    f"{documented:.5g} / {run.history[column][interval - 1]:.5g}"
+                    for column, documented in zip(printed.columns, values, strict=True)
+                ]
+                rows.append((run.arm_name, run.seed, interval, *cells))
+    return tabulate(rows, ("arm", "seed", "interval", *columns), style, disable_numparse=True)
 
 
 def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
@@ -79,12 +85,3 @@ def caveat(runs: Sequence[Run]) -> str:
         "partial runs" * any(run.status != "complete" for run in runs),
     ]
     return ", ".join(filter(None, marks))
-
-
-def _at(run: Run, column: str, interval: int) -> float | None:
-    values = run.history.get(column, ())
-    return values[interval - 1] if interval <= len(values) else None
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 BINS = 64
+# It warns of every NaN that it writes; a loss that turns NaN is what some experiments are about.
+logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 
 class Telemetry(keras.callbacks.Callback):

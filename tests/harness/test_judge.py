@@ -1,0 +1,74 @@
+from math import inf, nan
+
+import pytest
+
+from experiments import catalog
+from experiments.harness import judge, measures
+from experiments.harness.spec import Arm, Claim, Experiment, Run, config
+
+ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=1, intervals=4)
+
+
+def run(arm: str, seed: int = 0, status="complete", **history: list[float]) -> Run:
+    columns = {name: tuple(values) for name, values in history.items()}
+    chain = tuple("abcdefgh"[: 1 + len(next(iter(columns.values()), ()))])
+    return Run("e", arm, ARM, seed, "mini", {}, {}, {}, status, columns, chain)
+
+
+def experiment(*claims: Claim) -> Experiment:
+    return Experiment("t", "q", "d", {"a": ARM}, claims, {}, {}, (), {"mini": "", "full": ""})
+
+
+def outcome(bounds: tuple[float, float], *runs: Run, measure=measures.final("a", "loss")) -> str:
+    claim = Claim("text", "where", measure, "1", (9, 9), bounds)
+    (verdict,) = judge.judge(experiment(claim), runs)
+    return verdict.outcome
+
+
+def test_a_claim_holds_where_every_seed_is_within_its_bounds_ends_included():
+    runs = [run("a", seed, loss=[5.0, value]) for seed, value in enumerate([1.0, 2.0])]
+    assert outcome((1, 2), *runs) == "REPRODUCED"
+    assert outcome((1, 1.5), *runs) == "INCONCLUSIVE"
+    assert outcome((3, 4), *runs) == "REFUTED"
+
+
+def test_a_value_that_is_no_number_is_in_no_bounds():
+    assert outcome((-inf, inf), run("a", loss=[nan])) == "REFUTED"
+
+
+@pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
+def test_only_complete_runs_count(status):
+    assert outcome((0, 9), run("a", status=status, loss=[1.0])) == "INCONCLUSIVE"
+    assert outcome((0, 9), run("b", loss=[1.0])) == "INCONCLUSIVE"
+
+
+def test_measures():
+    a = run("a", loss=[3, 2, nan, nan], test_loss=[9, 8, 7, nan], test_accuracy=[0.2, 0.9, 0, 0],
+            logit_gap=[5, 60, 90, nan])  # fmt: skip
+    b = run("b", loss=[3, 2], test_loss=[9, 8], test_accuracy=[0.2, 0.95], logit_gap=[5, 70])
+    runs = {"a": a, "b": b}
+    assert measures.first_nan("a")(runs) == 3
+    assert measures.first_nan("b")(runs) == inf
+    assert measures.nan_intervals("a")(runs) == 2
+    assert measures.nan_intervals("b")(runs) == 0
+    assert measures.first_above("a", "test_accuracy", 0.3)(runs) == 2
+    assert measures.first_above("a", "test_accuracy", 0.9)(runs) == inf
+    assert measures.final("a", "test_accuracy")(runs) == 0
+    assert measures.last_finite("a", "test_accuracy")(runs) == 0.9
+    assert measures.last_finite("b", "test_accuracy")(runs) == 0.95
+    assert measures.largest("a", "logit_gap")(runs) == 90
+    gained = measures.difference(
+        measures.final("b", "test_accuracy"), measures.last_finite("a", "test_accuracy")
+    )
+    assert gained(runs) == pytest.approx(0.05)
+
+
+def test_a_run_that_never_was_finite_has_no_last_finite_value():
+    assert str(measures.last_finite("a", "loss")({"a": run("a", loss=[nan], test_loss=[nan])})) == "nan"
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_every_experiment_can_be_judged_before_it_was_run(name):
+    verdicts = judge.judge(catalog.load(name), [run("other")])
+    assert verdicts
+    assert {verdict.outcome for verdict in verdicts} == {"INCONCLUSIVE"}

@@ -1,0 +1,193 @@
+"""Training on the digits, with a network small enough for a test and everything else as always."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import zoo.layers  # noqa: F401  (all that a saved model needs)
+from experiments import catalog
+from experiments.harness import data, record, state, study, training
+from experiments.harness.spec import Run, UserError
+from tests.conftest import ENVIRONMENT
+
+DIGITS = data.load("digits")[0]
+TINY = {"network.width": 1 / 32, "batch_size": 8, "steps": 3, "intervals": 4, "test_examples": 20}
+
+
+def planned(seed: int = 0, arm: str = "decayed_rate", **changes) -> Run:
+    (run,) = study.plan(
+        catalog.load("alexnet_lr_decay"),
+        "mini",
+        arms=[arm],
+        seeds=[seed],
+        changes=TINY | changes,
+        dataset=DIGITS.identity(),
+        environment=ENVIRONMENT,
+    )
+    return run
+
+
+def carry_out(run: Run, logdir, **options) -> Run:
+    return study.carry_out(run, logdir, DIGITS, **options)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Run, object]:
+    logdir = tmp_path_factory.mktemp("undisturbed")
+    run = carry_out(planned(schedule=[[2, 0.1]]), logdir)
+    return run, record.directory_of(run, logdir)
+
+
+def test_a_run_leaves_all_that_the_design_says(undisturbed):
+    run, directory = undisturbed
+    assert run.status == "complete"
+    assert len(run.chain) == 5
+    told = json.loads((directory / "run.json").read_text())
+    assert told["fingerprint"] == run.fingerprint
+    assert told["dataset"]["stand_in"] is True
+    assert told["packages"]["keras"] == keras.__version__
+    assert record.load(directory) == run
+    history = pd.read_csv(directory / "history.csv")
+    first = ["step", "loss", "accuracy", "test_loss", "test_accuracy"]
+    assert list(history.columns)[:5] == first
+    assert list(history["step"]) == [3, 6, 9, 12]
+    assert history["learning_rate"].tolist() == pytest.approx([4.5e-3] * 2 + [4.5e-4] * 2)
+
+
+def test_the_saved_model_loads_without_the_harness_and_is_the_one_trained(undisturbed):
+    _, directory = undisturbed
+    loaded = keras.saving.load_model(directory / "model.keras")
+    kept, _ = state.newest(directory / "state")
+    for variable in loaded.trainable_variables:
+        np.testing.assert_array_equal(variable, kept.tensors[variable.path])
+
+
+def test_tensorboard_reads_scalars_and_a_histogram_of_every_variable(undisturbed):
+    run, directory = undisturbed
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0, "histograms": 0})
+    events.Reload()
+    steps = [event.step for event in events.Scalars("accuracy/test")]
+    assert steps == [3, 6, 9, 12]
+    values = [event.value for event in events.Scalars("loss/train")]
+    assert values == pytest.approx(run.history["loss"])
+    kept, _ = state.newest(directory / "state")
+    for path in (v.path for v in training.compiled(run.arm).weights):
+        histograms = events.Histograms(path)
+        assert [event.step for event in histograms] == [0, 3, 6, 9, 12]
+        last = histograms[-1].histogram_value
+        assert sum(last.bucket) == last.num == kept.tensors[path].size
+        assert last.sum == pytest.approx(kept.tensors[path].sum(dtype="float64"))
+
+
+def test_repeated_elsewhere_it_has_the_same_fingerprints(undisturbed, tmp_path):
+    run, _ = undisturbed
+    keras.random.normal((3,))  # what was drawn before in this process must not matter
+    again = carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
+    assert again.chain == run.chain
+    assert carry_out(planned(seed=1), tmp_path).fingerprint != run.fingerprint
+
+
+@pytest.mark.parametrize("stops", [(1,), (2, 3)])
+def test_stopped_and_continued_it_ends_in_the_same_bits(undisturbed, tmp_path, stops):
+    run, directory = undisturbed
+    for stop in stops:
+        part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=stop)
+        assert (part.status, part.intervals) == ("partial", stop)
+        assert part.chain == run.chain[: stop + 1]
+    whole = carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
+    assert whole.chain == run.chain
+    assert whole.history == run.history
+    elsewhere = record.directory_of(whole, tmp_path)
+    assert (elsewhere / "history.csv").read_text() == (directory / "history.csv").read_text()
+
+
+def test_a_damaged_state_costs_an_interval_and_no_bit(undisturbed, tmp_path):
+    run, _ = undisturbed
+    part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=3)
+    newest = record.directory_of(part, tmp_path) / "state" / "000003"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    told = []
+    whole = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, tell=told.append)
+    assert whole.chain == run.chain
+    assert any("000003 is damaged" in line for line in told)
+
+
+def test_an_interrupted_run_says_so_and_goes_on(undisturbed, tmp_path, monkeypatch):
+    run, _ = undisturbed
+
+    def interrupt(keeper, batch, logs=None):
+        if keeper.state.interval == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Keeper, "on_train_batch_end", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
+    monkeypatch.undo()
+    found = record.load(record.directory_of(run, tmp_path))
+    assert (found.status, found.intervals) == ("interrupted", 2)
+    assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path).chain == run.chain
+
+
+def test_a_complete_run_is_shown_and_repeated_only_when_fresh(undisturbed, tmp_path):
+    run = planned(intervals=1)
+    first = carry_out(run, tmp_path)
+    told = []
+    assert carry_out(run, tmp_path, tell=told.append) == first
+    assert "holds this run already" in told[0]
+    repeated = carry_out(run, tmp_path, fresh=True)
+    assert repeated.chain == first.chain
+
+
+def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
+    run = planned(intervals=1)
+    carry_out(run, tmp_path)
+    directory = record.directory_of(run, tmp_path)
+    before = {path: path.stat() for path in directory.rglob("*")}
+    others = {
+        "backend": replace(run, environment=ENVIRONMENT | {"backend": "abacus"}),
+        "dataset": replace(run, dataset=DIGITS.identity() | {"sha256": "other"}),
+        "arm.steps": replace(run, arm=replace(run.arm, steps=5)),
+    }
+    for words, other in others.items():
+        with pytest.raises(UserError, match=words):
+            carry_out(other, tmp_path)
+    assert {path: path.stat() for path in directory.rglob("*")} == before
+
+
+def test_fresh_deletes_only_what_a_run_leaves(tmp_path):
+    run = planned(intervals=1)
+    directory = record.directory_of(run, tmp_path)
+    carry_out(run, tmp_path)
+    (directory / "notes.txt").write_text("mine")
+    record.clear(directory)
+    assert [path.name for path in directory.iterdir() if path.name != ".lock"] == ["notes.txt"]
+
+
+def test_nan_is_trained_through_counted_and_compared(tmp_path):
+    changes = {"optimizer.learning_rate": 1e9, "intervals": 2}
+    run = carry_out(planned(arm="fixed_rate", **changes), tmp_path / "a")
+    assert np.isnan(run.history["loss"]).all()
+    zeros = (DIGITS.y_test[:20] == 0).mean()
+    assert run.history["test_accuracy"][-1] == pytest.approx(zeros)
+    assert carry_out(planned(arm="fixed_rate", **changes), tmp_path / "b").chain == run.chain
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": "alexnot"},
+        {"network.widht": 1.0},
+        {"network.width": -1.0},
+        {"optimizer.learning_rat": 1.0},
+        {"loss": "no_such_loss"},
+        {"network.kernel_initializer": "no_such_initializer"},
+    ],
+)
+def test_an_arm_that_keras_does_not_take_is_a_users_error(tmp_path, changes):
+    with pytest.raises(UserError):
+        carry_out(planned(**changes), tmp_path)
