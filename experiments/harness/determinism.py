@@ -52,11 +52,14 @@ def start() -> dict[str, Any]:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     for name, value in BEFORE[backend].items():
         given = os.environ.get(name, "") if name == "XLA_FLAGS" else ""
-        os.environ[name] = f"{given} {value}".strip()
+        os.environ[name] = given if value in given else f"{given} {value}".strip()
     threads = _processors()
     with _quiet():
         device = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend](threads)
         import keras
+
+        if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly
+            import tensorflow  # noqa: F401
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
     return {

@@ -26,7 +26,8 @@ class LogitGap(keras.metrics.Metric):
         self.largest.assign(ops.maximum(self.largest, ops.max(finite)))
 
     def result(self):
-        return ops.where(self.largest < 0, float("nan"), self.largest)
+        largest = ops.convert_to_tensor(self.largest)
+        return ops.where(largest < 0, float("nan"), largest)
 
     def reset_state(self) -> None:
         self.largest.assign(-1.0)

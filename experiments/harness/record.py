@@ -40,9 +40,13 @@ def digest(run: Run) -> str:
 
 def directory_of(run: Run, logdir: Path) -> Path:
     """Return where the run lives under ``logdir``."""
-    changes = [f"{path}={json.dumps(value)}" for path, value in sorted(run.changes.items())]
-    arm = re.sub(r"[^\w.,=-]+", "_", ",".join([run.arm_name, *changes]))
-    return logdir / run.experiment / run.scale / arm[:120] / f"seed{run.seed}"
+    arm = run.arm_name
+    if run.changes:
+        changes = ",".join(f"{path}={value}" for path, value in sorted(run.changes.items()))
+        if not re.fullmatch(r"[\w.,=-]{1,60}", changes):  # run.json tells them in full
+            changes = hashlib.sha256(changes.encode()).hexdigest()[:8]
+        arm = f"{arm}+{changes}"
+    return logdir / run.experiment / run.scale / arm / f"seed{run.seed}"
 
 
 def save(run: Run, directory: Path) -> None:

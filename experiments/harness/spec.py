@@ -75,7 +75,11 @@ class Arm:
             if name not in known:
                 raise UserError(f"no field of an arm is called {name!r}{nearest(name, known)}")
             changed = _changed(getattr(arm, name), rest, value, path)
-            arm = replace(arm, **{name: changed})
+            is_bare = name in ("network", "loss", "optimizer") and isinstance(changed, str)
+            arm = replace(arm, **{name: config(changed) if is_bare else changed})
+        for name in ("batch_size", "steps", "intervals", "test_examples", "test_batch"):
+            if getattr(arm, name) < 1:
+                raise UserError(f"{name} must be above 0, not {getattr(arm, name)}")
         return arm
 
 

@@ -64,7 +64,10 @@ def test_measures():
 
 
 def test_a_run_that_never_was_finite_has_no_last_finite_value():
-    assert str(measures.last_finite("a", "loss")({"a": run("a", loss=[nan], test_loss=[nan])})) == "nan"
+    assert (
+        str(measures.last_finite("a", "loss")({"a": run("a", loss=[nan], test_loss=[nan])}))
+        == "nan"
+    )
 
 
 @pytest.mark.parametrize("name", catalog.names())

@@ -1,0 +1,57 @@
+"""Who may import whom, read from the imports themselves."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
+BACKENDS = {"tensorflow", "jax", "torch"}
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(path: Path) -> set[str]:
+    """Return every module named in an import statement, wherever it stands in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports relatively"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def tops(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def test_there_is_something_to_read():
+    rooms = {module(path).rpartition(".")[0] for path in FILES}
+    assert {"zoo", "experiments", "experiments.catalog", "experiments.harness"} <= rooms
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_every_import_goes_the_way_of_the_house(path):
+    name, names = module(path), imported(path)
+    if name.startswith("zoo"):
+        assert not any(other.startswith("experiments") for other in names)
+    if name.startswith("experiments.catalog."):
+        ours = {other for other in names if other.split(".")[0] in ("zoo", "experiments")}
+        assert all(other.startswith(PLAIN) for other in ours)
+        assert not tops(path) & {"keras", "numpy", *BACKENDS}
+    if name.startswith("experiments.harness."):
+        assert not any(other.startswith("experiments.catalog") for other in names)
+        assert not any(other.startswith(DOORS) for other in names)
+    if name == "experiments.harness.spec":
+        assert not tops(path) & {"keras", "numpy", "zoo", "experiments"}
+    if name != "experiments.harness.determinism":
+        assert not tops(path) & BACKENDS
+
+
+PLAIN = ("experiments.harness.spec", "experiments.harness.measures")
+DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.stem != "__init__")

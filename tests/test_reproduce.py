@@ -1,0 +1,202 @@
+"""The door, as a person uses it: most of it in this process, kills and signals in others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from experiments import reproduce
+from experiments.harness import determinism, record
+
+ROOT = Path(__file__).parents[1]
+TINY = ["network.width=0.03125", "batch_size=8", "steps=4", "intervals=4", "test_examples=20"]
+WORDS = ["alexnet_lr_decay", "--data", "digits", "--scale", "mini", "--set", *TINY]
+BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
+
+
+def door(*words: str, backend: str | None = None, **options) -> subprocess.Popen:
+    environ = os.environ | ({"KERAS_BACKEND": backend} if backend else {})
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.reproduce", *words],
+        cwd=ROOT,
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def fingerprints(logdir: Path) -> dict[str, str]:
+    found = {path.parent: record.load(path.parent) for path in logdir.rglob("run.json")}
+    assert all(run.status == "complete" for run in found.values())
+    return {str(path.relative_to(logdir)): run.fingerprint for path, run in found.items()}
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--help"]])
+def test_fast_doors_import_no_backend(words):
+    code = f"""if True:
+        import sys
+        from experiments import reproduce
+        try:
+            reproduce.main({words})
+        finally:
+            assert not set(sys.modules) & {{"keras", "tensorflow", "jax", "torch"}}
+    """
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert "alexnet_lr_decay" in made.stdout or "--scale" in made.stdout
+
+
+def test_dry_run_prints_the_resolved_arms(capsys):
+    assert reproduce.main([*WORDS, "optimizer.learning_rate=0.5", "--dry-run"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    arm = told["arms"]["decayed_rate"]
+    assert arm["optimizer"]["config"]["learning_rate"] == 0.5
+    assert arm["schedule"] == [[30, 0.1], [50, 0.01], [70, 0.001]]
+    assert list(told["arms"]) == ["fixed_rate", "decayed_rate", "fixed_rate_stable_loss"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "--list"),
+        (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),
+        ([*WORDS, "--arm", "fixed"], "did you mean 'fixed_rate'?"),
+        ([*WORDS, "optimiser.learning_rate=1"], "did you mean 'optimizer'?"),
+        ([*WORDS, "batch_size=ten"], "another type"),
+        ([*WORDS, "batch_size=0"], "batch_size must be above 0"),
+        (["alexnet_lr_decay", "--data", "no/such.npz"], "no file no/such.npz"),
+        (["alexnet_lr_decay", "--data", __file__], "cannot be read"),
+        ([*WORDS, "--logdir", __file__], "cannot write in"),
+        ([*WORDS, "optimizer.learning_rat=1.0", "--logdir", "{tmp}"], "learning_rat"),
+        ([*WORDS, "network.widht=1.0", "--logdir", "{tmp}"], "widht"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(words, told, tmp_path, capsys):
+    assert reproduce.main([word.format(tmp=tmp_path) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.startswith("reproduce: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["--seed", "-1"], ["--intervals", "0"], ["--set", "steps"], ["--scale", "huge"]]
+)
+def test_a_word_that_argparse_refuses_is_exit_code_2(words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        reproduce.main(["alexnet_lr_decay", *words])
+    assert refused.value.code == 2
+    assert "error: argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backend", "told"), [("abacus", "no backend"), ("torch", "not installed")]
+)
+def test_a_backend_that_is_not_there_is_told(backend, told):
+    code = f"""if True:
+        import importlib.util
+        from experiments import reproduce
+        found = importlib.util.find_spec
+        importlib.util.find_spec = lambda name: None if name == {backend!r} else found(name)
+        raise SystemExit(reproduce.main({WORDS}))
+    """
+    made = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 2
+    assert told in made.stderr
+    assert made.stderr.count("\n") == 1
+
+
+def test_it_tells_trains_judges_and_points_to_everything(tmp_path, capsys):
+    words = [*WORDS, "--logdir", str(tmp_path)]
+    assert reproduce.main(words) == 0
+    told = capsys.readouterr().out
+    assert "Does lowering the learning rate" in told
+    assert "STAND-IN" in told
+    for arm in ("fixed_rate", "decayed_rate", "fixed_rate_stable_loss"):
+        assert f"{arm}, seed 0" in told
+    assert "C10" in told
+    picture = tmp_path / "alexnet_lr_decay/mini/curves.png"
+    assert str(picture) in told
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for fingerprint in fingerprints(tmp_path).values():
+        assert fingerprint[:16] in told
+
+    assert reproduce.main([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out, parse_constant=pytest.fail)
+    assert [claim["verdict"] for claim in result["claims"]]
+    assert {run["fingerprint"] for run in result["runs"]} == set(fingerprints(tmp_path).values())
+    assert captured.err.count("holds this run already") == 3
+
+
+def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
+    words = [*WORDS, "--logdir", str(tmp_path), "--intervals", "1", "--arm", "fixed_rate"]
+    assert reproduce.main(words) == 0
+    told = capsys.readouterr().out
+    assert "partial runs" in told
+    assert "partial, 1 interval" in told
+    assert "REPRODUCED" not in told
+    assert "REFUTED" not in told
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_killed_and_run_again_the_fingerprints_are_those_of_an_undisturbed_run(tmp_path, backend):
+    words = [*WORDS, "--arm", "decayed_rate", "--logdir"]
+    undisturbed = door(*words, str(tmp_path / "a"), backend=backend)
+    disturbed = door(*words, str(tmp_path / "b"), backend=backend)
+    (seed,) = record_directories(tmp_path / "b", disturbed)
+    wait_for(seed / "state" / "000002", disturbed)
+    disturbed.kill()
+    disturbed.communicate()
+    again = door(*words, str(tmp_path / "b"), backend=backend)
+    for process in (undisturbed, again):
+        _, error = process.communicate()
+        assert process.returncode == 0, error
+    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
+
+
+def record_directories(logdir: Path, process: subprocess.Popen) -> list[Path]:
+    while not (found := list(logdir.glob("*/*/*/seed*"))):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_with_130_and_a_second_process_is_refused(tmp_path, sent):
+    words = [*WORDS, "intervals=10000", "--arm", "decayed_rate", "--logdir", str(tmp_path)]
+    running = door(*words)
+    (seed,) = record_directories(tmp_path, running)
+    wait_for(seed / "state" / "000001", running)
+    if sent == signal.SIGINT:
+        second = door(*words)
+        _, error = second.communicate()
+        assert second.returncode == 2
+        assert "in use by another process" in error
+    running.send_signal(sent)
+    _, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted" in error
+    found = record.load(seed)
+    assert found.status == "interrupted"
+    assert found.intervals >= 1
