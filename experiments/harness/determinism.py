@@ -13,12 +13,14 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from numpy.typing import NDArray
 
 from experiments.harness.spec import UserError, nearest
 
@@ -71,6 +73,39 @@ def start() -> dict[str, Any]:
         "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
         "settings": {name: os.environ[name] for name in BEFORE[backend]},
     }
+
+
+def random_state() -> dict[str, NDArray[Any]]:
+    """Return, by path, what the backend's own generators hold that no Keras variable does.
+
+    Empty but on PyTorch, where Keras's dropout without a seed draws from the global generators.
+    """
+    return {path: get() for path, (get, _) in _generators().items()}
+
+
+def restore_random_state(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Put back what ``random_state()`` returned."""
+    for path, (_, put) in _generators().items():
+        put(tensors[path])
+
+
+def _generators() -> dict[str, tuple[Callable[[], Any], Callable[[Any], None]]]:
+    if os.environ["KERAS_BACKEND"] != "torch":
+        return {}
+    import torch
+
+    def gpu(index: int) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+        def put(state: Any) -> None:
+            torch.cuda.set_rng_state(torch.from_numpy(state), index)
+
+        return lambda: torch.cuda.get_rng_state(index).numpy(), put
+
+    cpu = (
+        lambda: torch.get_rng_state().numpy(),
+        lambda state: torch.set_rng_state(torch.from_numpy(state)),
+    )
+    gpus = {f"generator/cuda{k}": gpu(k) for k in range(torch.cuda.device_count())}
+    return {"generator/cpu": cpu, **gpus}
 
 
 def _tensorflow(threads: int) -> str:

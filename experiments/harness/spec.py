@@ -68,7 +68,7 @@ class Arm:
         A path's first part is a field, the rest leads into its config. Raises ``UserError`` for
         an unknown field and for a value of another type than the one it replaces.
         """
-        arm = self
+        arm: Arm = self
         for path, value in changes.items():
             name, *rest = path.split(".")
             known = [f.name for f in fields(Arm) if f.name not in ("role", "about")]
@@ -76,7 +76,8 @@ class Arm:
                 raise UserError(f"no field of an arm is called {name!r}{nearest(name, known)}")
             changed = _changed(getattr(arm, name), rest, value, path)
             is_bare = name in ("network", "loss", "optimizer") and isinstance(changed, str)
-            arm = replace(arm, **{name: config(changed) if is_bare else changed})
+            fresh: dict[str, Any] = {name: config(changed) if is_bare else changed}
+            arm = replace(arm, **fresh)
         for name in ("batch_size", "steps", "intervals", "test_examples", "test_batch"):
             if getattr(arm, name) < 1:
                 raise UserError(f"{name} must be above 0, not {getattr(arm, name)}")

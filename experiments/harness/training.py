@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import zoo.losses
 from experiments.harness import data, files, record, state
 from experiments.harness.data import Dataset
+from experiments.harness.determinism import random_state, restore_random_state
 from experiments.harness.fingerprint import link
 from experiments.harness.metrics import LogitGap
 from experiments.harness.spec import Arm, Run, Status, UserError
@@ -94,6 +95,12 @@ class Keeper(keras.callbacks.Callback):
     def __init__(self, run: Run, directory: Path, begun: State) -> None:
         super().__init__()
         self.run, self.directory, self.state = run, directory, begun
+        self.restored = False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
+            restore_random_state(self.state.tensors)
+            self.restored = True
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.clock = time.perf_counter()
@@ -136,8 +143,9 @@ def variables(model: keras.Model) -> dict[str, Any]:
 
 
 def read(model: keras.Model) -> dict[str, NDArray[Any]]:
-    """Return the values of all variables, by path."""
-    return {path: np.array(keras.ops.convert_to_numpy(v)) for path, v in variables(model).items()}
+    """Return the values of all variables, and of generators outside them, by path."""
+    values = {path: keras.ops.convert_to_numpy(v) for path, v in variables(model).items()}
+    return {path: np.array(value) for path, value in (values | random_state()).items()}
 
 
 def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], None]) -> State:

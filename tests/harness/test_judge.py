@@ -6,6 +6,7 @@ from experiments import catalog
 from experiments.harness import judge, measures
 from experiments.harness.spec import Arm, Claim, Experiment, Run, config
 
+LAST_LOSS = measures.final("a", "loss")
 ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=1, intervals=4)
 
 
@@ -19,7 +20,7 @@ def experiment(*claims: Claim) -> Experiment:
     return Experiment("t", "q", "d", {"a": ARM}, claims, {}, {}, (), {"mini": "", "full": ""})
 
 
-def outcome(bounds: tuple[float, float], *runs: Run, measure=measures.final("a", "loss")) -> str:
+def outcome(bounds: tuple[float, float], *runs: Run, measure=LAST_LOSS) -> str:
     claim = Claim("text", "where", measure, "1", (9, 9), bounds)
     (verdict,) = judge.judge(experiment(claim), runs)
     return verdict.outcome

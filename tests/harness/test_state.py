@@ -46,7 +46,7 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("spoil", [cut, flip, lambda content: b"", lambda content: b"text\n"])
+@pytest.mark.parametrize("spoil", [cut, flip, lambda _: b"", lambda _: b"text\n"])
 def test_a_damaged_newest_is_told_and_the_one_before_taken(tmp_path, spoil):
     state.save(at(3), tmp_path)
     state.save(at(4), tmp_path)
