@@ -56,21 +56,23 @@ def parser() -> argparse.ArgumentParser:
         "2 bad use or bad input, 130 interrupted (run again to go on).",
     )
     add = door.add_argument
+    # fmt: off
     add("experiment", nargs="?", help="its name; --list tells which there are")
     add("--list", action="store_true", help="list the experiments and exit")
     add("--scale", choices=("mini", "full"), help="full is the document to the letter, mini fits "
-        "a laptop's CPU; default: full where an accelerator is visible, else mini")  # fmt: skip
+        "a laptop's CPU; default: full where an accelerator is visible, else mini")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
     add("--seed", nargs="+", type=_seed, default=[0], metavar="N", help="default: 0")
     add("--data", default="mnist", metavar="mnist|digits|FILE", help="MNIST as Keras has it or "
-        "downloads it, scikit-learn's digits, or a file laid out as mnist.npz")  # fmt: skip
+        "downloads it, scikit-learn's digits, or a file laid out as mnist.npz")
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
     add("--intervals", type=_positive, metavar="N", help="stop after the first N; marked partial")
     add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
-        help="change the arms, e.g. optimizer.learning_rate=1e-3; part of a run's identity")  # fmt: skip
+        help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
     add("--dry-run", action="store_true", help="print the arms as JSON and train nothing")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
+    # fmt: on
     return door
 
 
@@ -85,7 +87,7 @@ def reproduce(asked: argparse.Namespace) -> dict[str, Any]:
         experiment,
         asked.scale or default_scale(),
         arms=arms,
-        seeds=asked.seed,
+        seeds=dict.fromkeys(asked.seed),
         changes=dict(asked.set),
         dataset=dataset.identity(),
         environment=environment,

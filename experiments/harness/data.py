@@ -7,7 +7,7 @@ import socket
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def load(source: str) -> tuple[Dataset, str | None]:
     if source == "digits":
         return _digits(), None
     if source != "mnist":
-        return _from_file(Path(source), name=Path(source).name), None
+        return _from_file(Path(source)), None
     cached = _keras_cache()
     if not cached.exists():
         try:
@@ -107,8 +107,8 @@ def load(source: str) -> tuple[Dataset, str | None]:
         except Exception as error:  # Keras raises a bare Exception when offline
             why = str(error).splitlines()[0][:120]
             return _digits(), f"MNIST is not here and could not be downloaded ({why})"
-    data = _from_file(cached, name="mnist")
-    if data.sha256 != MNIST_SHA256:
+    data = _from_file(cached)
+    if data.name != "mnist":
         raise UserError(f"{cached} is not the MNIST of Keras; move it away, or name one by --data")
     return data, None
 
@@ -142,7 +142,7 @@ def _digits() -> Dataset:
     return Dataset("digits", pixels[:1297], labels[:1297], pixels[1297:], labels[1297:])
 
 
-def _from_file(path: Path, name: str) -> Dataset:
+def _from_file(path: Path) -> Dataset:
     """Return the dataset in an ``.npz`` file, every array checked before it is believed."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -159,8 +159,10 @@ def _from_file(path: Path, name: str) -> Dataset:
         raise UserError(f"{path} cannot be read as an .npz file of arrays: {error}") from None
     for part in ("train", "test"):
         _check_part(path, part, found[f"x_{part}"], found[f"y_{part}"])
-    labels = {key: found[key].astype(np.int32) for key in ("y_train", "y_test")}
-    return Dataset(name, found["x_train"], labels["y_train"], found["x_test"], labels["y_test"])
+    for labels in ("y_train", "y_test"):
+        found[labels] = found[labels].astype(np.int32)
+    data = Dataset(path.name, **found)
+    return replace(data, name="mnist") if data.sha256 == MNIST_SHA256 else data
 
 
 def _check_part(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> None:

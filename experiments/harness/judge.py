@@ -31,7 +31,7 @@ def _verdict(claim: Claim, scale: Scale, by_seed: Mapping[int, Mapping[str, Run]
     low, high = claim.bounds_at(scale)
     inside = [low <= value <= high for value in values.values()]
     if not inside:
-        return Verdict(claim, values, "INCONCLUSIVE", "no seed has the complete runs it needs")
+        return Verdict(claim, values, "INCONCLUSIVE", "runs missing")
     if all(inside):
         return Verdict(claim, values, "REPRODUCED")
     if not any(inside):

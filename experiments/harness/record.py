@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import distributions
@@ -62,11 +62,15 @@ def save(run: Run, directory: Path) -> None:
     files.write(directory / "run.json", json.dumps(told, indent=1) + "\n")
 
 
-def load(directory: Path) -> Run | None:
-    """Return the run in ``directory``, None where there is none; ``UserError`` where unreadable."""
+def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
+    """Return the run in ``directory``, None where there is none.
+
+    A damaged record is told, and then as good as none: it is written again from the run's state.
+    Where there is no state either, ``UserError``.
+    """
     path = directory / "run.json"
     try:
-        told = json.loads(path.read_text())
+        told: Any = json.loads(path.read_text())
         told["arm"]["schedule"] = tuple(map(tuple, told["arm"]["schedule"]))
         told |= {"arm": Arm(**told["arm"]), "chain": tuple(told["chain"])}
         run = Run(**{name: told[name] for name in Run.__dataclass_fields__ if name != "history"})
@@ -74,7 +78,11 @@ def load(directory: Path) -> Run | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a run's record ({error!r}); --fresh starts over") from None
+        told = f"{path} is damaged ({error})"
+        if not any(directory.glob("state/*")):
+            raise UserError(f"{told}, and there is no state; --fresh starts over") from None
+        tell(f"{told}; it will be written again from the state")
+        return None
 
 
 def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from experiments.harness import record
 from experiments.harness.spec import Experiment, Run, Verdict
 
@@ -54,8 +56,13 @@ def _run(run: Run) -> dict[str, Any]:
         "started": run.started,
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
-        "history": run.history,
+        "history": {name: [_short(v) for v in values] for name, values in run.history.items()},
     }
+
+
+def _short(value: float) -> float:
+    """Return the shortest number that is the same float32, which is what Keras's metrics are."""
+    return float(str(np.float32(value)))
 
 
 def _finite(value: Any) -> Any:

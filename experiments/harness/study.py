@@ -51,15 +51,20 @@ def carry_out(
     with files.owned(directory):
         if fresh:
             record.clear(directory)
-        found = record.load(directory)
+        found = record.load(directory, tell)
         if found is not None:
             record.check_same(found, run, directory)
-            if found.intervals >= min(intervals or run.arm.intervals, run.arm.intervals):
+            if _reaches(found, intervals):
                 tell(f"{directory} holds this run already; --fresh would repeat it")
                 return found
-            tell(f"{directory} goes on after interval {found.intervals} of {run.arm.intervals}")
         from experiments.harness.training import train  # imports keras: only where it is needed
 
         started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
         begun = replace(run, started=started, commit=record.commit())
         return train(begun, directory, dataset, intervals=intervals, verbose=verbose, tell=tell)
+
+
+def _reaches(run: Run, intervals: int | None) -> bool:
+    """Return whether a run was brought to its end, or at least to as many intervals."""
+    enough = intervals is not None and run.intervals >= intervals
+    return run.status == "complete" or (run.status == "partial" and enough)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,33 +33,37 @@ def verdicts(judged: Sequence[Verdict], scale: Scale, style: str = "simple") -> 
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return one value as it is, several as ``mean ± standard deviation (n=…)``."""
-    if len(values) < 2 or not all(map(math.isfinite, values)):
-        return ", ".join(f"{value:.4g}" for value in values) or "-"
-    mean, deviation = statistics.mean(values), statistics.stdev(values)
-    return f"{mean:.4g} ± {deviation:.2g} (n={len(values)})"
+    """Return one value as it is, several as mean ± standard deviation; what is not finite apart."""
+    finite = list(filter(math.isfinite, values))
+    told = [f"{value:.4g}" for value in finite]
+    if len(finite) > 1:
+        told = [f"{statistics.mean(finite):.4g} ± {statistics.stdev(finite):.2g} (n={len(finite)})"]
+    for name, count in Counter(f"{v}" for v in values if not math.isfinite(v)).items():
+        told.append(f"{name} (n={count})" if len(values) > 1 else name)
+    return ", ".join(told) or "-"
 
 
 def curves(experiment: Experiment, runs: Sequence[Run], style: str = "simple") -> str:
-    """Return the documented points beside the measured ones, at the same intervals.
+    """Return the documented values beside the measured ones, at the same intervals.
 
-    A cell reads ``documented / measured``; where a run is shorter than the document, it ends.
+    Several seeds are told as mean and spread. An interval that no run reached is left out.
     """
-    columns: dict[str, None] = {}
     rows = []
-    for run in runs:
-        if run.arm_name not in experiment.documented:
-            continue
-        printed = experiment.documented[run.arm_name]
-        columns |= dict.fromkeys(printed.columns)
+    for arm, printed in experiment.documented.items():
+        made = [run for run in runs if run.arm_name == arm]
         for interval, values in printed.rows.items():
-            if interval <= run.intervals:
-                cells = [
-                    f"{documented:.5g} / {run.history[column][interval - 1]:.5g}"
-                    for column, documented in zip(printed.columns, values, strict=True)
-                ]
-                rows.append((run.arm_name, run.seed, interval, *cells))
-    return tabulate(rows, ("arm", "seed", "interval", *columns), style, disable_numparse=True)
+            reached = [run for run in made if run.intervals >= interval]
+            if reached:
+                row = [arm, interval]
+                for column, documented in zip(printed.columns, values, strict=True):
+                    measured = [run.history[column][interval - 1] for run in reached]
+                    row += [f"{documented:.5g}", spread(measured)]
+                rows.append(row)
+    columns = dict.fromkeys(
+        c for printed in experiment.documented.values() for c in printed.columns
+    )
+    kinds = [f"{name}: {kind}" for name in columns for kind in ("document", "measured")]
+    return tabulate(rows, ("arm", "interval", *kinds), style, disable_numparse=True)
 
 
 def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:

@@ -161,6 +161,7 @@ def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], Non
         return begun
     if found.owner != owner:
         raise UserError(f"{folder} belongs to another run; name another --logdir, or use --fresh")
+    tell(f"going on after interval {found.interval} of {run.arm.intervals}")
     for path, variable in variables(model).items():
         variable.assign(found.tensors[path])
     return found

@@ -65,7 +65,8 @@ def test_a_file_laid_out_as_mnist_is_read(tmp_path, digits):
 @pytest.mark.skipif(not REAL.exists(), reason="real MNIST is not here")
 def test_real_mnist_is_known_by_its_content():
     found, _ = data.load(str(REAL))
-    assert not found.identity()["stand_in"]
+    assert found.identity()["stand_in"] is False
+    assert found.name == "mnist"
     assert (found.x_train.shape, found.x_test.shape) == ((60_000, 28, 28), (10_000, 28, 28))
     assert (found.y_test[:1000] == 0).sum() == 85  # the document's accuracy of a NaN network
 
