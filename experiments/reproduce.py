@@ -18,6 +18,7 @@ from tabulate import tabulate
 
 from experiments import catalog
 from experiments.harness import determinism, judge, result, study, tables
+from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale, UserError, Verdict
 
 DONE, BAD_USE, INTERRUPTED = 0, 2, 130
@@ -119,7 +120,7 @@ def chosen(asked: argparse.Namespace) -> tuple[Experiment, list[str]]:
     experiment = catalog.load(asked.experiment)
     arms = list(dict.fromkeys(asked.arm or experiment.arms))
     for arm in arms:
-        experiment.arm_at(arm, "mini").override(dict(asked.set))
+        resolve(experiment, arm, "mini", dict(asked.set))
     return experiment, arms
 
 
@@ -144,7 +145,7 @@ def resolved(asked: argparse.Namespace) -> dict[str, Any]:
         "experiment": experiment.name,
         "scale": scale,
         "seeds": asked.seed,
-        "arms": {arm: experiment.arm_at(arm, scale).override(changes).identity() for arm in arms},
+        "arms": {arm: resolve(experiment, arm, scale, changes).identity() for arm in arms},
     }
 
 

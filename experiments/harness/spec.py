@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Scale = Literal["full", "mini"]
@@ -17,6 +17,13 @@ Config = Mapping[str, Any]
 
 class UserError(Exception):
     """Something that the person at the keyboard can mend; doors print it as one line, exit 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a phrase that offers the known name most like ``name``, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
 
 
 def config(name: str, /, **options: Any) -> dict[str, Any]:
@@ -61,71 +68,6 @@ class Arm:
         """Return the schedule's factor for the interval after ``interval`` finished ones."""
         begun = [factor for start, factor in self.schedule if start <= interval]
         return begun[-1] if begun else 1.0
-
-    def override(self, changes: Mapping[str, Any]) -> Arm:
-        """Return this arm with ``{"optimizer.learning_rate": 0.001, ...}`` changed.
-
-        A path's first part is a field, the rest leads into its config. Raises ``UserError`` for
-        an unknown field and for a value of another type than the one it replaces.
-        """
-        arm: Arm = self
-        for path, value in changes.items():
-            name, *rest = path.split(".")
-            known = [f.name for f in fields(Arm) if f.name not in ("role", "about")]
-            if name not in known:
-                raise UserError(f"no field of an arm is called {name!r}{nearest(name, known)}")
-            changed = _changed(getattr(arm, name), rest, value, path)
-            is_bare = name in ("network", "loss", "optimizer") and isinstance(changed, str)
-            fresh: dict[str, Any] = {name: config(changed) if is_bare else changed}
-            arm = replace(arm, **fresh)
-        for name in ("batch_size", "steps", "intervals", "test_examples", "test_batch"):
-            if getattr(arm, name) < 1:
-                raise UserError(f"{name} must be above 0, not {getattr(arm, name)}")
-        return arm
-
-
-def _changed(old: Any, rest: list[str], value: Any, path: str) -> Any:
-    """Return ``old`` with the value at ``rest`` replaced, configs copied on the way."""
-    if not rest:
-        return _checked(old, value, path)
-    if not isinstance(old, Mapping) or "config" not in old:
-        raise UserError(f"{path!r} leads nowhere: {json.dumps(old)} has no parts to set")
-    inner, (key, *further) = old["config"], rest
-    if further and key not in inner:
-        raise UserError(f"{path!r} leads nowhere{nearest(key, inner)}")
-    new = _changed(inner[key], further, value, path) if key in inner else value
-    return {**old, "config": {**inner, key: new}}
-
-
-def _checked(old: Any, value: Any, path: str) -> Any:
-    """Return ``value`` as the type of ``old``; a config may also become a plain identifier."""
-    if isinstance(old, bool) or isinstance(value, bool):
-        fits = isinstance(old, bool) and isinstance(value, bool)
-    elif isinstance(old, int | float):
-        fits = isinstance(value, int | float) and type(old)(value) == value
-        value = type(old)(value) if fits else value
-    elif isinstance(old, Mapping):
-        fits = isinstance(value, str | Mapping)
-    elif isinstance(old, tuple):
-        fits = isinstance(value, list | tuple) and all(_is_pair(v) for v in value)
-        value = tuple(map(tuple, value)) if fits else value
-    else:
-        fits = old is None or value is None or isinstance(value, type(old))
-    if not fits:
-        raise UserError(f"{path} is {json.dumps(old)}; {json.dumps(value)} is of another type")
-    return value
-
-
-def _is_pair(value: Any) -> bool:
-    numbers = isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value)
-    return numbers and len(value) == 2
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a phrase that offers the known name most like ``name``, or all of them."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
 
 
 @dataclass(frozen=True)
@@ -233,9 +175,3 @@ class Experiment:
     deviations: tuple[str, ...]
     cost: Mapping[Scale, str]
     name: str = ""
-
-    def arm_at(self, name: str, scale: Scale) -> Arm:
-        """Return the arm called ``name`` at ``scale``; ``UserError`` where there is none."""
-        if name not in self.arms:
-            raise UserError(f"{self.name} has no arm {name!r}{nearest(name, self.arms)}")
-        return self.arms[name].override(self.mini if scale == "mini" else {})

@@ -10,6 +10,7 @@ from typing import Any
 
 from experiments.harness import files, record
 from experiments.harness.data import Dataset
+from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale
 
 
@@ -24,7 +25,7 @@ def plan(
     environment: Mapping[str, Any],
 ) -> list[Run]:
     """Return the runs to be made, seed by seed; ``UserError`` for an arm or change unknown."""
-    chosen = {name: experiment.arm_at(name, scale).override(changes) for name in arms}
+    chosen = {name: resolve(experiment, name, scale, changes) for name in arms}
     return [
         Run(experiment.name, name, arm, seed, scale, dataset, environment, changes)
         for seed in seeds

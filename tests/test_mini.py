@@ -1,0 +1,27 @@
+"""The main job on real MNIST, as a newcomer runs it: minutes, so only with ``-m slow``."""
+
+import json
+from math import isfinite
+from pathlib import Path
+
+import pytest
+
+from experiments import reproduce
+from experiments.harness import data, record
+
+COPIES = [Path(__file__).parents[2] / "shared/data/mnist.npz", data._keras_cache()]
+
+
+@pytest.mark.slow
+def test_the_fixed_rate_turns_nan_and_nothing_else_does(tmp_path, capsys):
+    real = next((copy for copy in COPIES if copy.exists()), None)
+    if real is None:
+        pytest.skip("real MNIST is not here")
+    words = ["alexnet_lr_decay", "--scale", "mini", "--data", str(real), "--logdir", str(tmp_path)]
+    assert reproduce.main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert all(claim["verdict"] in ("REPRODUCED", "REFUTED") for claim in told["claims"])
+    runs = {path.parents[1].name: record.load(path.parent) for path in tmp_path.rglob("run.json")}
+    finite = {arm: all(map(isfinite, run.history["loss"])) for arm, run in runs.items()}
+    assert finite == {"fixed_rate": False, "decayed_rate": True, "fixed_rate_stable_loss": True}
+    assert runs["decayed_rate"].history["test_accuracy"][-1] > 0.85
