@@ -42,7 +42,7 @@ def train(
     ``UserError`` where the directory is another run's or a file cannot be written.
     """
     arm, end = run.arm, min(intervals or run.arm.intervals, run.arm.intervals)
-    keras.backend.clear_session()
+    keras.utils.clear_session()
     keras.utils.set_random_seed(run.seed)
     model = compiled(arm)
     rate = float(model.optimizer.learning_rate)

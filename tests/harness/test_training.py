@@ -1,6 +1,7 @@
 """Training on the digits, with a network small enough for a test and everything else as always."""
 
 import json
+import time
 from dataclasses import replace
 
 import keras
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboardX import SummaryWriter
 
 import zoo.layers  # noqa: F401  (all that a saved model needs)
 from experiments import catalog
@@ -74,6 +76,12 @@ def test_the_saved_model_loads_without_the_harness_and_is_the_one_trained(undist
         np.testing.assert_array_equal(variable, kept.tensors[variable.path])
 
 
+def scalars(directory, tag: str) -> list:
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    events.Reload()
+    return events.Scalars(tag)
+
+
 def test_tensorboard_reads_scalars_and_a_histogram_of_every_variable(undisturbed):
     run, directory = undisturbed
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0, "histograms": 0})
@@ -111,6 +119,33 @@ def test_stopped_and_continued_it_ends_in_the_same_bits(undisturbed, tmp_path, s
     assert whole.history == run.history
     elsewhere = record.directory_of(whole, tmp_path)
     assert (elsewhere / "history.csv").read_text() == (directory / "history.csv").read_text()
+
+
+def test_killed_between_telemetry_and_state_the_axis_has_no_point_twice(undisturbed, tmp_path):
+    run, directory = undisturbed
+    part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)
+    elsewhere = record.directory_of(part, tmp_path)
+    with SummaryWriter(str(elsewhere)) as writer:  # the third interval, never kept
+        writer.add_scalar("loss/train", -1.0, 9)
+    time.sleep(1.1)  # TensorBoard sorts event files by the second of their names
+    carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
+    values = [(event.step, event.value) for event in scalars(elsewhere, "loss/train")]
+    assert values == [(event.step, event.value) for event in scalars(directory, "loss/train")]
+
+
+def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path):
+    run, _ = undisturbed
+    part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)
+    directory = record.directory_of(part, tmp_path)
+    (directory / "run.json").write_text("{")
+    told = []
+    assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path, tell=told.append).chain == run.chain
+    assert "run.json is damaged" in told[0]
+    (directory / "history.csv").write_text("step,loss\n")
+    for kept in (directory / "state").iterdir():
+        kept.unlink()
+    with pytest.raises(UserError, match="there is no state; --fresh"):
+        carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
 
 
 def test_a_damaged_state_costs_an_interval_and_no_bit(undisturbed, tmp_path):
