@@ -10,7 +10,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from tabulate import tabulate
 from experiments import catalog
 from experiments.harness import determinism, judge, result, study, tables
 from experiments.harness.overrides import resolve
-from experiments.harness.spec import Experiment, Run, Scale, UserError, Verdict
+from experiments.harness.spec import Experiment, Run, Scale, UserError
 
 DONE, BAD_USE, INTERRUPTED = 0, 2, 130
+PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,11 +40,11 @@ def main(words: Sequence[str] | None = None) -> int:
             print(json.dumps(told, indent=1))
         else:
             reproduce(asked)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return BAD_USE
     except KeyboardInterrupt:
-        print("\nreproduce: interrupted; the same command goes on from here", file=sys.stderr)
+        print("\nreproduce: interrupted; run again, without --fresh, to go on", file=sys.stderr)
         return INTERRUPTED
     return DONE
 
@@ -64,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
         "a laptop's CPU; default: full where an accelerator is visible, else mini")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
     add("--seed", nargs="+", type=_seed, default=[0], metavar="N", help="default: 0")
-    add("--data", default="mnist", metavar="mnist|digits|FILE", help="MNIST as Keras has it or "
-        "downloads it, scikit-learn's digits, or a file laid out as mnist.npz")
+    add("--data", metavar="mnist|digits|FILE", help="MNIST as Keras has it or downloads it (the "
+        "default), scikit-learn's digits, or a file laid out as mnist.npz")
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
     add("--intervals", type=_positive, metavar="N", help="stop after the first N; marked partial")
     add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
@@ -83,7 +84,7 @@ def reproduce(asked: argparse.Namespace) -> dict[str, Any]:
     from experiments.harness import data, plots
 
     environment = determinism.start()
-    dataset, warning = data.load(asked.data)
+    dataset, warning = data.load(asked.data or experiment.arms[arms[0]].dataset)
     planned = study.plan(
         experiment,
         asked.scale or default_scale(),
@@ -106,11 +107,12 @@ def reproduce(asked: argparse.Namespace) -> dict[str, Any]:
             verbose=1 if sys.stdout.isatty() else 2,
         )
         runs.append(made)
-    verdicts = judge.judge(experiment, runs)
-    picture = asked.logdir / experiment.name / runs[0].scale / "curves.png"
+    whole = not (asked.arm or asked.set or asked.intervals)
+    picture = asked.logdir / experiment.name / runs[0].scale / PICTURES[whole]
     plots.curves(experiment, runs, picture)
-    print(conclusion(experiment, runs, verdicts, asked.logdir, picture))
-    return result.summary(experiment, runs, verdicts)
+    told = result.summary(experiment, runs, judge.judge(experiment, runs))
+    print(conclusion(experiment, runs, told, asked.logdir, picture))
+    return told
 
 
 def chosen(asked: argparse.Namespace) -> tuple[Experiment, list[str]]:
@@ -180,23 +182,22 @@ def announcement(experiment: Experiment, planned: Sequence[Run], warning: str | 
 def conclusion(
     experiment: Experiment,
     runs: Sequence[Run],
-    verdicts: Sequence[Verdict],
+    told: Mapping[str, Any],
     logdir: Path,
     picture: Path,
 ) -> str:
     """Return what came out: documented beside measured, the verdicts, and where everything is."""
-    scale = runs[0].scale
     return "\n".join(
         [
-            f"\nDocumented beside measured ({scale}):\n",
+            "\nDocumented beside measured:\n",
             tables.curves(experiment, runs),
-            f"\nClaims and verdicts ({tables.caveat(runs) or 'as documented'}):\n",
-            tables.verdicts(verdicts, scale),
+            "\nClaims and verdicts:\n",
+            tables.verdicts(told["claims"]),
             "\nDeviations from the document:",
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
             f"\npicture      {picture}",
-            f"TensorBoard  tensorboard --logdir {logdir / experiment.name / scale}",
-            "\nHistories and fingerprints:\n",
+            f"TensorBoard  tensorboard --logdir {picture.parent}",
+            "\nRuns, each with its history.csv, and their fingerprints:\n",
             tables.runs(runs, logdir),
         ]
     )

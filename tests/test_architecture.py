@@ -1,6 +1,7 @@
 """Who may import whom, read from the imports themselves."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 BACKENDS = {"tensorflow", "jax", "torch"}
+PLAIN = ("experiments.harness.spec", "experiments.harness.measures")
+PURE = ("experiments.harness.judge", "experiments.harness.measures")
 
 
 def module(path: Path) -> str:
@@ -30,6 +33,9 @@ def tops(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imported(path)}
 
 
+DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.stem != "__init__")
+
+
 def test_there_is_something_to_read():
     rooms = {module(path).rpartition(".")[0] for path in FILES}
     assert {"zoo", "experiments", "experiments.catalog", "experiments.harness"} <= rooms
@@ -38,20 +44,20 @@ def test_there_is_something_to_read():
 @pytest.mark.parametrize("path", FILES, ids=module)
 def test_every_import_goes_the_way_of_the_house(path):
     name, names = module(path), imported(path)
+    theirs = tops(path) - sys.stdlib_module_names
     if name.startswith("zoo"):
-        assert not any(other.startswith("experiments") for other in names)
+        assert theirs <= {"keras", "numpy", "zoo"}
     if name.startswith("experiments.catalog."):
-        ours = {other for other in names if other.split(".")[0] in ("zoo", "experiments")}
+        ours = {other for other in names if other.startswith("experiments")}
+        assert theirs <= {"experiments"}
         assert all(other.startswith(PLAIN) for other in ours)
-        assert not tops(path) & {"keras", "numpy", *BACKENDS}
     if name.startswith("experiments.harness."):
-        assert not any(other.startswith("experiments.catalog") for other in names)
-        assert not any(other.startswith(DOORS) for other in names)
+        assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
     if name == "experiments.harness.spec":
-        assert not tops(path) & {"keras", "numpy", "zoo", "experiments"}
+        assert not theirs
+    if name in PURE:
+        assert theirs <= {"experiments"}
+        assert not names & {"os", "pathlib", "time", "random", "subprocess"}
     if name != "experiments.harness.determinism":
-        assert not tops(path) & BACKENDS
-
-
-PLAIN = ("experiments.harness.spec", "experiments.harness.measures")
-DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.stem != "__init__")
+        assert not theirs & BACKENDS
+    assert not any(other.startswith("experiments.catalog.") for other in names), "found by name"

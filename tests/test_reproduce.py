@@ -129,6 +129,7 @@ def test_it_tells_trains_judges_and_points_to_everything(tmp_path, capsys):
     for arm in ("fixed_rate", "decayed_rate", "fixed_rate_stable_loss"):
         assert f"{arm}, seed 0" in told
     assert "C10" in told
+    assert told.count("mini, STAND-IN") == 10
     picture = tmp_path / "alexnet_lr_decay/mini/curves.png"
     assert str(picture) in told
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -147,8 +148,8 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     words = [*WORDS, "--logdir", str(tmp_path), "--intervals", "1", "--arm", "fixed_rate"]
     assert reproduce.main(words) == 0
     told = capsys.readouterr().out
-    assert "partial runs" in told
-    assert "partial, 1 interval" in told
+    assert "runs missing for 1 of 1 seeds" in told
+    assert "partial, 1 of 4 intervals" in told
     assert "REPRODUCED" not in told
     assert "REFUTED" not in told
 
@@ -161,17 +162,21 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_killed_and_run_again_the_fingerprints_are_those_of_an_undisturbed_run(tmp_path, backend):
-    words = [*WORDS, "--arm", "decayed_rate", "--logdir"]
-    undisturbed = door(*words, str(tmp_path / "a"), backend=backend)
-    disturbed = door(*words, str(tmp_path / "b"), backend=backend)
-    (seed,) = record_directories(tmp_path / "b", disturbed)
-    wait_for(seed / "state" / "000002", disturbed)
+    words = [*WORDS, "intervals=20", "--arm", "decayed_rate", "--logdir"]
+    disturbed = door(*words, str(tmp_path / "a"), backend=backend)
+    (seed,) = record_directories(tmp_path / "a", disturbed)
+    while max((int(path.name) for path in seed.glob("state/*")), default=0) < 2:
+        assert disturbed.poll() is None, disturbed.communicate()
+        time.sleep(0.01)
     disturbed.kill()
     disturbed.communicate()
-    again = door(*words, str(tmp_path / "b"), backend=backend)
-    for process in (undisturbed, again):
-        _, error = process.communicate()
+    assert disturbed.returncode == -signal.SIGKILL
+    assert record.load(seed).status == "running"
+    for logdir in ("a", "b"):
+        process = door(*words, str(tmp_path / logdir), backend=backend)
+        told, error = process.communicate()
         assert process.returncode == 0, error
+        assert ("going on after interval" in told) == (logdir == "a")
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
 

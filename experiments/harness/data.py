@@ -21,6 +21,7 @@ MNIST_SHA256 = "4f76fd525c9488d99230d37a7938f691808bcdfed8df1288cdf34070a4642551
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 MAX_BYTES = 1 << 30
 CLASSES = 10
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def load(source: str) -> tuple[Dataset, str | None]:
         try:
             _download()
         except Exception as error:  # Keras raises a bare Exception when offline
-            why = str(error).splitlines()[0][:120]
+            why = (str(error) or repr(error)).splitlines()[0][:120]
             return _digits(), f"MNIST is not here and could not be downloaded ({why})"
     data = _from_file(cached)
     if data.name != "mnist":
@@ -155,7 +156,7 @@ def _from_file(path: Path) -> Dataset:
             found = {wanted: arrays[wanted] for wanted in ARRAYS}
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path} cannot be read as an .npz file of arrays: {error}") from None
     for part in ("train", "test"):
         _check_part(path, part, found[f"x_{part}"], found[f"y_{part}"])

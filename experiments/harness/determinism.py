@@ -30,7 +30,7 @@ PACKAGES = {  # backend: the distributions whose versions decide the bits
     "torch": ("torch",),
 }
 BEFORE = {  # environment variables that are read once, when the backend starts
-    "tensorflow": {"TF_DETERMINISTIC_OPS": "1"},
+    "tensorflow": {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "1"},
     "jax": {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"},
     "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
 }
@@ -63,6 +63,7 @@ def start() -> dict[str, Any]:
         if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly
             import tensorflow  # noqa: F401
     keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
     return {
         "backend": backend,

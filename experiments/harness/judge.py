@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
-from experiments.harness.spec import Claim, Experiment, Run, Scale, Verdict
+from experiments.harness.spec import Claim, Experiment, Run, Verdict
 
 
-def judge(experiment: Experiment, runs: Iterable[Run]) -> list[Verdict]:
+class MissingRunError(Exception):
+    """A claim needs a run that is not there, or not complete."""
+
+
+class _Complete(dict[str, Run]):
+    """The complete runs of one seed, by arm."""
+
+    def __missing__(self, arm: str) -> Run:
+        raise MissingRunError(arm)
+
+
+def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     """Return a verdict for each claim of the experiment, in order; the runs are of one scale.
 
     A claim is REPRODUCED where every seed's value falls in its bounds, REFUTED where none does,
     INCONCLUSIVE where they straddle or no seed has all the complete runs that it needs.
     """
-    runs = list(runs)
-    by_seed: dict[int, dict[str, Run]] = {}
+    by_seed: dict[int, _Complete] = {run.seed: _Complete() for run in runs}
     for run in runs:
-        by_seed.setdefault(run.seed, {})[run.arm_name] = run
-    return [_verdict(claim, runs[0].scale, by_seed) for claim in experiment.claims]
+        if run.status == "complete":
+            by_seed[run.seed][run.arm_name] = run
+    return [_verdict(claim, runs[0], by_seed) for claim in experiment.claims]
 
 
-def _verdict(claim: Claim, scale: Scale, by_seed: Mapping[int, Mapping[str, Run]]) -> Verdict:
+def _verdict(claim: Claim, like: Run, by_seed: Mapping[int, Mapping[str, Run]]) -> Verdict:
     values = {}
     for seed, runs in by_seed.items():
-        complete = {name: run for name, run in runs.items() if run.status == "complete"}
         try:
-            values[seed] = claim.measure(complete)
-        except KeyError:
+            values[seed] = claim.measure(runs)
+        except MissingRunError:
             continue
-    low, high = claim.bounds_at(scale)
+    low, high = claim.bounds_at(like.scale)
     inside = [low <= value <= high for value in values.values()]
-    if not inside:
-        return Verdict(claim, values, "INCONCLUSIVE", "runs missing")
-    if all(inside):
-        return Verdict(claim, values, "REPRODUCED")
-    if not any(inside):
-        return Verdict(claim, values, "REFUTED")
-    return Verdict(claim, values, "INCONCLUSIVE", f"{sum(inside)} of {len(inside)} seeds within")
+    missing = len(by_seed) - len(values)
+    notes = [
+        f"{sum(inside)} of {len(inside)} seeds within" * (0 < sum(inside) < len(inside)),
+        f"runs missing for {missing} of {len(by_seed)} seeds" * bool(missing),
+        "mini" * (like.scale == "mini"),
+        "STAND-IN DATA" * bool(like.dataset["stand_in"]),
+        "arms changed" * bool(like.changes),
+    ]
+    note = ", ".join(filter(None, notes))
+    if not inside or 0 < sum(inside) < len(inside):
+        return Verdict(claim, values, "INCONCLUSIVE", note)
+    return Verdict(claim, values, "REPRODUCED" if all(inside) else "REFUTED", note)

@@ -32,9 +32,19 @@ def last_finite(arm: str, column: str) -> Measure:
     """The value of ``column`` after the last interval before the first that is not finite."""
 
     def measure(runs: Mapping[str, Run]) -> float:
-        finite = _finite(runs[arm])
-        before = [*finite, False].index(False)
+        before = finite_intervals(runs[arm])
         return runs[arm].history[column][before - 1] if before else nan
+
+    return measure
+
+
+def at_first_nan(arm: str, column: str) -> Measure:
+    """The value of ``column`` for the first interval that is not finite; NaN where all are."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        before = finite_intervals(runs[arm])
+        values = runs[arm].history[column]
+        return values[before] if before < len(values) else nan
 
     return measure
 
@@ -47,6 +57,11 @@ def largest(arm: str, column: str) -> Measure:
 def difference(a: Measure, b: Measure) -> Measure:
     """What ``a`` measures less what ``b`` measures."""
     return lambda runs: a(runs) - b(runs)
+
+
+def finite_intervals(run: Run) -> int:
+    """Return how many intervals went by before a training or test loss was not finite."""
+    return [*_finite(run), False].index(False)
 
 
 def _finite(run: Run) -> list[bool]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.harness.spec import Arm, Experiment, Scale, UserError, config, nearest
 
-SETTABLE = [field.name for field in fields(Arm) if field.name not in ("role", "about")]
+SETTABLE = [field.name for field in fields(Arm) if field.name not in ("dataset", "role", "about")]
 COUNTS = ("batch_size", "steps", "intervals", "test_examples", "test_batch")
 CONFIGS = ("network", "loss", "optimizer")
 
@@ -66,10 +66,10 @@ def _checked(old: Any, value: Any, path: str) -> Any:
     if isinstance(old, bool) or isinstance(value, bool):
         fits = isinstance(old, bool) and isinstance(value, bool)
     elif isinstance(old, int | float):
-        fits = isinstance(value, int | float) and type(old)(value) == value
+        fits = isinstance(value, (int, type(old))) or _is_whole(value)
         value = type(old)(value) if fits else value
     elif isinstance(old, Mapping):
-        fits = isinstance(value, str | Mapping)
+        fits = isinstance(value, str) or (isinstance(value, Mapping) and set(value) == set(old))
     elif isinstance(old, tuple):
         fits = isinstance(value, list | tuple) and all(_is_pair(v) for v in value)
         value = tuple(map(tuple, value)) if fits else value
@@ -78,6 +78,10 @@ def _checked(old: Any, value: Any, path: str) -> Any:
     if not fits:
         raise UserError(f"{path} is {json.dumps(old)}; {json.dumps(value)} is of another type")
     return value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
 
 
 def _is_pair(value: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from itertools import cycle
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.harness import files
+from experiments.harness.measures import finite_intervals
 from experiments.harness.spec import Experiment, Run
 
 PANELS = {  # column: (label, scale of the axis)
@@ -30,7 +31,7 @@ def curves(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     axes = figure.subplots(1, len(PANELS))
     names = dict.fromkeys(run.arm_name for run in runs)
-    colour = dict(zip(names, COLOURS, strict=False))
+    colour = dict(zip(names, cycle(COLOURS), strict=False))
     for axis, (column, (label, scale)) in zip(axes, PANELS.items(), strict=True):
         for run in runs:
             _measured(axis, run, column, colour[run.arm_name])
@@ -57,6 +58,6 @@ def curves(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
 def _measured(axis: Axes, run: Run, column: str, colour: str) -> None:
     values = run.history[column]
     axis.plot(range(1, len(values) + 1), values, color=colour, lw=1.3, alpha=0.8)
-    finite = [*map(isfinite, run.history["loss"]), False].index(False)
+    finite = finite_intervals(run)
     if 0 < finite < len(values):
         axis.plot(finite, values[finite - 1], "X", color=colour, ms=9)

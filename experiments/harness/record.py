@@ -70,13 +70,15 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
     """
     path = directory / "run.json"
     try:
+        if not path.exists():
+            return None
         told: Any = json.loads(path.read_text())
+        if told["format"] != FORMAT:
+            raise ValueError(f"format {told['format']}, not {FORMAT}")
         told["arm"]["schedule"] = tuple(map(tuple, told["arm"]["schedule"]))
         told |= {"arm": Arm(**told["arm"]), "chain": tuple(told["chain"])}
         run = Run(**{name: told[name] for name in Run.__dataclass_fields__ if name != "history"})
         return replace(run, history=_history(directory / "history.csv", run.intervals))
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         told = f"{path} is damaged ({error})"
         if not any(directory.glob("state/*")):
@@ -129,7 +131,7 @@ def clear(directory: Path) -> None:
 
 def commit() -> str | None:
     """Return the git commit of the code, with ``+`` where it is modified; None outside git."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[2]
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -137,6 +139,8 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "HEAD") + (
+            "+" if git("status", "--porcelain", "--", "zoo", "experiments") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return None

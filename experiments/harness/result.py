@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import record
 from experiments.harness.spec import Experiment, Run, Verdict
 
 
@@ -23,7 +22,6 @@ def summary(
         "scale": first.scale,
         "dataset": first.dataset,
         "environment": first.environment,
-        "packages": record.packages(),
         "claims": [_claim(verdict, first) for verdict in verdicts],
         "runs": [_run(run) for run in runs],
     }

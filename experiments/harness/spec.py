@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -35,6 +34,7 @@ def config(name: str, /, **options: Any) -> dict[str, Any]:
 class Arm:
     """One trained condition, as data: it prints as JSON, hashes, and can be overridden.
 
+    ``dataset`` is what it is trained on unless the user names other data.
     ``network``, ``loss`` and ``optimizer`` are configs; initialisers are options of the network.
     ``schedule`` lists ``(interval, factor)``: from that many finished intervals on, the learning
     rate is the optimiser's own times the factor. ``intervals`` of ``steps`` steps each; after
@@ -59,10 +59,6 @@ class Arm:
         told = asdict(self)
         del told["role"], told["about"]
         return json.loads(json.dumps(told))
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the identity, in hexadecimal."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
     def learning_rate_factor(self, interval: int) -> float:
         """Return the schedule's factor for the interval after ``interval`` finished ones."""
@@ -113,10 +109,9 @@ Bounds = tuple[float, float]
 class Claim:
     """A document's sentence, made executable.
 
-    ``measure`` maps the runs of one seed, by arm, to a number (it raises ``KeyError`` where a run
-    is missing); it must fall in ``bounds``, both ends included, and in ``mini_bounds`` (the same
-    where None) at that scale. Bounds are fixed before the runs. ``documented`` is what the
-    document says, as it is to be shown.
+    ``measure`` maps the runs of one seed, by arm, to a number; it must fall in ``bounds``, both
+    ends included, and in ``mini_bounds`` (the same where None) at that scale. Bounds are fixed
+    before the runs. ``documented`` is what the document says, as it is to be shown.
     """
 
     text: str

@@ -38,7 +38,7 @@ class State:
 
 
 def save(state: State, folder: Path) -> None:
-    """Write ``state`` into ``folder``, whole or not at all, and drop all but the newest two."""
+    """Write ``state`` into ``folder``, whole or not at all; keep it and the one before it."""
     facts = {name: value for name, value in vars(state).items() if name != "tensors"}
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"_facts": np.array(json.dumps(facts)), **state.tensors}
@@ -47,8 +47,9 @@ def save(state: State, folder: Path) -> None:
     checksum = hashlib.sha256(payload).hexdigest().encode()
     folder.mkdir(exist_ok=True)
     files.write(folder / f"{state.interval:06d}", MAGIC + checksum + b"\n" + payload)
-    for old in _newest_first(folder)[KEPT:]:
-        old.unlink()
+    kept = [path for path in _newest_first(folder) if int(path.name) <= state.interval][:KEPT]
+    for other in set(_newest_first(folder)) - set(kept):
+        other.unlink()
 
 
 def newest(folder: Path) -> tuple[State | None, list[str]]:
@@ -58,7 +59,7 @@ def newest(folder: Path) -> tuple[State | None, list[str]]:
         try:
             return load(path), damaged
         except _DAMAGED as error:
-            damaged.append(f"{path} is damaged ({error}); falling back to the state before")
+            damaged.append(f"{path} is damaged ({error}); looking for the state before")
     return None, damaged
 
 
@@ -74,4 +75,4 @@ def load(path: Path) -> State:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("[0-9]*")), reverse=True)
+    return sorted(folder.glob("[0-9]*"), reverse=True)

@@ -58,6 +58,8 @@ def carry_out(
             if _reaches(found, intervals):
                 tell(f"{directory} holds this run already; --fresh would repeat it")
                 return found
+            if found.commit != record.commit():
+                tell(f"begun by commit {found.commit}, going on with {record.commit()}")
         from experiments.harness.training import train  # imports keras: only where it is needed
 
         started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")

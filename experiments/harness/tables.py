@@ -5,30 +5,31 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from experiments.harness import record
-from experiments.harness.spec import Experiment, Run, Scale, Verdict
+from experiments.harness.spec import Experiment, Run
 
 
-def verdicts(judged: Sequence[Verdict], scale: Scale, style: str = "simple") -> str:
-    """Return a table with a line for each claim; ``style`` is one of tabulate's."""
+def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
+    """Return a table with a line for each of a result's claims; ``style`` is one of tabulate's."""
     rows = [
         (
             f"C{number}",
-            verdict.claim.text,
-            verdict.claim.documented,
-            "{:g} to {:g}".format(*verdict.claim.bounds_at(scale)),
-            spread(list(verdict.values.values())),
-            f"{verdict.outcome} ({verdict.note})" if verdict.note else verdict.outcome,
+            claim["claim"],
+            claim["documented"],
+            "{:g} to {:g}".format(*map(float, claim["bounds"])),
+            spread([float(value) for value in claim["values"].values()]),
+            f"{claim['verdict']} ({claim['note']})" if claim["note"] else claim["verdict"],
         )
-        for number, verdict in enumerate(judged, 1)
+        for number, claim in enumerate(claims, 1)
     ]
     headers = ("", "claim", "document", "bounds", "measured", "verdict")
-    widths = [None, 44, 14, None, None, 20] if style == "simple" else None
+    widths = [None, 44, None, None, 20, 24] if style == "simple" else None
     return tabulate(rows, headers, style, maxcolwidths=widths, disable_numparse=True)
 
 
@@ -70,7 +71,7 @@ def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
     """Return a line for each run: how far it got, where it is, its fingerprint."""
     rows = [
         (
-            f"{run.status}, {run.intervals} intervals",
+            f"{run.status}, {run.intervals} of {run.arm.intervals} intervals",
             f"{run.seconds:.0f} s",
             record.directory_of(run, logdir),
             (run.fingerprint or "-")[:16],
@@ -78,15 +79,3 @@ def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
         for run in made
     ]
     return tabulate(rows, ("status", "trained", "directory", "fingerprint"), style)
-
-
-def caveat(runs: Sequence[Run]) -> str:
-    """Return what a reader of the verdicts must know of the runs, empty where nothing."""
-    first = runs[0]
-    marks = [
-        "miniature" * (first.scale == "mini"),
-        "STAND-IN DATASET" * bool(first.dataset["stand_in"]),
-        "arms changed by --set" * bool(first.changes),
-        "partial runs" * any(run.status != "complete" for run in runs),
-    ]
-    return ", ".join(filter(None, marks))

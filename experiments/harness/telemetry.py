@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 BINS = 64
 # It warns of every NaN that it writes; a loss that turns NaN is what some experiments are about.
@@ -28,22 +31,25 @@ class Telemetry(keras.callbacks.Callback):
         self.directory, self.steps, self.first_epoch = directory, steps_per_epoch, first_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        resumed_at = self.first_epoch * self.steps
-        purge_step = resumed_at + 1 if resumed_at else None
-        self.writer = SummaryWriter(str(self.directory), purge_step=purge_step)
-        if not resumed_at:
+        # Written in this thread, unlike SummaryWriter's: what is flushed is on disk, and a full
+        # disk is an error here and now.
+        self.events = EventsWriter(str(self.directory / "events"), f".{self.first_epoch:06d}")
+        first = self.first_epoch * self.steps + 1 if self.first_epoch else 0
+        start = SessionLog(status=SessionLog.START)  # TensorBoard drops what stood from here on
+        self._write(first, session_log=start)
+        if not self.first_epoch:
             self._histograms(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         step = (epoch + 1) * self.steps
         for name, value in (logs or {}).items():
             split, name = ("test", name[4:]) if name.startswith("val_") else ("train", name)
-            self.writer.add_scalar(f"{name}/{split}", value, step)
+            self._write(step, summary=summary.scalar(f"{name}/{split}", value))
         self._histograms(step)
-        self.writer.flush()
+        self.events.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.writer.close()
+        self.events.close()
 
     def _histograms(self, step: int) -> None:
         for variable in self.model.weights:
@@ -51,7 +57,7 @@ class Telemetry(keras.callbacks.Callback):
             values = values[np.isfinite(values)].astype("float64")
             if values.size:
                 counts, edges = np.histogram(values, BINS)
-                self.writer.add_histogram_raw(
+                histogram = summary.histogram_raw(
                     variable.path,
                     min=values.min(),
                     max=values.max(),
@@ -60,5 +66,8 @@ class Telemetry(keras.callbacks.Callback):
                     sum_squares=np.square(values).sum(),
                     bucket_limits=edges[1:],
                     bucket_counts=counts,
-                    global_step=step,
                 )
+                self._write(step, summary=histogram)
+
+    def _write(self, step: int, **what: Any) -> None:
+        self.events.write_event(Event(step=step, wall_time=time.time(), **what))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,13 +68,13 @@ def train(
                 ],
                 verbose=verbose,
             )
+        with files.replacing(directory / "model.keras") as temporary:
+            uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
+            uncompiled.save(temporary)
     except KeyboardInterrupt:
         keeper.write("interrupted")
         raise
-    with files.replacing(directory / "model.keras") as temporary:
-        uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
-        uncompiled.save(temporary)
-    return keeper.write("partial" if end < arm.intervals else "complete")
+    return keeper.write("complete" if keeper.state.interval == arm.intervals else "partial")
 
 
 def compiled(arm: Arm) -> keras.Model:
@@ -83,7 +84,8 @@ def compiled(arm: Arm) -> keras.Model:
         optimizer = keras.optimizers.get(copy.deepcopy(arm.optimizer))
         loss = keras.losses.get(copy.deepcopy(arm.loss))
         optimizer.build(model.trainable_variables)
-    except (TypeError, ValueError) as error:
+        loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
+    except Exception as error:  # each backend has its own for a loss that does not fit
         raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
     model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy", LogitGap()])
     return model
@@ -155,12 +157,16 @@ def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], Non
     for warning in warnings:
         tell(warning)
     if found is None:
+        if warnings:
+            tell("no sound state is left: starting over")
         tensors = read(model)
         begun = State(owner, 0, tensors, (), (link("", tensors, {}),), 0.0)
         state.save(begun, folder)
         return begun
     if found.owner != owner:
         raise UserError(f"{folder} belongs to another run; name another --logdir, or use --fresh")
+    if set(found.tensors) != set(read(model)):
+        raise UserError(f"{folder} was left by another version of the network; use --fresh")
     tell(f"going on after interval {found.interval} of {run.arm.intervals}")
     for path, variable in variables(model).items():
         variable.assign(found.tensors[path])
@@ -169,6 +175,6 @@ def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], Non
 
 def _row(step: int, logs: dict[str, float]) -> dict[str, float]:
     """Return an interval's metrics under the names and in the order of ``history.csv``."""
-    renamed = {name.replace("val_", "test_"): float(value) for name, value in logs.items()}
+    renamed = {re.sub("^val_", "test_", name): float(value) for name, value in logs.items()}
     first = ("loss", "accuracy", "test_loss", "test_accuracy")
     return {"step": step, **{name: renamed.pop(name) for name in first}, **renamed}

@@ -6,6 +6,7 @@ from experiments import catalog
 from experiments.harness import judge, measures
 from experiments.harness.spec import Arm, Claim, Experiment, Run, config
 
+DATA = {"stand_in": True}
 LAST_LOSS = measures.final("a", "loss")
 ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=1, intervals=4)
 
@@ -13,7 +14,7 @@ ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=
 def run(arm: str, seed: int = 0, status="complete", **history: list[float]) -> Run:
     columns = {name: tuple(values) for name, values in history.items()}
     chain = tuple("abcdefgh"[: 1 + len(next(iter(columns.values()), ()))])
-    return Run("e", arm, ARM, seed, "mini", {}, {}, {}, status, columns, chain)
+    return Run("e", arm, ARM, seed, "mini", DATA, {}, {}, status, columns, chain)
 
 
 def experiment(*claims: Claim) -> Experiment:
@@ -58,6 +59,8 @@ def test_measures():
     assert measures.last_finite("a", "test_accuracy")(runs) == 0.9
     assert measures.last_finite("b", "test_accuracy")(runs) == 0.95
     assert measures.largest("a", "logit_gap")(runs) == 90
+    assert measures.at_first_nan("a", "logit_gap")(runs) == 90
+    assert str(measures.at_first_nan("b", "logit_gap")(runs)) == "nan"
     gained = measures.difference(
         measures.final("b", "test_accuracy"), measures.last_finite("a", "test_accuracy")
     )
@@ -76,3 +79,17 @@ def test_every_experiment_can_be_judged_before_it_was_run(name):
     verdicts = judge.judge(catalog.load(name), [run("other")])
     assert verdicts
     assert {verdict.outcome for verdict in verdicts} == {"INCONCLUSIVE"}
+    assert all("runs missing for 1 of 1 seeds" in verdict.note for verdict in verdicts)
+
+
+def test_a_verdict_says_what_it_does_not_rest_on():
+    claim = Claim("text", "where", LAST_LOSS, "1", (0, 9))
+    runs = [run("a", 0, loss=[1.0]), run("a", 1, status="partial", loss=[1.0])]
+    (verdict,) = judge.judge(experiment(claim), runs)
+    assert verdict.outcome == "REPRODUCED"
+    assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
+
+
+def test_a_misspelt_column_is_no_missing_run():
+    with pytest.raises(KeyError, match="los"):
+        outcome((0, 9), run("a", loss=[1.0]), measure=measures.final("a", "los"))

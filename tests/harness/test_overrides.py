@@ -32,6 +32,11 @@ def test_a_config_may_become_an_identifier():
         ("optimizer.learning_rate", None, "another type"),
         ("optimizer", 3, "another type"),
         ("schedule", 3, "another type"),
+        ("schedule", [[1, 2, 3]], "another type"),
+        ("steps", float("inf"), "another type"),
+        ("steps", float("nan"), "another type"),
+        ("network", {"a": 1}, "another type"),
+        ("dataset", "digits", "no field"),
     ],
 )
 def test_a_change_that_cannot_be_made_is_told(path, value, words):

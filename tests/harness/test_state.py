@@ -56,3 +56,16 @@ def test_a_damaged_newest_is_told_and_the_one_before_taken(tmp_path, spoil):
     assert found.interval == 3
     assert len(damaged) == 1
     assert "000004 is damaged" in damaged[0]
+
+
+def test_a_state_outlives_damaged_ones_that_claim_to_be_newer(tmp_path):
+    for interval in (7, 8):
+        state.save(at(interval), tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    found, damaged = state.newest(tmp_path)
+    assert found is None
+    assert len(damaged) == 2
+    state.save(at(0), tmp_path)
+    state.save(at(1), tmp_path)
+    assert state.newest(tmp_path)[0].interval == 1

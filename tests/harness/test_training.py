@@ -122,7 +122,7 @@ def test_stopped_and_continued_it_ends_in_the_same_bits(undisturbed, tmp_path, s
 
 
 def test_killed_between_telemetry_and_state_the_axis_has_no_point_twice(undisturbed, tmp_path):
-    run, directory = undisturbed
+    _, directory = undisturbed
     part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)
     elsewhere = record.directory_of(part, tmp_path)
     with SummaryWriter(str(elsewhere)) as writer:  # the third interval, never kept
@@ -228,6 +228,7 @@ def test_nan_is_trained_through_counted_and_compared(tmp_path):
         {"optimizer.learning_rat": 1.0},
         {"loss": "no_such_loss"},
         {"network.kernel_initializer": "no_such_initializer"},
+        {"loss": "categorical_crossentropy"},
     ],
 )
 def test_an_arm_that_keras_does_not_take_is_a_users_error(tmp_path, changes):

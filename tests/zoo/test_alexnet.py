@@ -97,8 +97,11 @@ def test_full_size_gain_keeps_each_layers_initial_amplification():
 
 
 def test_layers_of_one_shape_start_from_different_weights():
-    fc1, fc2 = (alexnet.build(**SMALL).get_layer(name).get_weights()[0] for name in ("fc2", "fc2"))
-    assert not np.array_equal(fc1, fc2)
+    shared = keras.initializers.TruncatedNormal(stddev=0.1)
+    model = alexnet.build(**SMALL, groups=2, kernel_initializer=shared)
+    first, second = (model.get_layer(name).get_weights()[0] for name in ("conv4_1", "conv4_2"))
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(
