@@ -66,7 +66,8 @@ def build(
     """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
 
     ``image_size``: side in pixels to which images are resized in the graph, bilinearly.
-    ``width``: share of the documented filters and units in every layer but the last.
+    ``width``: share of the documented filters and units in every layer but the last, rounded to a
+    multiple of ``groups``.
     ``norm``: LRN after conv1 and conv2 (experiments 1 to 5), batch norm before each ReLU (6, 7).
     ``groups``: of conv4 and conv5 (experiment 5), as separate layers ``conv4_1``, ``conv4_2``, ...
     ``stochastic_evaluation``: dropout and batch statistics act at evaluation too, as documented.
@@ -80,53 +81,82 @@ def build(
         raise ValueError(f"width and groups must be above 0, not {width!r} and {groups!r}")
     if image_size < 67:
         raise ValueError(f"image_size must be at least 67, not {image_size!r}: pool5 has no input")
-    dropout_layer = AlwaysDropout if stochastic_evaluation else keras.layers.Dropout
-    batch_norm = (
-        BatchStatisticsNormalization if stochastic_evaluation else keras.layers.BatchNormalization
+    parts = _Parts(
+        width,
+        norm,
+        groups,
+        dropout,
+        stochastic_evaluation,
+        kernel_initializer,
+        bias_initializer,
+        full_size_gain,
     )
-
-    def scaled(size: int) -> int:
-        return max(1, round(size * width / groups)) * groups
-
-    def initializers(name: str, features: int) -> dict[str, Any]:
-        kernel = keras.initializers.get(kernel_initializer).clone()
-        if full_size_gain:
-            kernel = Rescaled(kernel, (FULL_INPUTS[name] / features) ** 0.5)
-        bias = keras.initializers.get(bias_initializer).clone()
-        return {"kernel_initializer": kernel, "bias_initializer": bias}
-
-    def convolve(x, name: str, row: Convolution):
-        def part(x, name_of_part: str, filters: int):
-            options = initializers(name, x.shape[-1] * (groups if row.grouped else 1))
-            return keras.layers.Conv2D(
-                filters, row.kernel, row.strides, row.padding, name=name_of_part, **options
-            )(x)
-
-        if not row.grouped or groups == 1:
-            return part(x, name, scaled(row.filters))
-        filters = scaled(row.filters) // groups
-        splits = keras.ops.split(x, groups, axis=-1)
-        parts = [part(split, f"{name}_{k}", filters) for k, split in enumerate(splits, 1)]
-        return keras.layers.Concatenate(name=name)(parts)
-
-    def activate(x, name: str):
-        if norm == "batch":
-            x = batch_norm(momentum=0.999, epsilon=0.001, name=f"{name}_bn")(x)
-        return keras.layers.ReLU(name=f"{name}_relu")(x)
-
-    def dense(x, name: str, units: int):
-        return keras.layers.Dense(units, name=name, **initializers(name, x.shape[-1]))(x)
-
     image = keras.Input(CARD.input_shape, name="image")
     x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
     for name, row in CONVOLUTIONS.items():
-        x = activate(convolve(x, name, row), name)
+        x = parts.activation(parts.convolution(x, name, row), name)
         if row.lrn and norm == "lrn":
             x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75, name=f"{name}_lrn")(x)
         if row.pool:
             x = keras.layers.MaxPooling2D(3, 2, name=row.pool)(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for name, units in DENSE.items():
-        x = activate(dense(x, name, scaled(units)), name)
-        x = dropout_layer(dropout, name=f"{name}_dropout")(x)
-    return keras.Model(image, dense(x, "output", CLASSES), name="alexnet")
+        x = parts.hidden(x, name, units)
+    return keras.Model(image, parts.dense(x, "output", CLASSES), name="alexnet")
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The options of a network, and the parts that they make."""
+
+    width: float
+    norm: str | None
+    groups: int
+    dropout: float
+    stochastic_evaluation: bool
+    kernel_initializer: Any
+    bias_initializer: Any
+    full_size_gain: bool
+
+    def convolution(self, x, name: str, row: Convolution):
+        if not row.grouped or self.groups == 1:
+            return self._one_convolution(x, name, name, row, self._scaled(row.filters))
+        filters = self._scaled(row.filters) // self.groups
+        outputs = [
+            self._one_convolution(split, name, f"{name}_{number}", row, filters)
+            for number, split in enumerate(keras.ops.split(x, self.groups, axis=-1), 1)
+        ]
+        return keras.layers.Concatenate(name=name)(outputs)
+
+    def _one_convolution(self, x, documented: str, name: str, row: Convolution, filters: int):
+        inputs = x.shape[-1] * (self.groups if row.grouped else 1)
+        options = self._initializers(documented, inputs)
+        return keras.layers.Conv2D(
+            filters, row.kernel, row.strides, row.padding, name=name, **options
+        )(x)
+
+    def dense(self, x, name: str, units: int):
+        options = self._initializers(name, x.shape[-1])
+        return keras.layers.Dense(units, name=name, **options)(x)
+
+    def hidden(self, x, name: str, units: int):
+        x = self.activation(self.dense(x, name, self._scaled(units)), name)
+        layer = AlwaysDropout if self.stochastic_evaluation else keras.layers.Dropout
+        return layer(self.dropout, name=f"{name}_dropout")(x)
+
+    def activation(self, x, name: str):
+        if self.norm == "batch":
+            always = self.stochastic_evaluation
+            layer = BatchStatisticsNormalization if always else keras.layers.BatchNormalization
+            x = layer(momentum=0.999, epsilon=0.001, name=f"{name}_bn")(x)
+        return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+    def _scaled(self, size: int) -> int:
+        return max(1, round(size * self.width / self.groups)) * self.groups
+
+    def _initializers(self, name: str, inputs: int) -> dict[str, Any]:
+        kernel = keras.initializers.get(self.kernel_initializer).clone()
+        if self.full_size_gain:
+            kernel = Rescaled(kernel, (FULL_INPUTS[name] / inputs) ** 0.5)
+        bias = keras.initializers.get(self.bias_initializer).clone()
+        return {"kernel_initializer": kernel, "bias_initializer": bias}
