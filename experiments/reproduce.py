@@ -156,8 +156,8 @@ def announcement(experiment: Experiment, planned: Sequence[Run], warning: str | 
     run = planned[0]
     environment, dataset = run.environment, run.dataset
     scales = {
-        "mini": "a miniature of the document",
-        "full": "as documented",
+        "mini": "a miniature; full, the document to the letter, where an accelerator is visible",
+        "full": "the document to the letter",
     }
     mark = ": A STAND-IN, not the document's data" if dataset["stand_in"] else ""
     facts = {

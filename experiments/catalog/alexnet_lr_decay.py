@@ -41,12 +41,12 @@ fixed_rate = Arm(
     steps=300,
     intervals=50,
     test_examples=1_000,
-    about="experiment 2: the rate stays at 1e-4",
+    about="experiment 2: one rate throughout",
 )
 decayed_rate = replace(
     fixed_rate,
     schedule=((30, 0.1), (50, 0.01), (70, 0.001)),
-    about="experiment 3: the rate divided by 10, 100, 1000 after epochs 30, 50, 70",
+    about="experiment 3: the rate divided by 10, 100, 1000 after intervals 30, 50, 70",
 )
 fixed_rate_stable_loss = replace(
     fixed_rate,
