@@ -57,7 +57,7 @@ def curves(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
 
 def _measured(axis: Axes, run: Run, column: str, colour: str) -> None:
     values = run.history[column]
-    axis.plot(range(1, len(values) + 1), values, color=colour, lw=1.3, alpha=0.8)
+    axis.plot(range(1, len(values) + 1), values, color=colour, lw=1, alpha=0.7)
     finite = finite_intervals(run)
     if 0 < finite < len(values):
-        axis.plot(finite, values[finite - 1], "X", color=colour, ms=9)
+        axis.plot(finite, values[finite - 1], "X", color=colour, ms=8)
