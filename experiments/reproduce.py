@@ -84,7 +84,9 @@ def reproduce(asked: argparse.Namespace) -> dict[str, Any]:
     from experiments.harness import data, plots
 
     environment = determinism.start()
-    dataset, warning = data.load(asked.data or experiment.arms[arms[0]].dataset)
+    dataset, warning = data.load(
+        experiment.arms[arms[0]].dataset if asked.data is None else asked.data
+    )
     planned = study.plan(
         experiment,
         asked.scale or default_scale(),
@@ -210,7 +212,7 @@ def _change(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, value
 
 

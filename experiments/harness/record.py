@@ -20,6 +20,7 @@ from experiments.harness import files
 from experiments.harness.spec import Arm, Run, UserError
 
 FORMAT = 1
+COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # the first of history.csv
 MADE = ("run.json", "history.csv", "model.keras", "state", "events.out.tfevents.*")
 
 
@@ -78,8 +79,10 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
         told["arm"]["schedule"] = tuple(map(tuple, told["arm"]["schedule"]))
         told |= {"arm": Arm(**told["arm"]), "chain": tuple(told["chain"])}
         run = Run(**{name: told[name] for name in Run.__dataclass_fields__ if name != "history"})
-        return replace(run, history=_history(directory / "history.csv", run.intervals))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        run = replace(run, history=_history(directory / "history.csv", run.intervals))
+        identity(run)
+        return run
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         told = f"{path} is damaged ({error})"
         if not any(directory.glob("state/*")):
             raise UserError(f"{told}, and there is no state; --fresh starts over") from None
@@ -90,6 +93,8 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
 def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:
     with path.open(newline="") as file:
         names, *rows = csv.reader(file)
+    if intervals and not set(COLUMNS) <= set(names):
+        raise ValueError(f"history.csv has not the columns {', '.join(COLUMNS)}")
     if len(rows) < intervals:
         raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")
     columns = zip(*([float(value) for value in row] for row in rows[:intervals]), strict=True)

@@ -176,5 +176,6 @@ def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], Non
 def _row(step: int, logs: dict[str, float]) -> dict[str, float]:
     """Return an interval's metrics under the names and in the order of ``history.csv``."""
     renamed = {re.sub("^val_", "test_", name): float(value) for name, value in logs.items()}
-    first = ("loss", "accuracy", "test_loss", "test_accuracy")
-    return {"step": step, **{name: renamed.pop(name) for name in first}, **renamed}
+    return {
+        name: step if name == "step" else renamed.pop(name) for name in record.COLUMNS
+    } | renamed

@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,24 @@ def test_a_missing_a_truncated_and_a_foreign_file_are_refused(tmp_path, digits):
     (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "flipped.npz").write_bytes(whole[:5000] + bytes(50) + whole[5050:])
     (tmp_path / "text.npz").write_text("no archive")
-    for name in ("absent.npz", "cut.npz", "flipped.npz", "text.npz", ""):
+    with zipfile.ZipFile(tmp_path / "members.npz", "w") as archive:
+        for name in data.ARRAYS:
+            archive.writestr(f"{name}.npy", b"")
+    header = b"\x93NUMPY\x01\x00\x76\x00{'descr': '|u1', 'fortran_order': False, 'shape': "
+    with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
+        for name in data.ARRAYS:
+            archive.writestr(f"{name}.npy", (header + b"(10**0, 28, 28)}").ljust(128) + b"\n")
+    names = ("absent.npz", "cut.npz", "flipped.npz", "text.npz", "members.npz", "huge.npz", "")
+    for name in names:
         with pytest.raises(UserError, match=str(tmp_path / name)):
             data.load(str(tmp_path / name))
+
+
+def test_kerass_cache_is_where_keras_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert data._keras_cache() == tmp_path / "datasets/mnist.npz"
+    monkeypatch.delenv("KERAS_HOME")
+    assert data._keras_cache() == Path.home() / ".keras/datasets/mnist.npz"
 
 
 def test_without_mnist_the_digits_stand_in_with_a_warning(tmp_path, monkeypatch):

@@ -141,6 +141,9 @@ def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path)
     told = []
     assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path, tell=told.append).chain == run.chain
     assert "run.json is damaged" in told[0]
+    for damage in ("3", "[" * 100_000, '{"format": 1}'):
+        (directory / "run.json").write_text(damage)
+        assert record.load(directory, told.append) is None
     (directory / "history.csv").write_text("step,loss\n")
     for kept in (directory / "state").iterdir():
         kept.unlink()
