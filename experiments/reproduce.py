@@ -14,10 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from experiments import catalog
-from experiments.harness import determinism, judge, result, study, tables
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 
@@ -80,8 +77,8 @@ def parser() -> argparse.ArgumentParser:
 
 def reproduce(asked: argparse.Namespace) -> dict[str, Any]:
     """Do what was asked, telling it on stdout; return the result as JSON types."""
-    experiment, arms = chosen(asked)
-    from experiments.harness import data, plots
+    experiment, arms = chosen(asked)  # before the slow imports: --list and bad use answer at once
+    from experiments.harness import data, determinism, judge, plots, result, study
 
     environment = determinism.start()
     dataset, warning = data.load(
@@ -130,12 +127,16 @@ def chosen(asked: argparse.Namespace) -> tuple[Experiment, list[str]]:
 
 def default_scale() -> Scale:
     """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
+    from experiments.harness import determinism
+
     return "mini" if determinism.start()["device"] == "cpu" else "full"
 
 
 def catalog_table() -> str:
     """Return a table of all experiments."""
     found = [catalog.load(name) for name in catalog.names()]
+    from tabulate import tabulate
+
     rows = [(experiment.name, experiment.question, experiment.document) for experiment in found]
     return tabulate(rows, ("name", "question", "document"), maxcolwidths=[None, 50, 40])
 
@@ -189,6 +190,8 @@ def conclusion(
     picture: Path,
 ) -> str:
     """Return what came out: documented beside measured, the verdicts, and where everything is."""
+    from experiments.harness import tables
+
     return "\n".join(
         [
             "\nDocumented beside measured:\n",
