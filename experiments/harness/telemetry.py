@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: scalars, and histograms of every variable."""
+"""What TensorBoard shows of a run: scalars, and histograms of every weight and bias."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Telemetry(keras.callbacks.Callback):
         self.directory, self.steps, self.first_epoch = directory, steps_per_epoch, first_epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        # Written in this thread, unlike SummaryWriter's: what is flushed is on disk, and a full
-        # disk is an error here and now.
+        # Written in this thread, unlike SummaryWriter's: what is flushed survives a kill, and a
+        # full disk is an error here and now.
         self.events = EventsWriter(str(self.directory / "events"), f".{self.first_epoch:06d}")
         first = self.first_epoch * self.steps + 1 if self.first_epoch else 0
         start = SessionLog(status=SessionLog.START)  # TensorBoard drops what stood from here on
