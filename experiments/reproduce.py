@@ -12,14 +12,16 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 
+if TYPE_CHECKING:
+    from experiments.harness.result import Result
+
 DONE, BAD_USE, INTERRUPTED = 0, 2, 130
-PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -29,14 +31,17 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if asked.list:
             print(catalog_table())
-        elif asked.dry_run:
-            print(json.dumps(resolved(asked), indent=1))
-        elif asked.json:
-            with contextlib.redirect_stdout(sys.stderr):
-                told = reproduce(asked)
-            print(json.dumps(told, indent=1))
+            return DONE
+        experiments = chosen(asked)  # before the slow imports: bad use answers at once
+        if asked.dry_run:
+            told = [resolved(experiment, asked) for experiment in experiments]
         else:
-            reproduce(asked)
+            with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
+                told = [reproduce(experiment, asked) for experiment in experiments]
+                if asked.all:
+                    print(tally(told))
+        if asked.json or asked.dry_run:
+            print(json.dumps(told if asked.all else told[0], indent=1))
     except (UserError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return BAD_USE
@@ -57,13 +62,15 @@ def parser() -> argparse.ArgumentParser:
     add = door.add_argument
     # fmt: off
     add("experiment", nargs="?", help="its name; --list tells which there are")
+    add("--all", action="store_true", help="every experiment, one after the other")
     add("--list", action="store_true", help="list the experiments and exit")
     add("--scale", choices=("mini", "full"), help="full is the document to the letter, mini fits "
         "a laptop's CPU; default: full where an accelerator is visible, else mini")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
-    add("--seed", nargs="+", type=_seed, default=[0], metavar="N", help="default: 0")
-    add("--data", metavar="mnist|digits|FILE", help="MNIST as Keras has it or downloads it (the "
-        "default), scikit-learn's digits, or a file laid out as mnist.npz")
+    add("--seed", nargs="+", type=_seed, metavar="N", help="default: the experiment's own")
+    add("--data", nargs="+", default=[], metavar="SOURCE", help="mnist (the default: as Keras has "
+        "it or downloads it), digits (scikit-learn's), a file laid out as mnist.npz; for document "
+        "003 frames (the default: drawn faces), or a folder with labels.csv")
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
     add("--intervals", type=_positive, metavar="N", help="stop after the first N; marked partial")
     add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
@@ -75,61 +82,54 @@ def parser() -> argparse.ArgumentParser:
     return door
 
 
-def reproduce(asked: argparse.Namespace) -> dict[str, Any]:
+def chosen(asked: argparse.Namespace) -> list[Experiment]:
+    """Return the experiments that were asked for, all words checked before anything slow."""
+    if bool(asked.experiment) == asked.all:
+        raise UserError("name an experiment, or --all; --list tells which there are")
+    names = catalog.names() if asked.all else [asked.experiment]
+    experiments = [catalog.load(name) for name in names]
+    if asked.all and (asked.arm or asked.set):
+        raise UserError("--arm and --set are for one experiment, not for --all")
+    for experiment in experiments:
+        scale: Scale = asked.scale or "full"
+        arms = asked.arm or experiment.at[scale]
+        used = {resolve(experiment, arm, scale, dict(asked.set)).dataset for arm in arms}
+        if asked.data and not asked.all:
+            _check_used(asked.data, used)
+    return experiments
+
+
+def _check_used(sources: Sequence[str], used: set[str]) -> None:
+    from experiments.harness import datasets
+
+    for source in sources:
+        if datasets.kind_of(source) not in used:
+            raise UserError(f"these arms train on {' and '.join(sorted(used))}, not on {source}")
+
+
+def reproduce(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any]:
     """Do what was asked, telling it on stdout; return the result as JSON types."""
-    experiment, arms = chosen(asked)  # before the slow imports: --list and bad use answer at once
-    from experiments.harness import data, determinism, judge, plots, result, study
+    import experiments
 
-    environment = determinism.start()
-    dataset, warning = data.load(
-        experiment.arms[arms[0]].dataset if asked.data is None else asked.data
-    )
-    planned = study.plan(
-        experiment,
-        asked.scale or default_scale(),
-        arms=arms,
-        seeds=dict.fromkeys(asked.seed),
+    def begin(runs: Sequence[Run], warnings: Sequence[str]) -> None:
+        print(announcement(experiment, runs, warnings), flush=True)
+
+    result = experiments.run(
+        experiment.name,
+        scale=asked.scale,
+        arms=asked.arm,
+        seeds=asked.seed,
+        data=asked.data,
+        logdir=asked.logdir,
         changes=dict(asked.set),
-        dataset=dataset.identity(),
-        environment=environment,
+        intervals=asked.intervals,
+        fresh=asked.fresh,
+        verbose=1 if sys.stdout.isatty() else 2,
+        tell=lambda line: print(line, flush=True),
+        begin=begin,
     )
-    print(announcement(experiment, planned, warning), flush=True)
-    runs = []
-    for number, run in enumerate(planned, 1):
-        print(f"\n[{number}/{len(planned)}] {run.arm_name}, seed {run.seed}: {run.arm.about}")
-        made = study.carry_out(
-            run,
-            asked.logdir,
-            dataset,
-            intervals=asked.intervals,
-            fresh=asked.fresh,
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-        runs.append(made)
-    whole = not (asked.arm or asked.set or asked.intervals)
-    picture = asked.logdir / experiment.name / runs[0].scale / PICTURES[whole]
-    plots.curves(experiment, runs, picture)
-    told = result.summary(experiment, runs, judge.judge(experiment, runs))
-    print(conclusion(experiment, runs, told, asked.logdir, picture))
-    return told
-
-
-def chosen(asked: argparse.Namespace) -> tuple[Experiment, list[str]]:
-    """Return the experiment and its arms that were asked for, checked before anything slow."""
-    if asked.experiment is None:
-        raise UserError("name an experiment; --list tells which there are")
-    experiment = catalog.load(asked.experiment)
-    arms = list(dict.fromkeys(asked.arm or experiment.arms))
-    for arm in arms:
-        resolve(experiment, arm, "mini", dict(asked.set))
-    return experiment, arms
-
-
-def default_scale() -> Scale:
-    """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
-    from experiments.harness import determinism
-
-    return "mini" if determinism.start()["device"] == "cpu" else "full"
+    print(conclusion(result))
+    return result.summary()
 
 
 def catalog_table() -> str:
@@ -141,71 +141,82 @@ def catalog_table() -> str:
     return tabulate(rows, ("name", "question", "document"), maxcolwidths=[None, 50, 40])
 
 
-def resolved(asked: argparse.Namespace) -> dict[str, Any]:
+def resolved(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any]:
     """Return the arms as they would be trained, as JSON types."""
-    experiment, arms = chosen(asked)
-    scale = asked.scale or default_scale()
+    from experiments.harness import study
+
+    scale = asked.scale or study.default_scale()
+    arms = asked.arm or experiment.at[scale]
     changes = dict(asked.set)
     return {
         "experiment": experiment.name,
         "scale": scale,
-        "seeds": asked.seed,
+        "seeds": asked.seed or experiment.seeds,
         "arms": {arm: resolve(experiment, arm, scale, changes).identity() for arm in arms},
+        "homes": {arm: experiment.homes[arm] for arm in arms},
     }
 
 
-def announcement(experiment: Experiment, planned: Sequence[Run], warning: str | None) -> str:
+def announcement(
+    experiment: Experiment, planned: Sequence[Run], warnings: Sequence[str] = ()
+) -> str:
     """Return what is about to be done."""
     run = planned[0]
-    environment, dataset = run.environment, run.dataset
+    environment = run.environment
     scales = {
         "mini": "a miniature; full, the document to the letter, where an accelerator is visible",
         "full": "the document to the letter",
     }
-    mark = ": A STAND-IN, not the document's data" if dataset["stand_in"] else ""
+    data = {run.dataset["sha256"]: run.dataset for run in planned}.values()
     facts = {
         "document": experiment.document,
         "scale": f"{run.scale} ({scales[run.scale]})",
-        "dataset": f"{dataset['name']}, sha256 {dataset['sha256'][:16]}{mark}",
+        "dataset": "; ".join(
+            f"{d['name']}, sha256 {d['sha256'][:16]}"
+            + ": A STAND-IN, not the document's data" * d["stand_in"]
+            for d in data
+        ),
         "backend": f"{environment['backend']} {environment['versions'][environment['backend']]} "
         f"on {environment['device']}, {environment['threads']} threads, deterministic",
-        "arms": ", ".join(dict.fromkeys(run.arm_name for run in planned)),
+        "arms": ", ".join(dict.fromkeys(experiment.named(run) for run in planned)),
         "seeds": ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in planned)),
         "changed": ", ".join(f"{key}={value}" for key, value in run.changes.items()),
         "takes": f"{experiment.cost[run.scale]} a seed",
     }
-    lines = [f"{experiment.title}\n{experiment.question}\n"]
+    lines = [f"\n{experiment.title}\n{experiment.question}\n"]
     lines += [f"{name:9} {fact}" for name, fact in facts.items() if fact]
-    if warning:
-        bar = "!" * 88
-        lines += ["", bar, warning, "Training on scikit-learn's 1,797 digits instead.", bar]
+    bar = "!" * 88
+    for warning in warnings:
+        lines += ["", bar, warning, bar]
     return "\n".join(lines)
 
 
-def conclusion(
-    experiment: Experiment,
-    runs: Sequence[Run],
-    told: Mapping[str, Any],
-    logdir: Path,
-    picture: Path,
-) -> str:
+def conclusion(result: Result) -> str:
     """Return what came out: documented beside measured, the verdicts, and where everything is."""
     from experiments.harness import tables
 
+    experiment, logdir = result.experiment, result.logdir
+    printed = ["\nDocumented beside measured:\n", tables.curves(experiment, result.runs)]
     return "\n".join(
         [
-            "\nDocumented beside measured:\n",
-            tables.curves(experiment, runs),
+            *(printed if experiment.documented else ()),
             "\nClaims and verdicts:\n",
-            tables.verdicts(told["claims"]),
+            str(result),
             "\nDeviations from the document:",
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
-            f"\npicture      {picture}",
-            f"TensorBoard  tensorboard --logdir {picture.parent}",
+            f"\npicture      {result.picture}",
+            f"TensorBoard  tensorboard --logdir {logdir / experiment.name}",
             "\nRuns, each with its history.csv, and their fingerprints:\n",
-            tables.runs(runs, logdir),
+            tables.runs(result.runs, logdir),
         ]
     )
+
+
+def tally(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of how many claims of each experiment came out how."""
+    from experiments.harness import tables
+
+    return f"\nAll experiments:\n\n{tables.tally(results)}"
 
 
 def _change(text: str) -> tuple[str, Any]:

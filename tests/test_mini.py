@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from experiments import reproduce
-from experiments.harness import data, record
+from experiments.harness import mnist, record
 
-COPIES = [Path(__file__).parents[2] / "shared/data/mnist.npz", data._keras_cache()]
+COPIES = [Path(__file__).parents[2] / "shared/data/mnist.npz", mnist._keras_cache()]
 
 
 @pytest.mark.slow
@@ -23,5 +23,5 @@ def test_the_fixed_rate_turns_nan_and_nothing_else_does(tmp_path, capsys):
     assert all(claim["verdict"] in ("REPRODUCED", "REFUTED") for claim in told["claims"])
     runs = {path.parents[1].name: record.load(path.parent) for path in tmp_path.rglob("run.json")}
     finite = {arm: all(map(isfinite, run.history["loss"])) for arm, run in runs.items()}
-    assert finite == {"fixed_rate": False, "decayed_rate": True, "fixed_rate_stable_loss": True}
+    assert finite == {"as_documented": False, "decayed_rate": True, "stable_loss": True}
     assert runs["decayed_rate"].history["test_accuracy"][-1] > 0.85

@@ -58,7 +58,8 @@ def build(
     norm: Literal["lrn", "batch"] | None = "lrn",
     groups: int = 1,
     dropout: float = 0.5,
-    stochastic_evaluation: bool = True,
+    dropout_at_evaluation: bool = True,
+    batch_statistics_at_evaluation: bool = True,
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
     full_size_gain: bool = False,
@@ -70,7 +71,8 @@ def build(
     multiple of ``groups``.
     ``norm``: LRN after conv1 and conv2 (experiments 1 to 5), batch norm before each ReLU (6, 7).
     ``groups``: of conv4 and conv5 (experiment 5), as separate layers ``conv4_1``, ``conv4_2``, ...
-    ``stochastic_evaluation``: dropout and batch statistics act at evaluation too, as documented.
+    ``dropout_at_evaluation``, ``batch_statistics_at_evaluation``: they act at evaluation too, as
+    documented, or as Keras has it: no dropout, and batch norm's moving averages.
     ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that a
     narrow network's layers amplify as the full-size network's do.
     Raises ``ValueError`` for an option out of range and for an image too small for the pools.
@@ -86,7 +88,8 @@ def build(
         norm,
         groups,
         dropout,
-        stochastic_evaluation,
+        dropout_at_evaluation,
+        batch_statistics_at_evaluation,
         kernel_initializer,
         bias_initializer,
         full_size_gain,
@@ -113,7 +116,8 @@ class _Parts:
     norm: str | None
     groups: int
     dropout: float
-    stochastic_evaluation: bool
+    dropout_at_evaluation: bool
+    batch_statistics_at_evaluation: bool
     kernel_initializer: Any
     bias_initializer: Any
     full_size_gain: bool
@@ -141,12 +145,12 @@ class _Parts:
 
     def hidden(self, x, name: str, units: int):
         x = self.activation(self.dense(x, name, self._scaled(units)), name)
-        layer = AlwaysDropout if self.stochastic_evaluation else keras.layers.Dropout
+        layer = AlwaysDropout if self.dropout_at_evaluation else keras.layers.Dropout
         return layer(self.dropout, name=f"{name}_dropout")(x)
 
     def activation(self, x, name: str):
         if self.norm == "batch":
-            always = self.stochastic_evaluation
+            always = self.batch_statistics_at_evaluation
             layer = BatchStatisticsNormalization if always else keras.layers.BatchNormalization
             x = layer(momentum=0.999, epsilon=0.001, name=f"{name}_bn")(x)
         return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -10,7 +10,9 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="zoo")
 class BareLogCrossentropy(keras.losses.Loss):
-    """Cross-entropy as document 002 writes it: ``-sum(y * log(softmax(logits)))``, a bare log.
+    """Cross-entropy as documents 000 and 002 write it: ``-sum(y * log(softmax(logits)))``.
+
+    The log is bare; ``factor`` multiplies its argument (document 000's 1e-7, meant as an addend).
 
     Where one softmax output underflows to 0, a label of 0 times its logarithm is ``0 * -inf``:
     NaN in the loss and in every gradient, although the sample may be classified with certainty.
@@ -21,11 +23,37 @@ class BareLogCrossentropy(keras.losses.Loss):
     def __init__(
         self,
         reduction: str = "sum",
+        factor: float = 1.0,
         name: str = "bare_log_crossentropy",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.factor = factor
+
+    def call(self, y_true, y_pred):
+        labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
+        return -ops.sum(labels * ops.log(self.factor * ops.softmax(y_pred)), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package="zoo")
+class RootOfSquare(keras.losses.Loss):
+    """The absolute error as document 003 writes it: ``sqrt((y - prediction) ** 2)``.
+
+    Where a prediction is exact its gradient is ``inf * 0``: NaN. Takes values of shape ``(batch,)``
+    and predictions ``(batch, 1)``; a sample's weight is its confidence, and the mean is over the
+    samples, not over the weights.
+    """
+
+    def __init__(
+        self,
+        reduction: str = "sum_over_batch_size",
+        name: str = "root_of_square",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
 
     def call(self, y_true, y_pred):
-        labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
-        return -ops.sum(labels * ops.log(ops.softmax(y_pred)), axis=-1)
+        return ops.sqrt(ops.square(ops.reshape(y_true, (-1,)) - ops.reshape(y_pred, (-1,))))

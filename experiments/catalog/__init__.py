@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import replace
+from functools import cache
 
+from experiments.harness.overrides import complete
 from experiments.harness.spec import Experiment, UserError, nearest
 
 
@@ -14,9 +16,10 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+@cache
 def load(name: str) -> Experiment:
-    """Return the experiment called ``name``; ``UserError`` where there is none."""
+    """Return the experiment called ``name``, complete; ``UserError`` where there is none."""
     if name not in names():
         raise UserError(f"no experiment is called {name!r}{nearest(name, names())}")
     module = importlib.import_module(f"experiments.catalog.{name}")
-    return replace(module.EXPERIMENT, name=name)
+    return complete(replace(module.EXPERIMENT, name=name), load)

@@ -1,59 +1,74 @@
-"""Datasets by name, and the order of examples as a pure function of seed and step."""
+"""Datasets, and the order of their examples as a pure function of seed and step."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.spec import UserError
+LEAST_TRAINED = 11 / 12  # document 000's loader holds out 5,000 of 60,000
 
-MNIST_SHA256 = "4f76fd525c9488d99230d37a7938f691808bcdfed8df1288cdf34070a4642551"
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-MAX_BYTES = 1 << 30
-CLASSES = 10
+Examples = tuple[NDArray[Any], ...]  # inputs, targets and, where the dataset has them, weights
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images as uint8 ``(n, 28, 28)`` and labels as int32 ``(n,)``, in a fixed order.
+    """Images and their targets, in a fixed order.
 
-    ``stand_in`` is True for everything but the documents' own data.
+    ``x_*`` are bytes ``(n, height, width)`` or ``(n, height, width, channels)``, ``y_*`` integer
+    labels or floats ``(n,)``, ``w_*`` the samples' weights in the loss, where they have any. A
+    network sees the bytes as floats divided by ``divisor``. ``stand_in`` is True for everything
+    but the documents' own data.
     """
 
     name: str
     x_train: NDArray[np.uint8]
-    y_train: NDArray[np.int32]
+    y_train: NDArray[Any]
     x_test: NDArray[np.uint8]
-    y_test: NDArray[np.int32]
+    y_test: NDArray[Any]
+    w_train: NDArray[np.float32] | None = None
+    w_test: NDArray[np.float32] | None = None
+    divisor: float = 255.0
+    stand_in: bool = True
 
     @cached_property
     def sha256(self) -> str:
         """The hash of all arrays' types, shapes and bytes, in hexadecimal."""
         digest = hashlib.sha256()
-        for name in ARRAYS:
-            array = getattr(self, name)
-            digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
+        for name, array in vars(self).items():
+            if isinstance(array, np.ndarray):
+                digest.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
         return digest.hexdigest()
 
     def identity(self) -> dict[str, Any]:
         """Return what a record says of the data."""
-        stand_in = self.sha256 != MNIST_SHA256
-        return {"name": self.name, "sha256": self.sha256, "stand_in": stand_in}
+        return {"name": self.name, "sha256": self.sha256, "stand_in": self.stand_in}
+
+    def train(self, chosen: Any) -> Examples:
+        """Return the training examples at ``chosen``, an index, a slice or an array of either."""
+        return self._examples(self.x_train, self.y_train, self.w_train, chosen)
+
+    def test(self, chosen: Any) -> Examples:
+        """Return the test examples at ``chosen``."""
+        return self._examples(self.x_test, self.y_test, self.w_test, chosen)
+
+    def held_out(self, wanted: int) -> int:
+        """Return how many training examples are kept out of training where ``wanted`` should be."""
+        return min(wanted, len(self.x_train) - round(LEAST_TRAINED * len(self.x_train)))
+
+    def _examples(self, x: Any, y: Any, w: Any, chosen: Any) -> Examples:
+        return images(x[chosen], self.divisor), y[chosen], *(() if w is None else (w[chosen],))
 
 
-def images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return ``(n, 28, 28)`` bytes as ``(n, 28, 28, 1)`` floats in [0, 1]."""
-    return np.divide(pixels[..., None], 255, dtype=np.float32)
+def images(pixels: NDArray[np.uint8], divisor: float = 255.0) -> NDArray[np.float32]:
+    """Return bytes as floats divided by ``divisor``, ``(n, height, width, channels)``."""
+    shaped = pixels[..., None] if pixels.ndim == 3 else pixels
+    return np.divide(shaped, divisor, dtype=np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -74,105 +89,10 @@ def order(seed: int, step: int, batch_size: int, examples: int) -> NDArray[np.in
 
 
 def batches(
-    data: Dataset, seed: int, batch_size: int, first_step: int = 0
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-    """Yield training batches (images, labels) for ever, from ``first_step`` on."""
-    step = first_step
+    data: Dataset, seed: int, batch_size: int, first_step: int = 0, held_out: int = 0
+) -> Iterator[Examples]:
+    """Yield training batches for ever, from ``first_step`` on, without the ``held_out`` first."""
+    step, begin = first_step, data.held_out(held_out)
     while True:
-        chosen = order(seed, step, batch_size, len(data.x_train))
-        yield images(data.x_train[chosen]), data.y_train[chosen]
+        yield data.train(begin + order(seed, step, batch_size, len(data.x_train) - begin))
         step += 1
-
-
-def first_test_examples(data: Dataset, count: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Return the first ``count`` test images and labels, or all where there are fewer."""
-    return images(data.x_test[:count]), data.y_test[:count]
-
-
-def load(source: str) -> tuple[Dataset, str | None]:
-    """Return the dataset that ``source`` names, and a warning where it is not what was asked for.
-
-    ``mnist`` is Keras's cached copy, else its download, else ``digits``; ``digits`` are
-    scikit-learn's bundled scans; anything else is the path of an ``.npz`` file laid out as
-    Keras's ``mnist.npz``. Raises ``UserError`` for a file that cannot be used.
-    """
-    if source == "digits":
-        return _digits(), None
-    if source != "mnist":
-        return _from_file(Path(source)), None
-    cached = _keras_cache()
-    if not cached.exists():
-        try:
-            _download()
-        except Exception as error:  # Keras raises a bare Exception when offline
-            why = (str(error) or repr(error)).splitlines()[0][:120]
-            return _digits(), f"MNIST is not here and could not be downloaded ({why})"
-    data = _from_file(cached)
-    if data.name != "mnist":
-        raise UserError(f"{cached} is not the MNIST of Keras; move it away, or name one by --data")
-    return data, None
-
-
-def _keras_cache() -> Path:
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home) / "datasets" / "mnist.npz"
-
-
-def _download() -> None:
-    import keras
-
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)
-    try:
-        keras.datasets.mnist.load_data()
-    finally:
-        socket.setdefaulttimeout(patience)
-
-
-def _digits() -> Dataset:
-    """Return scikit-learn's 8x8 digits, enlarged to MNIST's layout: 24x24 amid a blank border."""
-    from scipy.ndimage import zoom
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    large = zoom(digits.images * (255 / 16), (1, 3, 3), order=1, grid_mode=True, mode="nearest")
-    pixels = np.pad(np.rint(large).astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
-    labels = digits.target.astype(np.int32)
-    return Dataset("digits", pixels[:1297], labels[:1297], pixels[1297:], labels[1297:])
-
-
-def _from_file(path: Path) -> Dataset:
-    """Return the dataset in an ``.npz`` file, every array checked before it is believed."""
-    if not path.exists():
-        raise UserError(f"there is no file {path}")
-    if not path.is_file():
-        raise UserError(f"{path} is not a file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise UserError(f"{path} holds over {MAX_BYTES >> 30} GiB: not a file of digits")
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [wanted for wanted in ARRAYS if wanted not in arrays]
-            if missing:
-                raise UserError(f"{path} has no {' and no '.join(missing)}; see --data in --help")
-            found = {wanted: np.asarray(arrays[wanted]) for wanted in ARRAYS}
-    except UserError:
-        raise
-    except Exception as error:  # a hostile file may raise whatever numpy and zipfile can
-        why = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} cannot be read as an .npz file of arrays: {why}") from None
-    for part in ("train", "test"):
-        _check_part(path, part, found[f"x_{part}"], found[f"y_{part}"])
-    for labels in ("y_train", "y_test"):
-        found[labels] = found[labels].astype(np.int32)
-    data = Dataset(path.name, **found)
-    return replace(data, name="mnist") if data.sha256 == MNIST_SHA256 else data
-
-
-def _check_part(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> None:
-    if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or not len(x):
-        raise UserError(f"{path}: x_{part} is {x.dtype} {x.shape}, not uint8 (n, 28, 28)")
-    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
-        raise UserError(f"{path}: y_{part} is {y.dtype} {y.shape}, not integers ({len(x)},)")
-    if y.min() < 0 or y.max() >= CLASSES:
-        raise UserError(f"{path}: y_{part} holds labels outside 0 to {CLASSES - 1}")

@@ -27,26 +27,29 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     by_seed: dict[int, _Complete] = {run.seed: _Complete() for run in runs}
     for run in runs:
         if run.status == "complete":
-            by_seed[run.seed][run.arm_name] = run
-    return [_verdict(claim, runs[0], by_seed) for claim in experiment.claims]
+            by_seed[run.seed][experiment.named(run)] = run
+    return [_verdict(claim, runs, by_seed) for claim in experiment.claims]
 
 
-def _verdict(claim: Claim, like: Run, by_seed: Mapping[int, Mapping[str, Run]]) -> Verdict:
+def _verdict(
+    claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, Mapping[str, Run]]
+) -> Verdict:
+    scale = runs[0].scale
     values = {}
-    for seed, runs in by_seed.items():
+    for seed, complete in by_seed.items():
         try:
-            values[seed] = claim.measure(runs)
+            values[seed] = claim.measure(complete)
         except MissingRunError:
             continue
-    low, high = claim.bounds_at(like.scale)
+    low, high = claim.bounds_at(scale)
     inside = [low <= value <= high for value in values.values()]
     missing = len(by_seed) - len(values)
     notes = [
         f"{sum(inside)} of {len(inside)} seeds within" * (0 < sum(inside) < len(inside)),
         f"runs missing for {missing} of {len(by_seed)} seeds" * bool(missing),
-        "mini" * (like.scale == "mini"),
-        "STAND-IN DATA" * bool(like.dataset["stand_in"]),
-        "arms changed" * bool(like.changes),
+        "mini" * (scale == "mini"),
+        "STAND-IN DATA" * any(run.dataset["stand_in"] for run in runs),
+        "arms changed" * any(bool(run.changes) for run in runs),
     ]
     note = ", ".join(filter(None, notes))
     if not inside or 0 < sum(inside) < len(inside):

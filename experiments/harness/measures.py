@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import inf, isfinite, nan
+from statistics import fmean
 
 from experiments.harness.spec import Measure, Run
 
@@ -26,6 +27,26 @@ def first_above(arm: str, column: str, bound: float) -> Measure:
 def final(arm: str, column: str) -> Measure:
     """The value of ``column`` after the last interval."""
     return lambda runs: runs[arm].history[column][-1]
+
+
+def at_share(arm: str, column: str, share: float) -> Measure:
+    """The value of ``column`` after that share of the arm's intervals."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        values = runs[arm].history[column]
+        return values[max(1, round(share * len(values))) - 1]
+
+    return measure
+
+
+def share_of(arm: str, interval: Measure) -> Measure:
+    """What share of the arm's intervals ``interval`` is; infinity stays infinity."""
+    return lambda runs: interval(runs) / runs[arm].intervals
+
+
+def initial(arm: str, name: str) -> Measure:
+    """What ``name`` was before the first step."""
+    return lambda runs: runs[arm].initial[name]
 
 
 def last_finite(arm: str, column: str) -> Measure:
@@ -52,6 +73,61 @@ def at_first_nan(arm: str, column: str) -> Measure:
 def largest(arm: str, column: str) -> Measure:
     """The largest finite value of ``column``."""
     return lambda runs: max(filter(isfinite, runs[arm].history[column]), default=-inf)
+
+
+def smallest(arm: str, column: str) -> Measure:
+    """The smallest finite value of ``column``."""
+    return lambda runs: min(filter(isfinite, runs[arm].history[column]), default=inf)
+
+
+def mean(arm: str, column: str) -> Measure:
+    """The mean of the finite values of ``column``; NaN where there are none."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        values = list(filter(isfinite, runs[arm].history[column]))
+        return fmean(values) if values else nan
+
+    return measure
+
+
+def farthest(a: str, b: str, column: str) -> Measure:
+    """The largest distance between the two arms' ``column`` at the same interval."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        pairs = zip(runs[a].history[column], runs[b].history[column], strict=True)
+        return max(abs(x - y) for x, y in pairs)
+
+    return measure
+
+
+def ratio(a: Measure, b: Measure) -> Measure:
+    """What ``a`` measures by what ``b`` measures; infinity where that is 0."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        above, below = a(runs), b(runs)
+        return above / below if below else inf
+
+    return measure
+
+
+def per_layer(first: Measure, last: Measure, layers: int) -> Measure:
+    """The mean factor a layer by which ``first`` became ``last`` over so many layers; 0 from 0."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        begin, end = first(runs), last(runs)
+        return (end / begin) ** (1 / layers) if begin > 0 else 0.0
+
+    return measure
+
+
+def least_of(*measures: Measure) -> Measure:
+    """The smallest of what the measures measure."""
+    return lambda runs: min(measure(runs) for measure in measures)
+
+
+def largest_of(*measures: Measure) -> Measure:
+    """The largest of what the measures measure."""
+    return lambda runs: max(measure(runs) for measure in measures)
 
 
 def difference(a: Measure, b: Measure) -> Measure:

@@ -1,17 +1,49 @@
-"""From an experiment's arm to the arm that is trained: the miniature's changes, then the user's."""
+"""From arms as they are told to arms as they are trained: variants, miniatures, changes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from experiments.harness.spec import Arm, Experiment, Scale, UserError, config, nearest
+from experiments.harness.spec import (
+    Arm,
+    Experiment,
+    Scale,
+    UserError,
+    config,
+    nearest,
+)
 
-SETTABLE = [field.name for field in fields(Arm) if field.name not in ("dataset", "role", "about")]
+FIXED = ("dataset", "result_file", "role", "about")
+SETTABLE = [field.name for field in fields(Arm) if field.name not in FIXED]
 COUNTS = ("batch_size", "steps", "intervals", "test_examples", "test_batch")
 CONFIGS = ("network", "loss", "optimizer")
+CONFIG = set(config(""))
+NAMES = ("metrics", "probes", "frozen")
+
+
+def complete(experiment: Experiment, load: Callable[[str], Experiment]) -> Experiment:
+    """Return the experiment with ``at`` and ``homes`` filled in; ``load`` finds others by name."""
+    homes: dict[str, str] = {}
+    at: dict[Scale, dict[str, Arm]] = {"full": {}, "mini": {}}
+    for name, told in experiment.arms.items():
+        homes[name] = f"{experiment.name}:{name}"
+        if isinstance(told, Arm):
+            at["full"][name], at["mini"][name] = told, override(told, experiment.mini)
+            continue
+        elsewhere, _, arm = told.of.rpartition(":")
+        other = load(elsewhere) if elsewhere else replace(experiment, at=at, homes=homes)
+        for scale, arms in at.items():
+            changes = {**told.changes, **(told.mini if scale == "mini" else {})}
+            varied = override(other.at[scale][arm], changes)
+            arms[name] = replace(varied, role=told.role, about=told.about)
+        if not (told.changes or told.mini):
+            homes[name] = other.homes[arm]
+    kept = experiment.mini_names or homes
+    at["mini"] = {name: arm for name, arm in at["mini"].items() if name in kept}
+    return replace(experiment, at=at, homes=homes)
 
 
 def resolve(
@@ -21,10 +53,11 @@ def resolve(
 
     Raises ``UserError`` where there is no such arm, and what ``override`` raises.
     """
-    if name not in experiment.arms:
-        raise UserError(f"{experiment.name} has no arm {name!r}{nearest(name, experiment.arms)}")
-    mini = experiment.mini if scale == "mini" else {}
-    return override(override(experiment.arms[name], mini), changes or {})
+    arms = experiment.at[scale]
+    if name not in arms:
+        also = f" at {scale}" if name in experiment.arms else ""
+        raise UserError(f"{experiment.name} has no arm {name!r}{also}{nearest(name, arms)}")
+    return override(arms[name], changes or {})
 
 
 def override(arm: Arm, changes: Mapping[str, Any]) -> Arm:
@@ -68,11 +101,12 @@ def _checked(old: Any, value: Any, path: str) -> Any:
     elif isinstance(old, int | float):
         fits = isinstance(value, (int, type(old))) or _is_whole(value)
         value = type(old)(value) if fits else value
-    elif isinstance(old, Mapping):
-        fits = isinstance(value, str) or (isinstance(value, Mapping) and set(value) == set(old))
-    elif isinstance(old, tuple):
-        fits = isinstance(value, list | tuple) and all(_is_pair(v) for v in value)
-        value = tuple(map(tuple, value)) if fits else value
+    elif isinstance(old, Mapping) or (isinstance(old, str) and isinstance(value, Mapping)):
+        fits = isinstance(value, str) or (isinstance(value, Mapping) and set(value) == CONFIG)
+    elif isinstance(old, list | tuple):
+        part = {"schedule": _is_pair, **dict.fromkeys(NAMES, _is_name)}.get(path, _is_number)
+        fits = isinstance(value, list | tuple) and all(map(part, value))
+        value = tuple(tuple(v) if part is _is_pair else v for v in value) if fits else value
     else:
         fits = old is None or value is None or isinstance(value, type(old))
     if not fits:
@@ -84,6 +118,13 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer()
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_pair(value: Any) -> bool:
-    numbers = isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value)
-    return numbers and len(value) == 2
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))

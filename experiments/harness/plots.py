@@ -1,10 +1,12 @@
-"""Documented points over measured curves, as a picture."""
+"""Documented points over measured curves, as pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,52 +14,119 @@ from matplotlib.lines import Line2D
 
 from experiments.harness import files
 from experiments.harness.measures import finite_intervals
-from experiments.harness.spec import Experiment, Run
+from experiments.harness.spec import Arm, Experiment, Panel, Run
 
-PANELS = {  # column: (label, scale of the axis)
-    "test_loss": ("test loss", "log"),
-    "test_accuracy": ("test accuracy", "linear"),
-    "logit_gap": ("largest logit gap of a training sample", "linear"),
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933",
+           "#882255", "#44aa99", "#7f7f7f", "#aa4499")  # fmt: skip
+PRINTED, LAST = "printed in the document", "last value before NaN"
+MARKS: dict[str, dict[str, Any]] = {
+    PRINTED: {"marker": "o", "mfc": "none"},
+    LAST: {"marker": "X"},
 }
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-def curves(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
-    """Write a PNG: a panel for each column, a colour for each arm, a line for each seed.
+def picture(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
+    """Write a PNG of the experiment's panels: a colour for each arm, a line for each seed.
 
-    The horizontal axis is the interval, the unit that the document's points stand at. A cross
-    marks the last interval before a loss turned NaN.
+    Over intervals, circles are what the document prints, and a cross marks the last interval
+    before a loss turned NaN; over an arm's field, points are the runs and lines their means.
     """
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    axes = figure.subplots(1, len(PANELS))
-    names = dict.fromkeys(run.arm_name for run in runs)
-    colour = dict(zip(names, cycle(COLOURS), strict=False))
-    for axis, (column, (label, scale)) in zip(axes, PANELS.items(), strict=True):
-        for run in runs:
-            _measured(axis, run, column, colour[run.arm_name])
-        for arm in names:
-            if arm in experiment.documented:
-                points = experiment.documented[arm].points(column)
-                axis.plot(points.keys(), points.values(), "o", color=colour[arm], mfc="none", ms=6)
-        axis.set(xlabel="interval", ylabel=label, yscale=scale)
+    by_arm: dict[str, list[Run]] = {}
+    for run in runs:
+        by_arm.setdefault(experiment.named(run), []).append(run)
+    lines = {arm: arm for arm in by_arm}
+    if any(panel.against for panel in experiment.panels):
+        lines = {arm: _family(arm) for arm in by_arm}
+    if not all(panel.against for panel in experiment.panels):
+        lines = {arm: arm for arm in by_arm}
+    _write(experiment.panels, lines, by_arm, experiment, _title(experiment.title, runs), path)
+
+
+def _write(
+    panels: Sequence[Panel],
+    lines: Mapping[str, str],
+    by_arm: Mapping[str, Sequence[Run]],
+    experiment: Experiment,
+    title: str,
+    path: Path,
+) -> None:
+    colour = dict(zip(dict.fromkeys(lines.values()), cycle(COLOURS), strict=False))
+    figure = Figure(figsize=(4.4 * len(panels), 4.6), layout="constrained")
+    marks: set[str] = set()
+    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        drawn = {arm: runs for arm, runs in by_arm.items() if arm.startswith(panel.arms)}
+        if panel.against:
+            _finals(axis, panel, drawn, {arm: colour[lines[arm]] for arm in drawn})
+        else:
+            marks |= _curves(axis, panel, drawn, experiment, colour)
+        axis.set(ylabel=panel.label, yscale=panel.scale, ylim=panel.limits)
         axis.grid(alpha=0.25)
     handles = [Line2D([], [], color=colour[name], label=name) for name in colour]
     handles += [
-        Line2D(
-            [], [], color="gray", marker="o", mfc="none", ls="", label="printed in the document"
-        ),
-        Line2D([], [], color="gray", marker="X", ls="", label="last value before NaN"),
+        Line2D([], [], color="gray", ls="", label=name, **MARKS[name]) for name in sorted(marks)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
-    data = runs[0].dataset["name"] + (", a stand-in" if runs[0].dataset["stand_in"] else "")
-    figure.suptitle(f"{experiment.title} ({runs[0].scale}, {data})")
+    columns = max(1, min(len(handles), int(1.2 * len(panels)) + 1))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    figure.suptitle(title)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def _measured(axis: Axes, run: Run, column: str, colour: str) -> None:
-    values = run.history[column]
-    axis.plot(range(1, len(values) + 1), values, color=colour, lw=1, alpha=0.7)
-    finite = finite_intervals(run)
-    if 0 < finite < len(values):
-        axis.plot(finite, values[finite - 1], "X", color=colour, ms=8)
+def _curves(
+    axis: Axes,
+    panel: Panel,
+    by_arm: Mapping[str, Sequence[Run]],
+    experiment: Experiment,
+    colour: Mapping[str, str],
+) -> set[str]:
+    """Draw a column over the intervals; return which marks were needed."""
+    marks = set()
+    for arm, runs in by_arm.items():
+        for run in (run for run in runs if panel.column in run.history):
+            values = run.history[panel.column]
+            axis.plot(range(1, len(values) + 1), values, color=colour[arm], lw=1, alpha=0.7)
+            finite = finite_intervals(run)
+            if 0 < finite < len(values):
+                axis.plot(finite, values[finite - 1], "X", color=colour[arm], ms=8)
+                marks.add(LAST)
+        if arm in experiment.documented:
+            points = experiment.documented[arm].points(panel.column)
+            axis.plot([*points], [*points.values()], "o", color=colour[arm], mfc="none", ms=6)
+            marks |= {PRINTED} if points else set()
+    axis.set(xlabel="interval")
+    return marks
+
+
+def _finals(
+    axis: Axes, panel: Panel, by_arm: Mapping[str, Sequence[Run]], colour: Mapping[str, str]
+) -> None:
+    """Draw a column's last value over an arm's field."""
+    families: dict[str, dict[float, list[float]]] = {}
+    for arm, runs in by_arm.items():
+        for run in (run for run in runs if run.history):
+            value = run.history[panel.column][-1]
+            place = _field(run.arm, panel.against or "")
+            families.setdefault(_family(arm), {}).setdefault(place, []).append(value)
+            axis.plot(place, value, "o", color=colour[arm], ms=3, alpha=0.6)
+    shown = {_family(arm): colour[arm] for arm in by_arm}
+    for family, points in families.items():
+        places = sorted(points)
+        means = [statistics.fmean(points[place]) for place in places]
+        axis.plot(places, means, color=shown[family], lw=1.2)
+    axis.set(xscale=panel.across, xlabel=(panel.against or "").rpartition(".")[2])
+
+
+def _family(arm: str) -> str:
+    return arm.rpartition("_")[0] or arm
+
+
+def _field(arm: Arm, path: str) -> Any:
+    value: Any = arm
+    for key in path.split("."):
+        value = getattr(value, key) if isinstance(value, Arm) else value.get("config", value)[key]
+    return value
+
+
+def _title(title: str, runs: Sequence[Run]) -> str:
+    data = {run.dataset["name"] + ", a stand-in" * run.dataset["stand_in"] for run in runs}
+    return f"{title} ({runs[0].scale}, {'; '.join(sorted(data))})"

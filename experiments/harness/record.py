@@ -10,17 +10,20 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.harness import files
 from experiments.harness.spec import Arm, Run, UserError
 
 FORMAT = 1
-COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # the first of history.csv
+COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # the first, where there are
 MADE = ("run.json", "history.csv", "model.keras", "state", "events.out.tfevents.*")
 
 
@@ -57,10 +60,25 @@ def save(run: Run, directory: Path) -> None:
     rows.writerow(run.history)
     rows.writerows(zip(*run.history.values(), strict=True))
     files.write(directory / "history.csv", table.getvalue())
+    if run.arm.result_file:
+        name, line = run.arm.result_file
+        files.write(directory / name, _result_file(run, line))
     told = {name: value for name, value in asdict(run).items() if name != "history"}
     told |= {"format": FORMAT, "intervals_done": run.intervals, "packages": packages()}
     told["fingerprint"] = run.fingerprint
     files.write(directory / "run.json", json.dumps(told, indent=1) + "\n")
+
+
+def _result_file(run: Run, line: str) -> str:
+    """Return the document's own result file: a line for each point that has all that it prints."""
+    rows = [{"step": 0, **run.initial}]
+    columns = zip(*run.history.values(), strict=True)
+    rows += [dict(zip(run.history, row, strict=True)) for row in columns]
+    lines = []
+    for row in rows:
+        with suppress(KeyError):
+            lines.append(line.format(**{name: np.float32(v) for name, v in row.items()}) + "\n")
+    return "".join(lines)
 
 
 def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
@@ -76,8 +94,7 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
         told: Any = json.loads(path.read_text())
         if told["format"] != FORMAT:
             raise ValueError(f"format {told['format']}, not {FORMAT}")
-        told["arm"]["schedule"] = tuple(map(tuple, told["arm"]["schedule"]))
-        told |= {"arm": Arm(**told["arm"]), "chain": tuple(told["chain"])}
+        told |= {"arm": _arm(told["arm"]), "chain": tuple(told["chain"])}
         run = Run(**{name: told[name] for name in Run.__dataclass_fields__ if name != "history"})
         run = replace(run, history=_history(directory / "history.csv", run.intervals))
         identity(run)
@@ -90,11 +107,17 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
         return None
 
 
+def _arm(told: Mapping[str, Any]) -> Arm:
+    """Return the arm that JSON tells of, its lists as tuples again."""
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+    return Arm(**fields | {"schedule": tuple(map(tuple, told["schedule"]))})
+
+
 def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:
     with path.open(newline="") as file:
         names, *rows = csv.reader(file)
-    if intervals and not set(COLUMNS) <= set(names):
-        raise ValueError(f"history.csv has not the columns {', '.join(COLUMNS)}")
+    if intervals and not {"step", "loss", "test_loss"} <= set(names):
+        raise ValueError("history.csv has not the columns step, loss and test_loss")
     if len(rows) < intervals:
         raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")
     columns = zip(*([float(value) for value in row] for row in rows[:intervals]), strict=True)
@@ -128,9 +151,10 @@ def _differences(was: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any
     return [] if was == now else [(path, json.dumps(was), json.dumps(now))]
 
 
-def clear(directory: Path) -> None:
-    """Delete what a run leaves in its directory, and nothing else."""
-    for path in (path for pattern in MADE for path in directory.glob(pattern)):
+def clear(run: Run, directory: Path) -> None:
+    """Delete what the run leaves in its directory, and nothing else."""
+    own = run.arm.result_file[:1] if run.arm.result_file else ()
+    for path in (path for pattern in (*MADE, *own) for path in directory.glob(pattern)):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

@@ -1,14 +1,61 @@
-"""An experiment's runs and verdicts as JSON types: what ``--json`` prints and records keep."""
+"""What a study came to: for notebooks as DataFrames, for ``--json`` and records as JSON types."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.harness import tables
 from experiments.harness.spec import Experiment, Run, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Result:
+    """An experiment's runs and the verdicts on its claims; printed, it is their table.
+
+    ``picture`` is the PNG of documented points over measured curves.
+    """
+
+    experiment: Experiment
+    runs: Sequence[Run]
+    judged: Sequence[Verdict]
+    logdir: Path
+    picture: Path
+
+    @property
+    def histories(self) -> dict[tuple[str, int], pd.DataFrame]:
+        """Each run's history by arm and seed: a row an interval (from 1), a column a metric."""
+        import pandas as pd
+
+        return {
+            (self.experiment.named(run), run.seed): pd.DataFrame(
+                dict(run.history), index=pd.RangeIndex(1, run.intervals + 1, name="interval")
+            )
+            for run in self.runs
+        }
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """A row a claim: what was documented, the bounds, the values by seed, the verdict."""
+        import pandas as pd
+
+        index = pd.Index([f"C{number}" for number in range(1, len(self.judged) + 1)])
+        return pd.DataFrame(self.summary()["claims"], index=index)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all of it as JSON types."""
+        return summary(self.experiment, self.runs, self.judged)
+
+    def __str__(self) -> str:
+        return tables.verdicts(self.summary()["claims"])
 
 
 def summary(
@@ -23,7 +70,7 @@ def summary(
         "dataset": first.dataset,
         "environment": first.environment,
         "claims": [_claim(verdict, first) for verdict in verdicts],
-        "runs": [_run(run) for run in runs],
+        "runs": [_run(experiment, run) for run in runs],
     }
     return _finite(told)
 
@@ -38,12 +85,14 @@ def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:
         "values": {str(seed): value for seed, value in verdict.values.items()},
         "verdict": verdict.outcome,
         "note": verdict.note,
+        "instead": claim.instead if verdict.outcome == "REFUTED" else "",
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
     return {
-        "arm": run.arm_name,
+        "arm": experiment.named(run),
+        "home": run.home,
         "role": run.arm.role,
         "identity": run.arm.identity(),
         "seed": run.seed,
@@ -54,6 +103,7 @@ def _run(run: Run) -> dict[str, Any]:
         "started": run.started,
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
+        "initial": {name: _short(value) for name, value in run.initial.items()},
         "history": {name: [_short(v) for v in values] for name, values in run.history.items()},
     }
 

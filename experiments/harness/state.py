@@ -24,14 +24,16 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError)
 class State:
     """Everything after ``interval`` intervals.
 
-    ``tensors`` are the variables (weights, optimiser, seeds) by path; ``rows`` the history, a
-    mapping of metrics an interval; ``chain`` the fingerprints; ``seconds`` the training time.
-    ``owner`` is the digest of the identity of the run that it belongs to.
+    ``tensors`` are the variables (weights, optimiser, seeds) by path; ``initial`` what was
+    measured before the first step; ``rows`` the history, a mapping of metrics an interval;
+    ``chain`` the fingerprints; ``seconds`` the training time. ``owner`` is the digest of the
+    identity of the run that it belongs to.
     """
 
     owner: str
     interval: int
     tensors: Mapping[str, NDArray[Any]]
+    initial: Mapping[str, float]
     rows: tuple[Mapping[str, float], ...]
     chain: tuple[str, ...]
     seconds: float

@@ -1,17 +1,73 @@
-"""A study: chosen arms and seeds of an experiment, planned as runs and carried out one by one."""
+"""A study: chosen arms and seeds of an experiment, planned as runs, carried out, and judged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files, record
+from experiments.harness import datasets, determinism, files, plots, record
 from experiments.harness.data import Dataset
+from experiments.harness.judge import judge
 from experiments.harness.overrides import resolve
+from experiments.harness.result import Result
 from experiments.harness.spec import Experiment, Run, Scale
+
+PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
+
+
+def carry_out(
+    experiment: Experiment,
+    *,
+    scale: Scale | None = None,
+    arms: Iterable[str] | None = None,
+    seeds: Iterable[int] | None = None,
+    data: Iterable[str] = (),
+    logdir: Path | str = Path("logs"),
+    changes: Mapping[str, Any] | None = None,
+    intervals: int | None = None,
+    fresh: bool = False,
+    verbose: int = 0,
+    tell: Callable[[str], None] = print,
+    begin: Callable[[Sequence[Run], Sequence[str]], None] | None = None,
+) -> Result:
+    """Make every run that is asked for, or find it made, and judge them all.
+
+    ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
+    there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
+    sources (``datasets.of``); the rest is as for ``made``. ``begin`` gets the runs that are
+    planned, and warnings. Raises ``UserError`` for whatever the user can mend.
+    """
+    environment, logdir = determinism.start(), Path(logdir)
+    scale = scale or default_scale()
+    names = list(dict.fromkeys(arms or experiment.at[scale]))
+    wanted = sorted({resolve(experiment, name, scale, changes).dataset for name in names})
+    sources = datasets.of(data)
+    loaded = {name: datasets.load(name, sources[name]) for name in wanted}
+    planned = plan(
+        experiment,
+        scale,
+        arms=names,
+        seeds=seeds or experiment.seeds,
+        changes=changes or {},
+        data={name: dataset.identity() for name, (dataset, _) in loaded.items()},
+        environment=environment,
+    )
+    if begin:
+        begin(planned, [warning for _, warning in loaded.values() if warning])
+    runs = []
+    for number, run in enumerate(planned, 1):
+        name = experiment.named(run)
+        tell(f"\n[{number}/{len(planned)}] {name}, seed {run.seed}: {run.arm.about}")
+        dataset, _ = loaded[run.arm.dataset]
+        options: dict[str, Any] = {"intervals": intervals, "fresh": fresh, "verbose": verbose}
+        runs.append(made(run, logdir, dataset, tell=tell, **options))
+    whole = not (arms or changes or intervals)
+    picture = logdir / experiment.name / scale / PICTURES[whole]
+    plots.picture(experiment, runs, picture)
+    return Result(experiment, runs, judge(experiment, runs), logdir, picture)
 
 
 def plan(
@@ -21,19 +77,36 @@ def plan(
     arms: Iterable[str],
     seeds: Iterable[int],
     changes: Mapping[str, Any],
-    dataset: Mapping[str, Any],
+    data: Mapping[str, Mapping[str, Any]],
     environment: Mapping[str, Any],
 ) -> list[Run]:
-    """Return the runs to be made, seed by seed; ``UserError`` for an arm or change unknown."""
+    """Return the runs to be made, seed by seed; ``data`` tells of each dataset by its name.
+
+    Raises ``UserError`` for an arm or a change unknown.
+    """
     chosen = {name: resolve(experiment, name, scale, changes) for name in arms}
     return [
-        Run(experiment.name, name, arm, seed, scale, dataset, environment, changes)
-        for seed in seeds
+        Run(
+            experiment=experiment.homes[name].partition(":")[0],
+            arm_name=experiment.homes[name].partition(":")[2],
+            arm=arm,
+            seed=seed,
+            scale=scale,
+            dataset=data[arm.dataset],
+            environment=environment,
+            changes=changes,
+        )
+        for seed in dict.fromkeys(seeds)
         for name, arm in chosen.items()
     ]
 
 
-def carry_out(
+def default_scale() -> Scale:
+    """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
+    return "mini" if determinism.start()["device"] == "cpu" else "full"
+
+
+def made(
     run: Run,
     logdir: Path,
     dataset: Dataset,
@@ -51,7 +124,7 @@ def carry_out(
     directory = record.directory_of(run, logdir)
     with files.owned(directory):
         if fresh:
-            record.clear(directory)
+            record.clear(run, directory)
         found = record.load(directory, tell)
         if found is not None:
             record.check_same(found, run, directory)

@@ -33,6 +33,26 @@ def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     return tabulate(rows, headers, style, maxcolwidths=widths, disable_numparse=True)
 
 
+def tally(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
+    """Return a line for each result: how its claims came out, and which were refuted."""
+    rows = []
+    for told in results:
+        outcomes = [claim["verdict"] for claim in told["claims"]]
+        refuted = [f"C{n}" for n, outcome in enumerate(outcomes, 1) if outcome == "REFUTED"]
+        rows.append(
+            (
+                told["experiment"],
+                told["scale"] + ", STAND-IN DATA" * told["dataset"]["stand_in"],
+                len({run["seed"] for run in told["runs"]}),
+                outcomes.count("REPRODUCED"),
+                f"{len(refuted)}: {', '.join(refuted)}" if refuted else 0,
+                outcomes.count("INCONCLUSIVE"),
+            )
+        )
+    headers = ("experiment", "scale", "seeds", "REPRODUCED", "REFUTED", "INCONCLUSIVE")
+    return tabulate(rows, headers, style)
+
+
 def spread(values: Sequence[float]) -> str:
     """Return one value as it is, several as mean ± standard deviation; what is not finite apart."""
     finite = list(filter(math.isfinite, values))
@@ -51,7 +71,7 @@ def curves(experiment: Experiment, runs: Sequence[Run], style: str = "simple") -
     """
     rows = []
     for arm, printed in experiment.documented.items():
-        made = [run for run in runs if run.arm_name == arm]
+        made = [run for run in runs if experiment.named(run) == arm]
         for interval, values in printed.rows.items():
             reached = [run for run in made if run.intervals >= interval]
             if reached:

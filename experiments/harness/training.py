@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import zoo.losses
-from experiments.harness import data, files, record, state
+from experiments.harness import data, files, probes, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import random_state, restore_random_state
 from experiments.harness.fingerprint import link
-from experiments.harness.metrics import LogitGap
+from experiments.harness.metrics import OWN
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.state import State
 from experiments.harness.telemetry import Telemetry
@@ -47,22 +47,25 @@ def train(
     keras.utils.set_random_seed(run.seed)
     model = compiled(arm)
     rate = float(model.optimizer.learning_rate)
-    keeper = Keeper(run, directory, _begin(model, run, directory / "state", tell))
+    first = read(model)
+    observer = Observer(run, dataset, first)
+    keeper = Keeper(run, directory, _begin(model, run, directory / "state", observer, tell))
     done = keeper.state.interval
     try:
         if done < end:
             model.fit(
-                data.batches(dataset, run.seed, arm.batch_size, done * arm.steps),
+                data.batches(dataset, run.seed, arm.batch_size, done * arm.steps, arm.held_out),
                 steps_per_epoch=arm.steps,
                 initial_epoch=done,
                 epochs=end,
                 shuffle=False,
-                validation_data=data.first_test_examples(dataset, arm.test_examples),
+                validation_data=dataset.test(slice(arm.test_examples)),
                 validation_batch_size=arm.test_batch,
                 callbacks=[
                     keras.callbacks.LearningRateScheduler(
                         lambda epoch: rate * arm.learning_rate_factor(epoch)
                     ),
+                    observer,
                     Telemetry(directory, arm.steps, done),
                     keeper,
                 ],
@@ -81,14 +84,64 @@ def compiled(arm: Arm) -> keras.Model:
     """Build and compile what the arm describes; ``UserError`` where Keras does not take it."""
     try:
         model = zoo.build(arm.network["class_name"], **arm.network["config"])
+        for variable in model.trainable_variables:
+            variable.trainable = variable.name not in arm.frozen
         optimizer = keras.optimizers.get(copy.deepcopy(arm.optimizer))
         loss = keras.losses.get(copy.deepcopy(arm.loss))
         optimizer.build(model.trainable_variables)
         loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
+        metrics = [OWN[name]() if name in OWN else name for name in arm.metrics]
     except Exception as error:  # each backend has its own for a loss that does not fit
         raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
-    model.compile(optimizer=optimizer, loss=loss, metrics=["accuracy", LogitGap()])
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     return model
+
+
+class Observer(keras.callbacks.Callback):
+    """After each epoch, add to its logs what the arm wants measured beside the test split."""
+
+    def __init__(self, run: Run, dataset: Dataset, first: dict[str, NDArray[Any]]) -> None:
+        super().__init__()
+        self.arm, self.dataset, self.first = run.arm, dataset, first
+        begin = dataset.held_out(self.arm.held_out)
+        self.watched = dataset.train(slice(begin, begin + self.arm.train_examples))
+        self.batch = next(data.batches(dataset, run.seed, self.arm.batch_size, 0, begin))
+
+    def before(self, model: keras.Model) -> dict[str, float]:
+        """Return what is measured before the first step."""
+        told = {}
+        if self.arm.evaluate_first:
+            test = self.dataset.test(slice(self.arm.test_examples))
+            told = self._evaluated(model, test, "test") | self._train(model)
+        return told | self._probed(model, self.first)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.start = read(self.model) if self.arm.probes else {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs |= self._train(self.model) | self._probed(self.model, self.start)
+
+    def _train(self, model: keras.Model) -> dict[str, float]:
+        return self._evaluated(model, self.watched, "train") if self.arm.train_examples else {}
+
+    def _evaluated(self, model: keras.Model, examples: Any, split: str) -> dict[str, float]:
+        x, y, *weight = examples
+        found = model.evaluate(
+            x,
+            y,
+            self.arm.test_batch,
+            0,
+            sample_weight=weight[0] if weight else None,
+            return_dict=True,
+        )
+        return {f"{split}_{name}": value for name, value in found.items()}
+
+    def _probed(self, model: keras.Model, start: dict[str, NDArray[Any]]) -> dict[str, float]:
+        if not self.arm.probes:
+            return {}
+        seen = probes.Seen(model, self.batch, self.first, start, read(model), start is self.first)
+        return {k: v for name in self.arm.probes for k, v in probes.ALL[name](seen).items()}
 
 
 class Keeper(keras.callbacks.Callback):
@@ -113,6 +166,7 @@ class Keeper(keras.callbacks.Callback):
         self.state = State(
             owner=before.owner,
             interval=epoch + 1,
+            initial=before.initial,
             tensors=tensors,
             rows=(*before.rows, row),
             chain=(*before.chain, link(before.chain[-1], tensors, row)),
@@ -127,6 +181,7 @@ class Keeper(keras.callbacks.Callback):
         self.run = replace(
             self.run,
             status=status,
+            initial=self.state.initial,
             history={name: tuple(row[name] for row in rows) for name in (rows[0] if rows else ())},
             chain=self.state.chain,
             seconds=self.state.seconds,
@@ -150,7 +205,9 @@ def read(model: keras.Model) -> dict[str, NDArray[Any]]:
     return {path: np.array(value) for path, value in (values | random_state()).items()}
 
 
-def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], None]) -> State:
+def _begin(
+    model: keras.Model, run: Run, folder: Path, observer: Observer, tell: Callable[[str], None]
+) -> State:
     """Put the newest state in ``folder`` into ``model``; where there is none, keep the first."""
     owner = record.digest(run)
     found, warnings = state.newest(folder)
@@ -159,8 +216,8 @@ def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], Non
     if found is None:
         if warnings:
             tell("no sound state is left: starting over")
-        tensors = read(model)
-        begun = State(owner, 0, tensors, (), (link("", tensors, {}),), 0.0)
+        initial, tensors = observer.before(model), read(model)
+        begun = State(owner, 0, tensors, initial, (), (link("", tensors, initial),), 0.0)
         state.save(begun, folder)
         return begun
     if found.owner != owner:
@@ -175,7 +232,6 @@ def _begin(model: keras.Model, run: Run, folder: Path, tell: Callable[[str], Non
 
 def _row(step: int, logs: dict[str, float]) -> dict[str, float]:
     """Return an interval's metrics under the names and in the order of ``history.csv``."""
-    renamed = {re.sub("^val_", "test_", name): float(value) for name, value in logs.items()}
-    return {
-        name: step if name == "step" else renamed.pop(name) for name in record.COLUMNS
-    } | renamed
+    told = {"step": step, **{re.sub("^val_", "test_", name): v for name, v in logs.items()}}
+    first = [name for name in record.COLUMNS if name in told]
+    return {name: float(told[name]) for name in dict.fromkeys([*first, *told])}

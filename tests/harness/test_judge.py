@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
@@ -14,11 +15,12 @@ ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=
 def run(arm: str, seed: int = 0, status="complete", **history: list[float]) -> Run:
     columns = {name: tuple(values) for name, values in history.items()}
     chain = tuple("abcdefgh"[: 1 + len(next(iter(columns.values()), ()))])
-    return Run("e", arm, ARM, seed, "mini", DATA, {}, {}, status, columns, chain)
+    return Run("e", arm, ARM, seed, "mini", DATA, {}, status=status, history=columns, chain=chain)
 
 
 def experiment(*claims: Claim) -> Experiment:
-    return Experiment("t", "q", "d", {"a": ARM}, claims, {}, {}, (), {"mini": "", "full": ""})
+    homes = {name: f"e:{name}" for name in "ab"}
+    return Experiment("t", "q", "d", {"a": ARM}, claims, (), {"mini": "", "full": ""}, homes=homes)
 
 
 def outcome(bounds: tuple[float, float], *runs: Run, measure=LAST_LOSS) -> str:
@@ -76,7 +78,9 @@ def test_a_run_that_never_was_finite_has_no_last_finite_value():
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_experiment_can_be_judged_before_it_was_run(name):
-    verdicts = judge.judge(catalog.load(name), [run("other")])
+    experiment = catalog.load(name)
+    home, arm = next(iter(experiment.homes.values())).split(":")
+    verdicts = judge.judge(experiment, [replace(run(arm, status="partial"), experiment=home)])
     assert verdicts
     assert {verdict.outcome for verdict in verdicts} == {"INCONCLUSIVE"}
     assert all("runs missing for 1 of 1 seeds" in verdict.note for verdict in verdicts)

@@ -47,7 +47,26 @@ def test_a_change_that_cannot_be_made_is_told(path, value, words):
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_arm_resolves_at_both_scales_and_the_users_change_comes_last(name):
     experiment = catalog.load(name)
-    for arm, documented in experiment.arms.items():
-        assert resolve(experiment, arm, "full") == documented
-        assert resolve(experiment, arm, "mini") != documented
+    for arm, miniature in experiment.at["mini"].items():
+        documented = resolve(experiment, arm, "full")
+        assert documented == experiment.at["full"][arm]
+        assert resolve(experiment, arm, "mini") == miniature != documented
         assert resolve(experiment, arm, "mini", {"intervals": 7}).intervals == 7
+
+
+def test_a_variant_is_another_arm_with_changes_and_without_any_it_is_that_arm():
+    decay, small = catalog.load("alexnet_lr_decay"), catalog.load("alexnet_small_init")
+    assert decay.homes["fixed_rate"] == "alexnet_small_init:as_documented"
+    assert decay.homes["decayed_rate"] == "alexnet_lr_decay:decayed_rate"
+    for scale in ("full", "mini"):
+        one, other = decay.at[scale]["fixed_rate"], small.at[scale]["as_documented"]
+        assert one.identity() == other.identity()
+        changed = override(other, {"schedule": [[30, 0.1], [50, 0.01], [70, 0.001]]})
+        assert decay.at[scale]["decayed_rate"].identity() == changed.identity()
+
+
+def test_an_arm_that_is_left_out_at_mini_is_told():
+    experiment = catalog.load("depth_and_activation")
+    (left_out, *_) = set(experiment.at["full"]) - set(experiment.at["mini"])
+    with pytest.raises(UserError, match="at mini"):
+        resolve(experiment, left_out, "mini")

@@ -12,6 +12,7 @@ def at(interval: int) -> State:
         owner="run",
         interval=interval,
         tensors={"conv1/kernel": np.full((2, 3), interval, "float32"), "step": np.array(interval)},
+        initial={"test_loss": 2.3},
         rows=tuple({"step": k, "loss": 0.1 * k, "gap": float("nan")} for k in range(interval)),
         chain=tuple("abcdefghij"[: interval + 1]),
         seconds=1.5,

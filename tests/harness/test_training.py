@@ -13,11 +13,11 @@ from tensorboardX import SummaryWriter
 
 import zoo.layers  # noqa: F401  (all that a saved model needs)
 from experiments import catalog
-from experiments.harness import data, record, state, study, training
+from experiments.harness import mnist, record, state, study, training
 from experiments.harness.spec import Run, UserError
 from tests.conftest import ENVIRONMENT
 
-DIGITS = data.load("digits")[0]
+DIGITS = mnist.load("digits")[0]
 TINY = {
     "network.width": 1 / 32,
     "optimizer.learning_rate": 4e-3,
@@ -35,14 +35,14 @@ def planned(seed: int = 0, arm: str = "decayed_rate", **changes) -> Run:
         arms=[arm],
         seeds=[seed],
         changes=TINY | changes,
-        dataset=DIGITS.identity(),
+        data={"mnist": DIGITS.identity()},
         environment=ENVIRONMENT,
     )
     return run
 
 
 def carry_out(run: Run, logdir, **options) -> Run:
-    return study.carry_out(run, logdir, DIGITS, **options)
+    return study.made(run, logdir, DIGITS, **options)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_fresh_deletes_only_what_a_run_leaves(tmp_path):
     directory = record.directory_of(run, tmp_path)
     carry_out(run, tmp_path)
     (directory / "notes.txt").write_text("mine")
-    record.clear(directory)
+    record.clear(run, directory)
     assert [path.name for path in directory.iterdir() if path.name != ".lock"] == ["notes.txt"]
 
 

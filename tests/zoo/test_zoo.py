@@ -1,3 +1,5 @@
+"""What every network must be, whichever there are."""
+
 import subprocess
 import sys
 
@@ -6,6 +8,21 @@ import numpy as np
 import pytest
 
 import zoo
+
+SMALL = {  # options that make a network quick to train, for those that are not
+    "alexnet": {"image_size": 67, "width": 1 / 16},
+    "deep_cnn": {"depth": 3, "width": 8, "style": "skip"},
+    "mnist_cnn": {"widths": (4, 8, 16), "stands_for": (2, 1, 1), "dropout": 0.5},
+    "valence_cnn": {"width": 1 / 16},
+}
+
+
+def small(name: str) -> keras.Model:
+    return zoo.build(name, **SMALL.get(name, {}))
+
+
+def inputs(model: keras.Model, count: int) -> np.ndarray:
+    return np.random.default_rng(0).random((count, *model.input_shape[1:]), dtype="float32")
 
 
 def test_there_are_networks_and_importing_zoo_does_not_import_keras():
@@ -17,9 +34,50 @@ def test_there_are_networks_and_importing_zoo_does_not_import_keras():
 def test_every_card_tells_the_truth(name):
     card, model = zoo.card(name), zoo.build(name)
     assert model.input_shape[1:] == card.input_shape
+    assert f"{model.output_shape[-1]} " in card.output
     assert sum(np.prod(v.shape) for v in model.trainable_variables) == card.parameters
     assert card.source
     keras.backend.clear_session()
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_network_trains_a_step(name):
+    model = small(name)
+    before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    model.compile(optimizer="sgd", loss="mse")
+    loss = model.train_on_batch(inputs(model, 4), np.ones((4, *model.output_shape[1:])))
+    assert np.isfinite(loss)
+    after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_network_round_trips_through_a_keras_file(tmp_path, name):
+    model = small(name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for fresh, old in zip(loaded.variables, model.variables, strict=True):
+        fresh.assign(keras.ops.convert_to_numpy(old))  # the file leaves dropout's seeds out
+    outputs = []
+    for one in (loaded, model):
+        keras.utils.set_random_seed(0)  # PyTorch's dropout draws from the global generator
+        outputs.append(one.predict(inputs(model, 4), verbose=0))
+    np.testing.assert_array_equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mnist_cnn", {"widths": (1, 2)}),
+        ("mnist_cnn", {"stands_for": (0, 1, 1)}),
+        ("deep_cnn", {"depth": 0}),
+        ("deep_cnn", {"style": "wavy"}),
+        ("valence_cnn", {"width": 0}),
+    ],
+)
+def test_an_option_out_of_range_is_refused(name, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        zoo.build(name, **options)
 
 
 def test_an_unknown_name_is_told_with_the_known_ones():

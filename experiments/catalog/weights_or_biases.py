@@ -1,0 +1,180 @@
+"""Does a network learn whose weights' distributions do not change in TensorBoard?
+
+Document 003 ("Interpreting TensorBoard distributions: weights don't change, only biases"). A
+valence regressor on video frames: its loss falls, the biases' distributions move, the weights' do
+not, "so the weights are not learning". An answer guesses how to read the lines. Each element's
+movement against its distribution's own width tells what the picture hides, and the arms with
+frozen weights, or frozen biases, who does the learning.
+
+    python -m experiments.reproduce weights_or_biases
+"""
+
+from math import inf
+
+from experiments.harness.measures import (
+    difference,
+    final,
+    initial,
+    mean,
+    ratio,
+    smallest,
+)
+from experiments.harness.spec import Arm, Claim, Experiment, Panel, Variant, config
+
+as_documented = Arm(
+    network=config(
+        "valence_cnn",
+        width=1.0,
+        kernel_initializer="glorot_normal",
+        bias_initializer=config("Constant", value=0.1),
+        output_stddev=1 / 1024,
+    ),
+    loss=config("zoo>RootOfSquare"),
+    optimizer=config("Adam", learning_rate=1e-4, epsilon=1e-8),
+    batch_size=1024,
+    steps=4,
+    intervals=100,
+    dataset="frames",
+    test_examples=512,
+    test_batch=512,
+    evaluate_first=True,
+    metrics=(),
+    probes=("movement", "distribution_lines"),
+    about="all weights and biases are trained",
+)
+
+EXPERIMENT = Experiment(
+    title="A valence regressor: do its weights learn?",
+    question="Do the weights learn when only the biases' distributions change in TensorBoard?",
+    document='003 "Interpreting TensorBoard distributions: weights don\'t change, only biases"',
+    arms={
+        "as_documented": as_documented,
+        "weights_frozen": Variant(
+            "as_documented",
+            {"frozen": ["kernel"]},
+            role="diagnosis",
+            about="only the biases are trained",
+        ),
+        "biases_frozen": Variant(
+            "as_documented",
+            {"frozen": ["bias"]},
+            role="diagnosis",
+            about="only the weights are trained",
+        ),
+    },
+    mini={
+        "network.width": 0.125,
+        "network.output_stddev": 1 / 128,
+        "optimizer.learning_rate": 1e-3,
+        "batch_size": 64,
+        "steps": 25,
+        "intervals": 24,
+    },
+    claims=(
+        Claim(
+            "the loss falls, so the network learns: final test loss by the one before any training",
+            where="the question's loss picture",
+            measure=ratio(
+                final("as_documented", "test_loss"), initial("as_documented", "test_loss")
+            ),
+            documented="below 1",
+            bounds=(0, 0.8),
+        ),
+        Claim(
+            "the biases' distributions change: how far one moved, by its own width (median layer)",
+            where="the question",
+            measure=final("as_documented", "bias_shifted"),
+            documented="visibly",
+            bounds=(0.2, inf),
+        ),
+        Claim(
+            "the weights' distributions do not: the same of the weights",
+            where="the question",
+            measure=final("as_documented", "kernel_shifted"),
+            documented="invisibly",
+            bounds=(0, 0.05),
+            instead="they move too, but by much less than the biases': a picture hardly shows it",
+        ),
+        Claim(
+            "so the weights are not learning: what the loss falls by with weights frozen, by what "
+            "it falls by with all trained",
+            where="the question",
+            measure=ratio(
+                difference(
+                    initial("weights_frozen", "test_loss"), smallest("weights_frozen", "test_loss")
+                ),
+                difference(
+                    initial("as_documented", "test_loss"), smallest("as_documented", "test_loss")
+                ),
+            ),
+            documented="1",
+            bounds=(0.9, 1.1),
+            instead="with frozen weights the loss falls much less: the weights learn",
+        ),
+        Claim(
+            "in TensorBoard's distributions the middle line is the maximum: its percentile",
+            where="the answer",
+            measure=initial("as_documented", "tensorboard_middle_percentile"),
+            documented="100",
+            bounds=(100, 100),
+            instead="the middle line is the median; the outermost lines are minimum and maximum",
+        ),
+        Claim(
+            "and the lines are quartiles: lines at 25 and 75 %",
+            where="the answer",
+            measure=initial("as_documented", "tensorboard_lines_at_quartiles"),
+            documented="2",
+            bounds=(2, 2),
+            instead="the lines are a normal distribution's: 0, 6.68, 15.87, 30.85, 50, 69.15, "
+            "84.13, 93.32 and 100 %",
+        ),
+        Claim(
+            "each weight moves all the same: how much farther elements moved than their "
+            "distribution did",
+            where="diagnosis",
+            measure=ratio(
+                final("as_documented", "kernel_moved"), final("as_documented", "kernel_shifted")
+            ),
+            documented="-",
+            bounds=(3, inf),
+        ),
+        Claim(
+            "and is updated in every interval: mean relative update of the weights",
+            where="diagnosis",
+            measure=mean("as_documented", "kernel_update"),
+            documented="-",
+            bounds=(1e-3, inf),
+        ),
+        Claim(
+            "the biases are hardly needed: final test loss with biases frozen, by that with all "
+            "trained",
+            where="diagnosis",
+            measure=ratio(final("biases_frozen", "test_loss"), final("as_documented", "test_loss")),
+            documented="-",
+            bounds=(0.8, 1.2),
+        ),
+    ),
+    framework=(
+        "tf.contrib's Xavier normal is a truncated normal, its variance corrected by 1.3: Keras's "
+        "glorot_normal to 0.6 %.",
+        "sqrt(square(x)) has the gradient inf * 0 = NaN at 0; Keras's mean absolute error has 0.",
+        "Adam's epsilon is 1e-8 there, 1e-7 in Keras.",
+        "The mean is over the samples, not over the confidences: Keras's sum_over_batch_size.",
+    ),
+    deviations=(
+        "The document's video frames are not public: schematic faces stand in, 4,096 to train on "
+        "and 512 to test; a user's folder of frames can take their place (--data).",
+        "The frame size is not given; 112x112 gives the document's 1,024 flat values.",
+        "The number of steps is not given: 100 intervals of 4 (an epoch of the stand-in).",
+        "mini: an eighth of the width, the output layer's initial scale kept; batch 64 at Adam "
+        "1e-3 (documented: 1024 at 1e-4), 24 intervals of 25 steps.",
+    ),
+    cost={"mini": "2 minutes on 2 CPU cores", "full": "hours on 2 CPU cores"},
+    seeds=(0, 1, 2),
+    panels=(
+        Panel("test_loss", "test loss"),
+        Panel("kernel_update", "relative update of the weights", "log"),
+        Panel("kernel_shifted", "weights' distribution moved, in widths", limits=(0, 2)),
+        Panel("bias_shifted", "biases' distribution moved, in widths", limits=(0, 2)),
+    ),
+)

@@ -1,0 +1,168 @@
+"""What can be measured of a model beside its metrics: each probe maps what was seen to numbers.
+
+An arm names its probes; they run before the first step, after each interval, and change no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+GRID = 1e-6  # units that differ by less than about half of it count as one
+Tensors = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model, its first training batch, and its variables by path at three times.
+
+    ``first`` before the first step, ``start`` before the interval, ``now`` after it; the three
+    are the same where ``untrained``.
+    """
+
+    model: keras.Model
+    batch: tuple[NDArray[Any], ...]
+    first: Tensors
+    start: Tensors
+    now: Tensors
+    untrained: bool
+
+
+def distinct_units(seen: Seen) -> dict[str, float]:
+    """Count each layer's distinct units: bit for bit, and on a grid of 1e-6 from the first one.
+
+    A unit is its incoming weights and its bias. A layer's smallest and largest units can never be
+    equal in the output, whose gradients differ; in the others they are where symmetry holds.
+    """
+    told: dict[str, float] = {}
+    for layer in _weighted(seen.model):
+        units = _units(layer, seen.now)
+        grid = np.rint((units - units[:1]) / GRID)
+        for suffix, rows in (("", units), ("_1e-6", grid)):
+            told[f"{layer.name}_distinct{suffix}"] = len({row.tobytes() for row in rows + 0.0})
+    return told
+
+
+def movement(seen: Seen) -> dict[str, float]:
+    """Measure how kernels and biases moved, as the median over layers.
+
+    ``update``: the norm of the interval's change by the norm before it. ``moved``: the mean
+    distance of an element from where it began; ``shifted``: the same between the sorted elements,
+    which is how far the *distribution* moved (its Wasserstein distance); both by the
+    distribution's own width, the standard deviation of old and new elements together.
+    """
+    told: dict[str, list[float]] = {}
+    for layer in _weighted(seen.model):
+        for name in ("kernel", "bias"):
+            path = getattr(layer, name).path
+            first, start, now = (t[path].ravel() for t in (seen.first, seen.start, seen.now))
+            width = np.std(np.concatenate([first, now]), dtype="float64")
+            for measure, change, size in (
+                ("update", np.linalg.norm(now - start), np.linalg.norm(start)),
+                ("moved", np.mean(np.abs(now - first)), width),
+                ("shifted", np.mean(np.abs(np.sort(now) - np.sort(first))), width),
+            ):
+                value = float(change / size) if size else 0.0
+                told.setdefault(f"{name}_{measure}", []).append(value)
+    return {name: median(values) for name, values in told.items()}
+
+
+def signal(seen: Seen) -> dict[str, float]:
+    """Before any training, measure the variance of each layer's activation and kernel gradient.
+
+    The activation is the output of the layer's nonlinearity, ``<layer>_<anything>`` of class
+    ``Activation`` or ``ReLU``; the batch is the first one, in training mode.
+    """
+    if not seen.untrained:
+        return {}
+    outputs = {
+        layer.name.rpartition("_")[0]: layer.output
+        for layer in seen.model.layers
+        if isinstance(layer, keras.layers.Activation | keras.layers.ReLU)
+    }
+    with _unchanged(seen):
+        values = keras.Model(seen.model.inputs, outputs)(seen.batch[0], training=True)
+        told = {f"{name}_activation_variance": _variance(v) for name, v in values.items()}
+        for variable, gradient in gradients(seen.model, seen.batch).items():
+            layer, _, kind = variable.rpartition("/")
+            if kind == "kernel":
+                told[f"{layer}_gradient_variance"] = _variance(gradient)
+    return told
+
+
+def distribution_lines(seen: Seen) -> dict[str, float]:
+    """Before any training, tell which percentiles TensorBoard's distribution dashboard draws."""
+    from tensorboard.plugins.distribution.compressor import NORMAL_HISTOGRAM_BPS
+
+    percentiles = [points / 100 for points in NORMAL_HISTOGRAM_BPS]
+    return (
+        {
+            "tensorboard_lines": len(percentiles),
+            "tensorboard_middle_percentile": percentiles[len(percentiles) // 2],
+            "tensorboard_lines_at_quartiles": len({25.0, 75.0} & set(percentiles)),
+        }
+        if seen.untrained
+        else {}
+    )
+
+
+ALL: dict[str, Callable[[Seen], dict[str, float]]] = {
+    probe.__name__: probe for probe in (distinct_units, movement, signal, distribution_lines)
+}
+
+
+class KeptGradients(keras.optimizers.Optimizer):
+    """An optimiser that keeps the gradients and leaves the variables as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(learning_rate=0.0)
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self.kept = [self.add_variable_from_reference(v, name="gradient") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        self.assign(self.kept[self._get_variable_index(variable)], gradient)
+
+
+def gradients(model: keras.Model, batch: tuple[NDArray[Any], ...]) -> dict[str, NDArray[Any]]:
+    """Return the loss's gradient for each trainable variable, by path, on any backend.
+
+    Runs the model in training mode: what that changes (moving averages, seeds) is the caller's.
+    """
+    optimizer = KeptGradients()
+    same = keras.Model(model.inputs, model.outputs)
+    same.compile(optimizer=optimizer, loss=model.loss, run_eagerly=True, jit_compile=False)
+    x, y, *weight = batch
+    same.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
+    kept = zip(same.trainable_variables, optimizer.kept, strict=True)
+    return {variable.path: keras.ops.convert_to_numpy(value) for variable, value in kept}
+
+
+@contextmanager
+def _unchanged(seen: Seen) -> Iterator[None]:
+    """Put the model's variables back to what they are now when the block ends."""
+    yield
+    for variable in seen.model.variables:
+        if variable.path in seen.now:
+            variable.assign(seen.now[variable.path])
+
+
+def _weighted(model: keras.Model) -> list[Any]:
+    return [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
+
+
+def _units(layer: Any, tensors: Tensors) -> NDArray[Any]:
+    kernel, bias = tensors[layer.kernel.path], tensors[layer.bias.path]
+    return np.ascontiguousarray(np.vstack([kernel.reshape(-1, kernel.shape[-1]), bias]).T)
+
+
+def _variance(values: Any) -> float:
+    return float(np.var(keras.ops.convert_to_numpy(values), dtype="float64"))

@@ -1,0 +1,39 @@
+import keras
+import numpy as np
+
+from zoo import mnist_cnn
+
+
+def images(count: int) -> np.ndarray:
+    return np.random.default_rng(0).random((count, 28, 28, 1), dtype="float32")
+
+
+def test_the_width_one_twin_is_the_same_function_as_a_wide_network_of_equal_units():
+    wide = mnist_cnn.build(widths=(3, 4, 5))
+    twin = mnist_cnn.build(widths=(1, 1, 1), stands_for=(3, 4, 5))
+    rng = np.random.default_rng(0)
+    for layer in ("conv1", "conv2", "fc1", "output"):
+        one = [rng.normal(size=v.shape).astype("float32") for v in twin.get_layer(layer).weights]
+        twin.get_layer(layer).set_weights(one)
+        kernel = wide.get_layer(layer).kernel
+        *window, inputs, units = kernel.shape
+        times = [1] * len(window) + [1, units // one[0].shape[-1]]
+        if layer == "fc1":  # its inputs are 7x7 places of equal channels
+            equal = np.repeat(one[0].reshape(49, 1, 1), 4, axis=1).reshape(inputs, 1)
+        else:
+            equal = np.repeat(one[0], inputs // one[0].shape[-2], axis=-2)
+        bias = np.repeat(one[1], units // one[1].shape[0])
+        wide.get_layer(layer).set_weights([np.tile(equal, times), bias])
+    x = images(4)
+    np.testing.assert_allclose(wide.predict(x, verbose=0), twin.predict(x, verbose=0), rtol=1e-4)
+
+
+def test_rounding_noise_is_of_the_size_of_a_rounding_and_only_while_training():
+    quiet, noisy = (mnist_cnn.build(widths=(2, 2, 4), rounding_noise=n) for n in (0.0, 1e-7))
+    noisy.set_weights(quiet.get_weights())
+    x = images(8)
+    still = keras.ops.convert_to_numpy(quiet(x, training=True))
+    np.testing.assert_array_equal(noisy.predict(x, verbose=0), quiet.predict(x, verbose=0))
+    moved = keras.ops.convert_to_numpy(noisy(x, training=True))
+    assert not np.array_equal(moved, still)
+    np.testing.assert_allclose(moved, still, rtol=1e-4, atol=1e-6)

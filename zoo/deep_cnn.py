@@ -1,0 +1,69 @@
+"""A CNN as deep as one asks for: what the answers to document 001 call for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+
+from zoo.card import Card
+
+CARD = Card(
+    source='document 001 "TensorFlow weight initialization", its comments and answers',
+    input_shape=(28, 28, 1),
+    output="10 logits",
+    parameters=365_386,
+)
+STYLES = ("plain", "batch_norm", "skip")
+CLASSES = 10
+
+
+def build(
+    *,
+    depth: int = 10,
+    width: int = 64,
+    activation: str = "relu",
+    style: Literal["plain", "batch_norm", "skip"] = "plain",
+    kernel_initializer: Any = "glorot_uniform",
+    bias_initializer: Any = "zeros",
+) -> keras.Model:
+    """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+
+    ``depth``: convolutions before the output layer, ``width`` filters each: 5x5 with stride 2 and
+    a 2x2 pool for the first, then 3x3 at 7x7 (whose zero padding costs a little variance a layer).
+    ``activation``: Keras's name of the nonlinearity after each convolution.
+    ``style``: ``batch_norm`` before each nonlinearity; ``skip`` also adds to the output of every
+    second convolution after the first, before its nonlinearity, what went into the one before.
+    Raises ``ValueError`` for an option out of range.
+    """
+    if style not in STYLES:
+        raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
+    if depth < 1 or width < 1:
+        raise ValueError(f"depth and width must be above 0, not {depth!r} and {width!r}")
+
+    def initializers() -> dict[str, Any]:
+        return {
+            "kernel_initializer": keras.initializers.get(kernel_initializer).clone(),
+            "bias_initializer": keras.initializers.get(bias_initializer).clone(),
+        }
+
+    x = image = keras.Input(CARD.input_shape, name="image")
+    skipped = None
+    for number in range(1, depth + 1):
+        name = f"conv{number:02}"
+        size, strides = (5, 2) if number == 1 else (3, 1)
+        if number % 2 == 0:
+            skipped = x
+        x = keras.layers.Conv2D(width, size, strides, padding="same", name=name, **initializers())(
+            x
+        )
+        if style != "plain":
+            x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+        if style == "skip" and number % 2 == 1 and number > 1:
+            x = keras.layers.Add(name=f"{name}_skip")([x, skipped])
+        x = keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
+        if number == 1:
+            x = keras.layers.MaxPooling2D(2, name="pool01")(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    logits = keras.layers.Dense(CLASSES, name="output", **initializers())(x)
+    return keras.Model(image, logits, name="deep_cnn")

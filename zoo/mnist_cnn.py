@@ -1,0 +1,71 @@
+"""The "Deep MNIST" tutorial's CNN, as documents 000 and 001 build it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from zoo.card import Card
+
+CARD = Card(
+    source='documents 000 "Why does a constantly initialised CNN learn anything?" and '
+    '001 "TensorFlow weight initialization"',
+    input_shape=(28, 28, 1),
+    output="10 logits",
+    parameters=3_274_634,
+)
+LAYERS = ("conv1", "conv2", "fc1")
+CLASSES = 10
+
+
+def build(
+    *,
+    widths: Sequence[int] = (32, 64, 1024),
+    stands_for: Sequence[int] = (1, 1, 1),
+    dropout: float = 0.0,
+    rounding_noise: float = 0.0,
+    kernel_initializer: Any = "glorot_uniform",
+    bias_initializer: Any = "zeros",
+) -> keras.Model:
+    """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+
+    ``widths``: filters of conv1 and conv2, units of fc1.
+    ``stands_for``: how many equal units each unit of those layers stands for; its output is
+    multiplied by that. With widths of 1 it is the twin of a wide network whose units are all
+    equal: the same function of the same weights.
+    ``dropout``: rate before the output layer, while training (document 001: 0.5).
+    ``rounding_noise``: relative standard deviation of noise on each layer's output while training:
+    what sums in another order every time would do to it (float32 rounds by up to 6e-8).
+    Raises ``ValueError`` for widths that are not three numbers above 0.
+    """
+    for name, sizes in (("widths", widths), ("stands_for", stands_for)):
+        if len(sizes) != len(LAYERS) or min(sizes) < 1:
+            raise ValueError(f"{name} must be three numbers above 0, not {sizes!r}")
+    noise = rounding_noise**2 / (1 + rounding_noise**2)  # GaussianDropout's rate for that spread
+
+    def initializers() -> dict[str, Any]:
+        return {
+            "kernel_initializer": keras.initializers.get(kernel_initializer).clone(),
+            "bias_initializer": keras.initializers.get(bias_initializer).clone(),
+        }
+
+    x = image = keras.Input(CARD.input_shape, name="image")
+    for name, size, equals in zip(LAYERS, widths, stands_for, strict=True):
+        if name == "fc1":
+            x = keras.layers.Flatten(name="flatten")(x)
+            x = keras.layers.Dense(size, name=name, **initializers())(x)
+        else:
+            x = keras.layers.Conv2D(size, 5, padding="same", name=name, **initializers())(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        if name != "fc1":
+            x = keras.layers.MaxPooling2D(2, name=name.replace("conv", "pool"))(x)
+        if noise:
+            x = keras.layers.GaussianDropout(noise, name=f"{name}_noise")(x)
+        if equals != 1:
+            x = keras.layers.Rescaling(equals, name=f"{name}_times_{equals}")(x)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="fc1_dropout")(x)
+    logits = keras.layers.Dense(CLASSES, name="output", **initializers())(x)
+    return keras.Model(image, logits, name="mnist_cnn")

@@ -1,0 +1,74 @@
+"""The valence regressor of document 003: an AlexNet-like CNN on video frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from zoo.card import Card
+from zoo.layers import LocalResponseNormalization
+
+CARD = Card(
+    source="document 003 \"Interpreting TensorBoard distributions: weights don't change, only "
+    'biases"',
+    input_shape=(112, 112, 3),
+    output="1 valence",
+    parameters=7_919_999,
+)
+CONVOLUTIONS = {  # name: (filters, kernel, strides, normalised)
+    "conv1": (128, 5, 4, True),
+    "conv2": (128, 3, 1, True),
+    "conv3": (256, 3, 1, False),
+    "conv4": (256, 3, 1, False),
+    "conv5": (256, 3, 1, False),
+}
+POOLS = {"conv1": "pool1", "conv2": "pool2", "conv5": "pool3"}
+DENSE = {"local1": 2046, "local2": 2046}
+
+
+def build(
+    *,
+    width: float = 1.0,
+    kernel_initializer: Any = "glorot_normal",
+    bias_initializer: Any = None,
+    output_stddev: float = 1 / 1024,
+) -> keras.Model:
+    """Build the network: frames ``(batch, 112, 112, 3)`` in 0 to 255 to valences ``(batch, 1)``.
+
+    ``width``: share of the documented filters and units in every layer but the last.
+    ``bias_initializer``: 0.1 where None, as documented; the output layer's bias is always 0.
+    ``output_stddev``: of the output layer's truncated normal weights.
+    The document gives no frame size; a side of 89 to 120 pixels gives its 1,024 flat values.
+    Raises ``ValueError`` for a width that is not above 0.
+    """
+    if width <= 0:
+        raise ValueError(f"width must be above 0, not {width!r}")
+    bias = keras.initializers.Constant(0.1) if bias_initializer is None else bias_initializer
+
+    def layer(kind: Any, size: int, *shape: Any, name: str, **options: Any) -> Any:
+        return kind(
+            max(1, round(width * size)),
+            *shape,
+            name=name,
+            kernel_initializer=keras.initializers.get(kernel_initializer).clone(),
+            bias_initializer=keras.initializers.get(bias).clone(),
+            **options,
+        )
+
+    frame = keras.Input(CARD.input_shape, name="frame")
+    x = keras.layers.Rescaling(1 / 255, -128 / 255, name="image_normalization")(frame)
+    for name, (filters, kernel, strides, normalised) in CONVOLUTIONS.items():
+        x = layer(keras.layers.Conv2D, filters, kernel, strides, name=name, padding="same")(x)
+        x = keras.layers.ReLU(name=f"{name}_relu")(x)
+        if normalised:
+            norm = name.replace("conv", "norm")
+            x = LocalResponseNormalization(4, 1.0, 0.001 / 9.0, 0.75, name=norm)(x)
+        if name in POOLS:
+            x = keras.layers.MaxPooling2D(3, 2, name=POOLS[name])(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for name, units in DENSE.items():
+        x = keras.layers.ReLU(name=f"{name}_relu")(layer(keras.layers.Dense, units, name=name)(x))
+    initializer = keras.initializers.TruncatedNormal(stddev=output_stddev)
+    valence = keras.layers.Dense(1, name="softmax_linear", kernel_initializer=initializer)(x)
+    return keras.Model(frame, valence, name="valence_cnn")
