@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from experiments.harness.spec import UserError
+
 if TYPE_CHECKING:
     from experiments.harness.result import Result
     from experiments.harness.spec import Experiment
+
+__all__ = ["UserError", "load", "run"]
 
 
 def load(name: str) -> Experiment:

@@ -195,11 +195,11 @@ def conclusion(result: Result) -> str:
     """Return what came out: documented beside measured, the verdicts, and where everything is."""
     from experiments.harness import tables
 
-    experiment, logdir = result.experiment, result.logdir
-    printed = ["\nDocumented beside measured:\n", tables.curves(experiment, result.runs)]
+    experiment, logdir, told = result.experiment, result.logdir, result.summary()
+    printed = ["\nDocumented beside measured:\n", tables.printed(told)]
     return "\n".join(
         [
-            *(printed if experiment.documented else ()),
+            *(printed if told["printed"] else ()),
             "\nClaims and verdicts:\n",
             str(result),
             "\nDeviations from the document:",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments import catalog, reproduce
-from experiments.harness import determinism, record
+from experiments.harness import determinism, frames, record
 
 ROOT = Path(__file__).parents[1]
 TINY = ["network.width=0.03125", "batch_size=8", "steps=4", "intervals=4", "test_examples=20"]
@@ -68,6 +68,12 @@ def test_dry_run_prints_the_resolved_arms(capsys):
     ("words", "told"),
     [
         ([], "--list"),
+        (["--all", "alexnet_lr_decay"], "--all"),
+        (["--all", "--set", "steps=3"], "not for --all"),
+        ([*WORDS, "--data", "frames"], "train on mnist, not on frames"),
+        (["weights_or_biases", "--data", "digits"], "train on frames, not on digits"),
+        (["alexnet_lr_decay", "--data", "digits", "mnist", "a.npz"], "twice"),
+        (["depth_and_activation", "--scale", "mini", "--arm", "tanh_he_skip_50"], "at mini"),
         (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),
         ([*WORDS, "--arm", "fixed"], "did you mean 'fixed_rate'?"),
         ([*WORDS, "optimiser.learning_rate=1"], "did you mean 'optimizer'?"),
@@ -153,6 +159,21 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert "partial, 1 of 4 intervals" in told
     assert "REPRODUCED" not in told
     assert "REFUTED" not in told
+
+
+def test_all_of_them_end_with_a_tally(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(catalog, "names", lambda: ["alexnet_default_init", "weights_or_biases"])
+    monkeypatch.setattr(frames, "TRAIN", 64)
+    monkeypatch.setattr(frames, "TEST", 64)
+    words = ["--all", "--scale", "mini", "--data", "digits", "--logdir", str(tmp_path)]
+    assert reproduce.main([*words, "--seed", "0", "--intervals", "1", "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert [result["experiment"] for result in told] == catalog.names()
+    assert [data["name"] for result in told for data in result["datasets"]] == ["digits", "frames"]
+    tally = captured.err.partition("All experiments:")[2]
+    assert "alexnet_default_init" in tally
+    assert "weights_or_biases" in tally
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:

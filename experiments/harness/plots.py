@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,10 @@ from matplotlib.lines import Line2D
 
 from experiments.harness import files
 from experiments.harness.measures import finite_intervals
-from experiments.harness.spec import Arm, Experiment, Panel, Run
+from experiments.harness.spec import PANELS, Arm, Experiment, Panel, Printed, Run, Scale
+
+if TYPE_CHECKING:
+    from experiments.harness.result import Result
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933",
            "#882255", "#44aa99", "#7f7f7f", "#aa4499")  # fmt: skip
@@ -34,19 +38,46 @@ def picture(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
         by_arm.setdefault(experiment.named(run), []).append(run)
-    lines = {arm: arm for arm in by_arm}
-    if any(panel.against for panel in experiment.panels):
-        lines = {arm: _family(arm) for arm in by_arm}
-    if not all(panel.against for panel in experiment.panels):
-        lines = {arm: arm for arm in by_arm}
-    _write(experiment.panels, lines, by_arm, experiment, _title(experiment.title, runs), path)
+    joined = all(panel.against for panel in experiment.panels)
+    lines = {arm: _family(arm) if joined else arm for arm in by_arm}
+    _write(
+        experiment.panels,
+        lines,
+        by_arm,
+        experiment.documented,
+        _title(experiment.title, runs),
+        path,
+    )
+
+
+def overviews(results: Sequence[Result], folder: Path) -> dict[str, Path]:
+    """Draw, for each document with several experiments, their documented arms over each other.
+
+    Returns the pictures, written into ``folder``, by title.
+    """
+    drawn = {}
+    groups: dict[tuple[str, Scale], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.experiment.document[:3], result.runs[0].scale), []).append(result)
+    for (document, scale), group in groups.items():
+        lines: dict[str, list[Run]] = {}
+        for run in (run for result in group for run in result.runs):
+            if run.arm.role == "documented" and "test_accuracy" in run.history:
+                made = lines.setdefault(run.home, [])
+                made += [run] if run not in made else []
+        if len(group) > 2:
+            path = folder / f"document-{document}-{scale}.png"
+            title = _title(f"Document {document}: all experiments", lines[min(lines)])
+            _write(PANELS[:2], {home: home for home in lines}, lines, {}, title, path)
+            drawn[title] = path
+    return drawn
 
 
 def _write(
     panels: Sequence[Panel],
     lines: Mapping[str, str],
     by_arm: Mapping[str, Sequence[Run]],
-    experiment: Experiment,
+    documented: Mapping[str, Printed],
     title: str,
     path: Path,
 ) -> None:
@@ -58,7 +89,7 @@ def _write(
         if panel.against:
             _finals(axis, panel, drawn, {arm: colour[lines[arm]] for arm in drawn})
         else:
-            marks |= _curves(axis, panel, drawn, experiment, colour)
+            marks |= _curves(axis, panel, drawn, documented, colour)
         axis.set(ylabel=panel.label, yscale=panel.scale, ylim=panel.limits)
         axis.grid(alpha=0.25)
     handles = [Line2D([], [], color=colour[name], label=name) for name in colour]
@@ -68,6 +99,7 @@ def _write(
     columns = max(1, min(len(handles), int(1.2 * len(panels)) + 1))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
@@ -76,24 +108,30 @@ def _curves(
     axis: Axes,
     panel: Panel,
     by_arm: Mapping[str, Sequence[Run]],
-    experiment: Experiment,
+    documented: Mapping[str, Printed],
     colour: Mapping[str, str],
 ) -> set[str]:
     """Draw a column over the intervals; return which marks were needed."""
-    marks = set()
+    marks, anything = set(), False
     for arm, runs in by_arm.items():
         for run in (run for run in runs if panel.column in run.history):
             values = run.history[panel.column]
-            axis.plot(range(1, len(values) + 1), values, color=colour[arm], lw=1, alpha=0.7)
+            count = sum(map(isfinite, values))
+            anything |= count > 0
+            alone = "." if count == 1 else None
+            axis.plot(range(1, len(values) + 1), values, marker=alone, color=colour[arm], lw=1)
             finite = finite_intervals(run)
             if 0 < finite < len(values):
                 axis.plot(finite, values[finite - 1], "X", color=colour[arm], ms=8)
                 marks.add(LAST)
-        if arm in experiment.documented:
-            points = experiment.documented[arm].points(panel.column)
+        if arm in documented:
+            points = documented[arm].points(panel.column)
             axis.plot([*points], [*points.values()], "o", color=colour[arm], mfc="none", ms=6)
             marks |= {PRINTED} if points else set()
-    axis.set(xlabel="interval")
+    if not anything:
+        axis.text(0.5, 0.5, "nothing finite", transform=axis.transAxes, ha="center")
+    longest = max((run.intervals for runs in by_arm.values() for run in runs), default=0)
+    axis.set(xlabel="interval", xlim=(0, longest + 1))
     return marks
 
 

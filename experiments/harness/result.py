@@ -65,14 +65,40 @@ def summary(
     first = runs[0]
     told = {
         "experiment": experiment.name,
+        "title": experiment.title,
+        "question": experiment.question,
         "document": experiment.document,
         "scale": first.scale,
-        "dataset": first.dataset,
+        "seeds": list(dict.fromkeys(run.seed for run in runs)),
+        "datasets": list({run.dataset["sha256"]: run.dataset for run in runs}.values()),
         "environment": first.environment,
         "claims": [_claim(verdict, first) for verdict in verdicts],
+        "printed": _printed(experiment, runs),
+        "framework": experiment.framework,
+        "deviations": experiment.deviations,
         "runs": [_run(experiment, run) for run in runs],
     }
     return _finite(told)
+
+
+def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return every value that the document prints, with those measured at the same interval."""
+    return [
+        {
+            "arm": arm,
+            "interval": interval,
+            "column": column,
+            "documented": documented,
+            "measured": [
+                _short(run.history[column][interval - 1])
+                for run in runs
+                if experiment.named(run) == arm and run.intervals >= interval
+            ],
+        }
+        for arm, printed in experiment.documented.items()
+        for interval, row in printed.rows.items()
+        for column, documented in zip(printed.columns, row, strict=True)
+    ]
 
 
 def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:

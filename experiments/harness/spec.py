@@ -210,7 +210,7 @@ class Panel:
 
 PANELS = (
     Panel("test_loss", "test loss", "log"),
-    Panel("test_accuracy", "test accuracy"),
+    Panel("test_accuracy", "test accuracy", limits=(0.0, 1.0)),
     Panel("logit_gap", "largest logit gap of a training sample"),
 )
 

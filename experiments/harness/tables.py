@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from experiments.harness import record
-from experiments.harness.spec import Experiment, Run
+from experiments.harness.spec import Run
 
 
 def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
@@ -22,8 +22,8 @@ def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
             f"C{number}",
             claim["claim"],
             claim["documented"],
-            "{:g} to {:g}".format(*map(float, claim["bounds"])),
-            spread([float(value) for value in claim["values"].values()]),
+            bounds(claim["bounds"]),
+            measured(claim),
             f"{claim['verdict']} ({claim['note']})" if claim["note"] else claim["verdict"],
         )
         for number, claim in enumerate(claims, 1)
@@ -33,17 +33,31 @@ def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     return tabulate(rows, headers, style, maxcolwidths=widths, disable_numparse=True)
 
 
-def tally(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """Return a line for each result: how its claims came out, and which were refuted."""
+def measured(claim: Mapping[str, Any]) -> str:
+    """Return a claim's values over its seeds, and what they show instead where it is refuted."""
+    values = spread([float(value) for value in claim["values"].values()])
+    return f"{values}: {claim['instead']}" if claim["instead"] else values
+
+
+def bounds(ends: Sequence[Any]) -> str:
+    """Return an interval as text."""
+    return "{:g} to {:g}".format(*map(float, ends))
+
+
+def tally(results: Sequence[Mapping[str, Any]], style: str = "simple", link: str = "") -> str:
+    """Return a line for each result: how its claims came out, and which were refuted.
+
+    With ``link``, names lead to their headings in that Markdown page.
+    """
     rows = []
     for told in results:
-        outcomes = [claim["verdict"] for claim in told["claims"]]
+        name, outcomes = told["experiment"], [claim["verdict"] for claim in told["claims"]]
         refuted = [f"C{n}" for n, outcome in enumerate(outcomes, 1) if outcome == "REFUTED"]
         rows.append(
             (
-                told["experiment"],
-                told["scale"] + ", STAND-IN DATA" * told["dataset"]["stand_in"],
-                len({run["seed"] for run in told["runs"]}),
+                f"[{name}]({link}#{name}-{told['scale']})" if link else name,
+                told["scale"] + ", STAND-IN DATA" * any(d["stand_in"] for d in told["datasets"]),
+                len(told["seeds"]),
                 outcomes.count("REPRODUCED"),
                 f"{len(refuted)}: {', '.join(refuted)}" if refuted else 0,
                 outcomes.count("INCONCLUSIVE"),
@@ -64,27 +78,21 @@ def spread(values: Sequence[float]) -> str:
     return ", ".join(told) or "-"
 
 
-def curves(experiment: Experiment, runs: Sequence[Run], style: str = "simple") -> str:
+def printed(told: Mapping[str, Any], style: str = "simple") -> str:
     """Return the documented values beside the measured ones, at the same intervals.
 
     Several seeds are told as mean and spread. An interval that no run reached is left out.
     """
-    rows = []
-    for arm, printed in experiment.documented.items():
-        made = [run for run in runs if experiment.named(run) == arm]
-        for interval, values in printed.rows.items():
-            reached = [run for run in made if run.intervals >= interval]
-            if reached:
-                row = [arm, interval]
-                for column, documented in zip(printed.columns, values, strict=True):
-                    measured = [run.history[column][interval - 1] for run in reached]
-                    row += [f"{documented:.5g}", spread(measured)]
-                rows.append(row)
-    columns = dict.fromkeys(
-        c for printed in experiment.documented.values() for c in printed.columns
-    )
-    kinds = [f"{name}: {kind}" for name in columns for kind in ("document", "measured")]
-    return tabulate(rows, ("arm", "interval", *kinds), style, disable_numparse=True)
+    rows: dict[tuple[str, int], dict[str, str]] = {}
+    for point in told["printed"]:
+        measured = [float(value) for value in point["measured"]]
+        if measured:
+            row = rows.setdefault((point["arm"], point["interval"]), {})
+            row[f"{point['column']}: document"] = f"{float(point['documented']):.5g}"
+            row[f"{point['column']}: measured"] = spread(measured)
+    headers = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = [(*key, *(row.get(name, "") for name in headers)) for key, row in rows.items()]
+    return tabulate(table, ("arm", "interval", *headers), style, disable_numparse=True)
 
 
 def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
