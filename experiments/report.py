@@ -69,7 +69,10 @@ def report(asked: argparse.Namespace) -> int:
     files.write(path, page.html(told, [result.picture for result in results], overviews))
     if asked.record:
         for result in results:
-            print(f"kept {evidence.write(result, ROOT / 'experiments/records')}")
+            if reasons := evidence.objections(result):
+                print(f"not kept: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
+            else:
+                print(f"kept {evidence.write(result, ROOT / 'experiments/records')}")
         evidence.refresh(ROOT)
     from experiments.harness import tables
 

@@ -10,16 +10,13 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments import catalog
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale, UserError
-
-if TYPE_CHECKING:
-    from experiments.harness.result import Result
 
 DONE, BAD_USE, INTERRUPTED = 0, 2, 130
 
@@ -39,7 +36,9 @@ def main(words: Sequence[str] | None = None) -> int:
             with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
                 told = [reproduce(experiment, asked) for experiment in experiments]
                 if asked.all:
-                    print(tally(told))
+                    from experiments.harness import tables
+
+                    print(f"\nAll experiments:\n\n{tables.tally(told)}")
         if asked.json or asked.dry_run:
             print(json.dumps(told if asked.all else told[0], indent=1))
     except (UserError, OSError) as error:
@@ -92,34 +91,33 @@ def chosen(asked: argparse.Namespace) -> list[Experiment]:
         raise UserError("--arm and --set are for one experiment, not for --all")
     for experiment in experiments:
         scale: Scale = asked.scale or "full"
-        arms = asked.arm or experiment.at[scale]
-        used = {resolve(experiment, arm, scale, dict(asked.set)).dataset for arm in arms}
-        if asked.data and not asked.all:
-            _check_used(asked.data, used)
+        for arm in asked.arm or experiment.at[scale]:
+            resolve(experiment, arm, scale, dict(asked.set))
     return experiments
 
 
-def _check_used(sources: Sequence[str], used: set[str]) -> None:
+def sources(experiment: Experiment, asked: argparse.Namespace) -> list[str]:
+    """Return what ``--data`` names for the experiment: with ``--all``, others' data is left out."""
     from experiments.harness import datasets
 
-    for source in sources:
-        if datasets.kind_of(source) not in used:
-            raise UserError(f"these arms train on {' and '.join(sorted(used))}, not on {source}")
+    used = {arm.dataset for arm in experiment.at[asked.scale or "full"].values()}
+    return [s for s in asked.data if not asked.all or datasets.kind_of(s) in used]
 
 
 def reproduce(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any]:
     """Do what was asked, telling it on stdout; return the result as JSON types."""
     import experiments
+    from experiments.harness import announce
 
     def begin(runs: Sequence[Run], warnings: Sequence[str]) -> None:
-        print(announcement(experiment, runs, warnings), flush=True)
+        print(announce.beginning(experiment, runs, warnings), flush=True)
 
     result = experiments.run(
         experiment.name,
         scale=asked.scale,
         arms=asked.arm,
         seeds=asked.seed,
-        data=asked.data,
+        data=sources(experiment, asked),
         logdir=asked.logdir,
         changes=dict(asked.set),
         intervals=asked.intervals,
@@ -128,7 +126,7 @@ def reproduce(experiment: Experiment, asked: argparse.Namespace) -> dict[str, An
         tell=lambda line: print(line, flush=True),
         begin=begin,
     )
-    print(conclusion(result))
+    print(announce.end(result))
     return result.summary()
 
 
@@ -155,68 +153,6 @@ def resolved(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any
         "arms": {arm: resolve(experiment, arm, scale, changes).identity() for arm in arms},
         "homes": {arm: experiment.homes[arm] for arm in arms},
     }
-
-
-def announcement(
-    experiment: Experiment, planned: Sequence[Run], warnings: Sequence[str] = ()
-) -> str:
-    """Return what is about to be done."""
-    run = planned[0]
-    environment = run.environment
-    scales = {
-        "mini": "a miniature; full, the document to the letter, where an accelerator is visible",
-        "full": "the document to the letter",
-    }
-    data = {run.dataset["sha256"]: run.dataset for run in planned}.values()
-    facts = {
-        "document": experiment.document,
-        "scale": f"{run.scale} ({scales[run.scale]})",
-        "dataset": "; ".join(
-            f"{d['name']}, sha256 {d['sha256'][:16]}"
-            + ": A STAND-IN, not the document's data" * d["stand_in"]
-            for d in data
-        ),
-        "backend": f"{environment['backend']} {environment['versions'][environment['backend']]} "
-        f"on {environment['device']}, {environment['threads']} threads, deterministic",
-        "arms": ", ".join(dict.fromkeys(experiment.named(run) for run in planned)),
-        "seeds": ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in planned)),
-        "changed": ", ".join(f"{key}={value}" for key, value in run.changes.items()),
-        "takes": f"{experiment.cost[run.scale]} a seed",
-    }
-    lines = [f"\n{experiment.title}\n{experiment.question}\n"]
-    lines += [f"{name:9} {fact}" for name, fact in facts.items() if fact]
-    bar = "!" * 88
-    for warning in warnings:
-        lines += ["", bar, warning, bar]
-    return "\n".join(lines)
-
-
-def conclusion(result: Result) -> str:
-    """Return what came out: documented beside measured, the verdicts, and where everything is."""
-    from experiments.harness import tables
-
-    experiment, logdir, told = result.experiment, result.logdir, result.summary()
-    printed = ["\nDocumented beside measured:\n", tables.printed(told)]
-    return "\n".join(
-        [
-            *(printed if told["printed"] else ()),
-            "\nClaims and verdicts:\n",
-            str(result),
-            "\nDeviations from the document:",
-            *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
-            f"\npicture      {result.picture}",
-            f"TensorBoard  tensorboard --logdir {logdir / experiment.name}",
-            "\nRuns, each with its history.csv, and their fingerprints:\n",
-            tables.runs(result.runs, logdir),
-        ]
-    )
-
-
-def tally(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of how many claims of each experiment came out how."""
-    from experiments.harness import tables
-
-    return f"\nAll experiments:\n\n{tables.tally(results)}"
 
 
 def _change(text: str) -> tuple[str, Any]:

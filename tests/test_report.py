@@ -188,10 +188,11 @@ def test_a_record_that_was_changed_or_a_page_that_was_is_drift(tmp_path):
     path = next((tmp_path / "experiments/records").glob("*.json"))
     record = json.loads(path.read_text())
     record["claims"][0] |= {"verdict": "INCONCLUSIVE", "bounds": [-1, -1]}
+    record["runs"][0]["history"]["test_loss"][-1] = 77
     path.write_text(json.dumps(record))
     told = evidence.drift(tmp_path, catalog.load)
     assert any("README.md" in line for line in told)
-    assert any("no longer those that were judged" in line for line in told)
+    assert any("C1 is judged otherwise today" in line for line in told)
     evidence.refresh(tmp_path)
     path.with_suffix(".png").unlink()
     assert any("picture is missing" in line for line in evidence.drift(tmp_path, catalog.load))

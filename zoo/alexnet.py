@@ -13,6 +13,7 @@ from zoo.layers import (
     BatchStatisticsNormalization,
     LocalResponseNormalization,
     Rescaled,
+    initializers,
 )
 
 CARD = Card(
@@ -84,15 +85,15 @@ def build(
     if image_size < 67:
         raise ValueError(f"image_size must be at least 67, not {image_size!r}: pool5 has no input")
     parts = _Parts(
-        width,
-        norm,
-        groups,
-        dropout,
-        dropout_at_evaluation,
-        batch_statistics_at_evaluation,
-        kernel_initializer,
-        bias_initializer,
-        full_size_gain,
+        width=width,
+        norm=norm,
+        groups=groups,
+        dropout=dropout,
+        dropout_at_evaluation=dropout_at_evaluation,
+        batch_statistics_at_evaluation=batch_statistics_at_evaluation,
+        kernel_initializer=kernel_initializer,
+        bias_initializer=bias_initializer,
+        full_size_gain=full_size_gain,
     )
     image = keras.Input(CARD.input_shape, name="image")
     x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
@@ -159,8 +160,8 @@ class _Parts:
         return max(1, round(size * self.width / self.groups)) * self.groups
 
     def _initializers(self, name: str, inputs: int) -> dict[str, Any]:
-        kernel = keras.initializers.get(self.kernel_initializer).clone()
+        both = initializers(self.kernel_initializer, self.bias_initializer)
         if self.full_size_gain:
-            kernel = Rescaled(kernel, (FULL_INPUTS[name] / inputs) ** 0.5)
-        bias = keras.initializers.get(self.bias_initializer).clone()
-        return {"kernel_initializer": kernel, "bias_initializer": bias}
+            gain = (FULL_INPUTS[name] / inputs) ** 0.5
+            both["kernel_initializer"] = Rescaled(both["kernel_initializer"], gain)
+        return both

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import keras
 
 from zoo.card import Card
+from zoo.layers import initializers
 
 CARD = Card(
     source='document 001 "TensorFlow weight initialization", its comments and answers',
@@ -41,12 +42,6 @@ def build(
     if depth < 1 or width < 1:
         raise ValueError(f"depth and width must be above 0, not {depth!r} and {width!r}")
 
-    def initializers() -> dict[str, Any]:
-        return {
-            "kernel_initializer": keras.initializers.get(kernel_initializer).clone(),
-            "bias_initializer": keras.initializers.get(bias_initializer).clone(),
-        }
-
     x = image = keras.Input(CARD.input_shape, name="image")
     skipped = None
     for number in range(1, depth + 1):
@@ -54,9 +49,14 @@ def build(
         size, strides = (5, 2) if number == 1 else (3, 1)
         if number % 2 == 0:
             skipped = x
-        x = keras.layers.Conv2D(width, size, strides, padding="same", name=name, **initializers())(
-            x
-        )
+        x = keras.layers.Conv2D(
+            width,
+            size,
+            strides,
+            padding="same",
+            name=name,
+            **initializers(kernel_initializer, bias_initializer),
+        )(x)
         if style != "plain":
             x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
         if style == "skip" and number % 2 == 1 and number > 1:
@@ -65,5 +65,7 @@ def build(
         if number == 1:
             x = keras.layers.MaxPooling2D(2, name="pool01")(x)
     x = keras.layers.Flatten(name="flatten")(x)
-    logits = keras.layers.Dense(CLASSES, name="output", **initializers())(x)
+    logits = keras.layers.Dense(
+        CLASSES, name="output", **initializers(kernel_initializer, bias_initializer)
+    )(x)
     return keras.Model(image, logits, name="deep_cnn")

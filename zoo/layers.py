@@ -1,4 +1,4 @@
-"""Layers and initialisers that the networks share and Keras does not have.
+"""Layers and initialisers that the networks share.
 
 Everything here is registered under the package name ``zoo``: after ``import zoo.layers`` a saved
 model loads with plain ``keras.saving.load_model``.
@@ -68,6 +68,14 @@ class BatchStatisticsNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=True, mask=mask)
+
+
+def initializers(kernel: Any, bias: Any) -> dict[str, Any]:
+    """Return a layer's two initialiser arguments; clones, so that no two layers share a seed."""
+    return {
+        "kernel_initializer": keras.initializers.get(kernel).clone(),
+        "bias_initializer": keras.initializers.get(bias).clone(),
+    }
 
 
 @register

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from zoo.card import Card
+from zoo.layers import initializers
 
 CARD = Card(
     source='documents 000 "Why does a constantly initialised CNN learn anything?" and '
@@ -45,19 +46,21 @@ def build(
             raise ValueError(f"{name} must be three numbers above 0, not {sizes!r}")
     noise = rounding_noise**2 / (1 + rounding_noise**2)  # GaussianDropout's rate for that spread
 
-    def initializers() -> dict[str, Any]:
-        return {
-            "kernel_initializer": keras.initializers.get(kernel_initializer).clone(),
-            "bias_initializer": keras.initializers.get(bias_initializer).clone(),
-        }
-
     x = image = keras.Input(CARD.input_shape, name="image")
     for name, size, equals in zip(LAYERS, widths, stands_for, strict=True):
         if name == "fc1":
             x = keras.layers.Flatten(name="flatten")(x)
-            x = keras.layers.Dense(size, name=name, **initializers())(x)
+            x = keras.layers.Dense(
+                size, name=name, **initializers(kernel_initializer, bias_initializer)
+            )(x)
         else:
-            x = keras.layers.Conv2D(size, 5, padding="same", name=name, **initializers())(x)
+            x = keras.layers.Conv2D(
+                size,
+                5,
+                padding="same",
+                name=name,
+                **initializers(kernel_initializer, bias_initializer),
+            )(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         if name != "fc1":
             x = keras.layers.MaxPooling2D(2, name=name.replace("conv", "pool"))(x)
@@ -67,5 +70,7 @@ def build(
             x = keras.layers.Rescaling(equals, name=f"{name}_times_{equals}")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name="fc1_dropout")(x)
-    logits = keras.layers.Dense(CLASSES, name="output", **initializers())(x)
+    logits = keras.layers.Dense(
+        CLASSES, name="output", **initializers(kernel_initializer, bias_initializer)
+    )(x)
     return keras.Model(image, logits, name="mnist_cnn")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from zoo.card import Card
-from zoo.layers import LocalResponseNormalization
+from zoo.layers import LocalResponseNormalization, initializers
 
 CARD = Card(
     source="document 003 \"Interpreting TensorBoard distributions: weights don't change, only "
@@ -31,28 +31,26 @@ def build(
     *,
     width: float = 1.0,
     kernel_initializer: Any = "glorot_normal",
-    bias_initializer: Any = None,
+    bias_initializer: Any = "zeros",
     output_stddev: float = 1 / 1024,
 ) -> keras.Model:
     """Build the network: frames ``(batch, 112, 112, 3)`` in 0 to 255 to valences ``(batch, 1)``.
 
     ``width``: share of the documented filters and units in every layer but the last.
-    ``bias_initializer``: 0.1 where None, as documented; the output layer's bias is always 0.
+    ``bias_initializer``: of every layer but the output, whose bias starts at 0.
     ``output_stddev``: of the output layer's truncated normal weights.
     The document gives no frame size; a side of 89 to 120 pixels gives its 1,024 flat values.
     Raises ``ValueError`` for a width that is not above 0.
     """
     if width <= 0:
         raise ValueError(f"width must be above 0, not {width!r}")
-    bias = keras.initializers.Constant(0.1) if bias_initializer is None else bias_initializer
 
     def layer(kind: Any, size: int, *shape: Any, name: str, **options: Any) -> Any:
         return kind(
             max(1, round(width * size)),
             *shape,
             name=name,
-            kernel_initializer=keras.initializers.get(kernel_initializer).clone(),
-            bias_initializer=keras.initializers.get(bias).clone(),
+            **initializers(kernel_initializer, bias_initializer),
             **options,
         )
 

@@ -87,6 +87,6 @@ EXPERIMENT = Experiment(
     framework=(
         "tf.truncated_normal's default standard deviation is 1; Keras's TruncatedNormal has 0.05.",
     ),
-    deviations=("All of alexnet_small_init's.", "mini: 12 intervals; the rate is 4.2e-3 still."),
+    deviations=("All of alexnet_small_init's.", "mini: 12 intervals."),
     cost={"mini": "1 minute on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
 )

@@ -11,7 +11,7 @@ rate and computes the same loss from the logits: if it trains on, no lower rate 
 """
 
 from experiments.harness.measures import (
-    at_share,
+    at,
     difference,
     final,
     first_above,
@@ -80,10 +80,10 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             "the decayed rate helps as the logit gap stops growing: the final one, less the one "
-            "at a third of the way",
+            "before the rate falls",
             where="diagnosis",
             measure=difference(
-                final("decayed_rate", "logit_gap"), at_share("decayed_rate", "logit_gap", 1 / 3)
+                final("decayed_rate", "logit_gap"), at("decayed_rate", "logit_gap", 30)
             ),
             documented="-",
             bounds=(-100, 10),

@@ -14,6 +14,7 @@ rate, no gradient exploded; a probability underflowed to 0 and its log met a lab
 from math import inf, nan
 
 from experiments.harness.measures import (
+    UNDERFLOW,
     at_first_nan,
     difference,
     final,
@@ -47,10 +48,6 @@ as_documented = Arm(
     about="experiment 2: small initial weights, one rate throughout",
 )
 STABLE = config("SparseCategoricalCrossentropy", from_logits=True, reduction="sum")
-
-# exp(-87.34) is float32's smallest normal number, and the softmax's denominator is 1 to 10: where
-# denormals are flushed to 0, it underflows at a gap of 87.34 - ln 10 at the least.
-UNDERFLOW = 85.0
 
 EXPERIMENT = Experiment(
     title="AlexNet on MNIST, small initial weights",

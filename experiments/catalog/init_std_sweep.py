@@ -104,7 +104,6 @@ EXPERIMENT = Experiment(
         "biases of 0.0001 below 0, and every ReLU is dead.",
     ),
     cost={"mini": "4 to 5 minutes on 2 CPU cores", "full": "4 hours on 2 CPU cores"},
-    seeds=(0, 1, 2),
     panels=(
         Panel("test_accuracy", "test accuracy", limits=(0.9, 1.0)),
         Panel("test_accuracy", "test accuracy"),

@@ -15,11 +15,16 @@ from experiments.harness.measures import (
     difference,
     final,
     initial,
+    known,
     mean,
     ratio,
     smallest,
 )
 from experiments.harness.spec import Arm, Claim, Experiment, Panel, Variant, config
+
+# The percentiles that TensorBoard's distributions draw, from its source (a test holds them to it):
+# a normal distribution's at whole and half standard deviations.
+LINES = (0.0, 6.68, 15.87, 30.85, 50.0, 69.15, 84.13, 93.32, 100.0)
 
 as_documented = Arm(
     network=config(
@@ -39,7 +44,7 @@ as_documented = Arm(
     test_batch=512,
     evaluate_first=True,
     metrics=(),
-    probes=("movement", "distribution_lines"),
+    probes=("movement",),
     about="all weights and biases are trained",
 )
 
@@ -64,7 +69,7 @@ EXPERIMENT = Experiment(
     },
     mini={
         "network.width": 0.125,
-        "network.output_stddev": 1 / 128,
+        "network.output_stddev": 1 / 362,
         "optimizer.learning_rate": 1e-3,
         "batch_size": 64,
         "steps": 25,
@@ -81,14 +86,15 @@ EXPERIMENT = Experiment(
             bounds=(0, 0.8),
         ),
         Claim(
-            "the biases' distributions change: how far one moved, by its own width (median layer)",
+            "the biases' distributions change: how far a bias moved, by its initial size (median "
+            "layer)",
             where="the question",
-            measure=final("as_documented", "bias_shifted"),
+            measure=final("as_documented", "bias_drift"),
             documented="visibly",
-            bounds=(0.2, inf),
+            bounds=(0.05, inf),
         ),
         Claim(
-            "the weights' distributions do not: the same of the weights",
+            "the weights' distributions do not: how far one moved, by its own width (median layer)",
             where="the question",
             measure=final("as_documented", "kernel_shifted"),
             documented="invisibly",
@@ -114,7 +120,7 @@ EXPERIMENT = Experiment(
         Claim(
             "in TensorBoard's distributions the middle line is the maximum: its percentile",
             where="the answer",
-            measure=initial("as_documented", "tensorboard_middle_percentile"),
+            measure=known(LINES[len(LINES) // 2]),
             documented="100",
             bounds=(100, 100),
             instead="the middle line is the median; the outermost lines are minimum and maximum",
@@ -122,7 +128,7 @@ EXPERIMENT = Experiment(
         Claim(
             "and the lines are quartiles: lines at 25 and 75 %",
             where="the answer",
-            measure=initial("as_documented", "tensorboard_lines_at_quartiles"),
+            measure=known(len({25, 75} & set(LINES))),
             documented="2",
             bounds=(2, 2),
             instead="the lines are a normal distribution's: 0, 6.68, 15.87, 30.85, 50, 69.15, "
@@ -166,15 +172,15 @@ EXPERIMENT = Experiment(
         "and 512 to test; a user's folder of frames can take their place (--data).",
         "The frame size is not given; 112x112 gives the document's 1,024 flat values.",
         "The number of steps is not given: 100 intervals of 4 (an epoch of the stand-in).",
-        "mini: an eighth of the width, the output layer's initial scale kept; batch 64 at Adam "
+        "What the document logs of activations is not logged yet: weights and biases are.",
+        "mini: an eighth of the width, the initial outputs' spread kept; batch 64 at Adam "
         "1e-3 (documented: 1024 at 1e-4), 24 intervals of 25 steps.",
     ),
     cost={"mini": "2 minutes on 2 CPU cores", "full": "hours on 2 CPU cores"},
-    seeds=(0, 1, 2),
     panels=(
         Panel("test_loss", "test loss"),
         Panel("kernel_update", "relative update of the weights", "log"),
         Panel("kernel_shifted", "weights' distribution moved, in widths", limits=(0, 2)),
-        Panel("bias_shifted", "biases' distribution moved, in widths", limits=(0, 2)),
+        Panel("bias_drift", "biases moved, by their initial size"),
     ),
 )

@@ -17,11 +17,17 @@ def kind_of(source: str) -> str:
     return "frames" if source == "frames" or Path(source).is_dir() else "mnist"
 
 
-def of(sources: Iterable[str]) -> dict[str, str]:
-    """Return the source for each dataset's name: the name itself where none is given."""
-    chosen = {name: name for name in LOADERS}
+def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Return the source for each dataset that is wanted: its own name where none is given.
+
+    Raises ``UserError`` for a second source of a dataset, and for one of a dataset not wanted.
+    """
+    chosen = {name: name for name in wanted}
     for source in sources:
         name = kind_of(source)
+        if name not in chosen:
+            data = " and ".join(sorted(chosen))
+            raise UserError(f"these arms train on {data}; --data {source} is no source of that")
         if chosen[name] != name:
             raise UserError(f"--data names {name} twice: {chosen[name]} and {source}")
         chosen[name] = source

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.harness import files, page, tables
-from experiments.harness.result import Result
-from experiments.harness.spec import Experiment, UserError
+from experiments.harness.judge import judge
+from experiments.harness.result import Result, summary
+from experiments.harness.spec import Arm, Experiment, Run, UserError
 
 BEGIN, END = "<!-- records -->", "<!-- end of records -->"
 
@@ -19,12 +20,11 @@ BEGIN, END = "<!-- records -->", "<!-- end of records -->"
 def write(result: Result, folder: Path) -> Path:
     """Write a result and its picture into ``folder``; return the JSON's path.
 
-    Raises ``UserError`` for a result of other data than the experiment's own.
+    Raises ``UserError`` for a result that is no evidence (``objections``).
     """
+    if reasons := objections(result):
+        raise UserError(f"{result.experiment.name} is no evidence: {'; '.join(reasons)}")
     told = result.summary()
-    for data in told["datasets"]:
-        if data["stand_in"] and data["name"] != "frames":
-            raise UserError(f"{result.experiment.name} was run on {data['name']}: no evidence")
     path = folder / f"{told['experiment']}-{told['scale']}.json"
     folder.mkdir(exist_ok=True)
     shutil.copyfile(result.picture, path.with_suffix(".png"))
@@ -32,6 +32,26 @@ def write(result: Result, folder: Path) -> Path:
     text = plain.sub(lambda found: f"[{' '.join(found[1].split())}]", json.dumps(told, indent=1))
     files.write(path, text + "\n")
     return path
+
+
+def objections(result: Result) -> list[str]:
+    """Return why a result is no evidence: other data, runs missing, mixed or of unknown code.
+
+    At full scale arms may be missing: some take days.
+    """
+    experiment, runs = result.experiment, result.runs
+    arms = experiment.at[runs[0].scale]
+    complete = {(experiment.named(run), run.seed) for run in runs if run.status == "complete"}
+    wanted = {(arm, seed) for arm in arms for seed in experiment.seeds}
+    foreign = {run.dataset["name"] for run in runs if run.dataset["stand_in"]} - {"frames"}
+    return [
+        *(f"it was run on {name}" for name in sorted(foreign)),
+        *["runs are missing"] * (runs[0].scale == "mini" and not wanted <= complete),
+        *["runs are not complete"] * (len(complete) < len(runs)),
+        *["runs of several environments"] * (len({str(run.environment) for run in runs}) > 1),
+        *["runs of uncommitted code"]
+        * any(str(run.commit).endswith(("+", "None")) for run in runs),
+    ]
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
@@ -64,21 +84,54 @@ def drift(root: Path, load_experiment: Callable[[str], Experiment]) -> list[str]
     ]
     for record in load(folder):
         name = f"{record['experiment']}-{record['scale']}"
-        claims = load_experiment(record["experiment"]).claims
-        today = [(c.text, c.documented, _texts(c.bounds_at(record["scale"]))) for c in claims]
-        then = [(c["claim"], c["documented"], _texts(c["bounds"])) for c in record["claims"]]
-        if then != today:
-            lines.append(f"{name}: the catalogue's claims are no longer those that were judged")
+        lines += [f"{name}: {line}" for line in _drift(record, load_experiment)]
         if not (folder / f"{name}.png").exists():
             lines.append(f"{name}: its picture is missing")
     return lines
+
+
+def _drift(record: Mapping[str, Any], load_experiment: Callable[[str], Experiment]) -> list[str]:
+    """Return how a record differs from what the catalogue says today of the same histories."""
+    experiment = load_experiment(record["experiment"])
+    arms = experiment.at[record["scale"]]
+    for run in record["runs"]:
+        if run["arm"] not in arms or run["identity"] != arms[run["arm"]].identity():
+            return [f"the catalogue tells its arm {run['arm']} otherwise"]
+    runs = [_run(record, run, arms[run["arm"]]) for run in record["runs"]]
+    today = summary(experiment, runs, judge(experiment, runs))["claims"]
+    if len(today) != len(record["claims"]):
+        return [f"the catalogue has {len(today)} claims, the record {len(record['claims'])}"]
+    return [
+        f"C{number} is judged otherwise today"
+        for number, (then, now) in enumerate(zip(record["claims"], today, strict=True), 1)
+        if _rounded(then) != _rounded(now)
+    ]
+
+
+def _run(record: Mapping[str, Any], told: Mapping[str, Any], arm: Arm) -> Run:
+    """Return a record's run, as far as a measure can tell it from the run itself."""
+    experiment, _, name = told["home"].partition(":")
+    return Run(
+        experiment=experiment,
+        arm_name=name,
+        arm=arm,
+        seed=told["seed"],
+        scale=record["scale"],
+        dataset=record["datasets"][0],
+        environment=record["environment"],
+        status=told["status"],
+        initial={key: float(value) for key, value in told["initial"].items()},
+        history={key: tuple(map(float, values)) for key, values in told["history"].items()},
+        chain=("",) * (told["intervals"] + 1),
+    )
+
+
+def _rounded(claim: Mapping[str, Any]) -> dict[str, Any]:
+    values = {seed: f"{float(value):.4g}" for seed, value in claim["values"].items()}
+    return {**claim, "values": values, "bounds": [float(bound) for bound in claim["bounds"]]}
 
 
 def refresh(root: Path) -> None:
     """Write the generated files under ``root``."""
     for path, text in pages(root).items():
         files.write(path, text)
-
-
-def _texts(bounds: Sequence[Any] | Mapping[str, Any]) -> list[str]:
-    return [str(float(bound)) for bound in bounds]

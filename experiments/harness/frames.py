@@ -82,7 +82,7 @@ def _from_folder(folder: Path) -> Dataset:
         raise UserError(f"there is no folder {folder}")
     table = folder / "labels.csv"
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
             found = [_row(folder, number, row) for number, row in enumerate(rows, 2)]
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def _from_folder(folder: Path) -> Dataset:
         raise UserError(f"{table} labels {len(found)} frames; more than {TEST_SHARE} are needed")
     test = found[::TEST_SHARE]
     del found[::TEST_SHARE]
-    return _dataset(folder.name, _stacked(found), _stacked(test))
+    return _dataset(f"folder {folder.name}", _stacked(found), _stacked(test))
 
 
 def _stacked(rows: list[Any]) -> Arrays:
@@ -112,8 +112,11 @@ def _row(folder: Path, line: int, row: dict[str, Any]) -> tuple[Any, Any, Any]:
         raise UserError(f"{where}: valence and confidence must be numbers") from None
     if not (np.isfinite(valence) and 0 <= confidence <= 1):
         raise UserError(f"{where}: valence must be finite, confidence from 0 to 1")
-    path = folder / row["file"]
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        path = (folder / row["file"]).resolve()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: {row['file']!r} is no file's name: {error}") from None
+    if not path.is_relative_to(folder.resolve()):
         raise UserError(f"{where}: {row['file']} is outside the folder")
     return _pixels(path), valence, confidence
 

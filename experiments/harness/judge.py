@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 from experiments.harness.spec import Claim, Experiment, Run, Verdict
 
@@ -22,7 +23,8 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     """Return a verdict for each claim of the experiment, in order; the runs are of one scale.
 
     A claim is REPRODUCED where every seed's value falls in its bounds, REFUTED where none does,
-    INCONCLUSIVE where they straddle or no seed has all the complete runs that it needs.
+    INCONCLUSIVE where they straddle, or no seed has all the complete runs that it needs. A value
+    that is NaN could not be measured, and does not count.
     """
     by_seed: dict[int, _Complete] = {run.seed: _Complete() for run in runs}
     for run in runs:
@@ -35,21 +37,27 @@ def _verdict(
     claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, Mapping[str, Run]]
 ) -> Verdict:
     scale = runs[0].scale
-    values = {}
+    changed = any(run.changes for run in runs)
+    measured: dict[int, float] = {}
     for seed, complete in by_seed.items():
         try:
-            values[seed] = claim.measure(complete)
+            measured[seed] = claim.measure(complete)
         except MissingRunError:
             continue
+        except KeyError:  # the user's changes may have taken a column away
+            if not changed:
+                raise
+    values = {seed: value for seed, value in measured.items() if not isnan(value)}
     low, high = claim.bounds_at(scale)
     inside = [low <= value <= high for value in values.values()]
-    missing = len(by_seed) - len(values)
+    missing, unmeasured = len(by_seed) - len(measured), len(measured) - len(values)
     notes = [
         f"{sum(inside)} of {len(inside)} seeds within" * (0 < sum(inside) < len(inside)),
         f"runs missing for {missing} of {len(by_seed)} seeds" * bool(missing),
+        f"not measurable for {unmeasured} of {len(by_seed)} seeds" * bool(unmeasured),
         "mini" * (scale == "mini"),
         "STAND-IN DATA" * any(run.dataset["stand_in"] for run in runs),
-        "arms changed" * any(bool(run.changes) for run in runs),
+        "arms changed" * changed,
     ]
     note = ", ".join(filter(None, notes))
     if not inside or 0 < sum(inside) < len(inside):

@@ -8,6 +8,10 @@ from statistics import fmean
 
 from experiments.harness.spec import Measure, Run
 
+# exp(-87.34) is float32's smallest normal number, and the softmax's denominator is 1 to 10: where
+# denormals are flushed to 0, an output underflows at a logit gap of 87.34 - ln 10 at the least.
+UNDERFLOW = 85.0
+
 
 def first_nan(arm: str) -> Measure:
     """The first interval whose training or test loss is not finite, from 1; infinity if none."""
@@ -29,6 +33,11 @@ def final(arm: str, column: str) -> Measure:
     return lambda runs: runs[arm].history[column][-1]
 
 
+def at(arm: str, column: str, interval: int) -> Measure:
+    """The value of ``column`` after that interval, from 1."""
+    return lambda runs: runs[arm].history[column][interval - 1]
+
+
 def at_share(arm: str, column: str, share: float) -> Measure:
     """The value of ``column`` after that share of the arm's intervals."""
 
@@ -39,9 +48,14 @@ def at_share(arm: str, column: str, share: float) -> Measure:
     return measure
 
 
-def share_of(arm: str, interval: Measure) -> Measure:
-    """What share of the arm's intervals ``interval`` is; infinity stays infinity."""
-    return lambda runs: interval(runs) / runs[arm].intervals
+def nan_share(arm: str) -> Measure:
+    """After what share of its intervals the arm turned NaN; infinity if it did not."""
+    return lambda runs: first_nan(arm)(runs) / runs[arm].intervals
+
+
+def known(value: float) -> Measure:
+    """A number that no run decides; a test holds it to its source."""
+    return lambda _: value
 
 
 def initial(arm: str, name: str) -> Measure:
@@ -101,21 +115,21 @@ def farthest(a: str, b: str, column: str) -> Measure:
 
 
 def ratio(a: Measure, b: Measure) -> Measure:
-    """What ``a`` measures by what ``b`` measures; infinity where that is 0."""
+    """What ``a`` measures by what ``b`` measures; NaN where that is 0."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         above, below = a(runs), b(runs)
-        return above / below if below else inf
+        return above / below if below else nan
 
     return measure
 
 
 def per_layer(first: Measure, last: Measure, layers: int) -> Measure:
-    """The mean factor a layer by which ``first`` became ``last`` over so many layers; 0 from 0."""
+    """The mean factor a layer by which ``first`` became ``last`` over so many; NaN from 0."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         begin, end = first(runs), last(runs)
-        return (end / begin) ** (1 / layers) if begin > 0 else 0.0
+        return (end / begin) ** (1 / layers) if begin > 0 else nan
 
     return measure
 

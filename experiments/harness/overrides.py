@@ -18,7 +18,8 @@ from experiments.harness.spec import (
 
 FIXED = ("dataset", "result_file", "role", "about")
 SETTABLE = [field.name for field in fields(Arm) if field.name not in FIXED]
-COUNTS = ("batch_size", "steps", "intervals", "test_examples", "test_batch")
+LEAST = dict.fromkeys(("batch_size", "steps", "intervals", "test_examples", "test_batch"), 1)
+LEAST |= dict.fromkeys(("held_out", "train_examples"), 0)
 CONFIGS = ("network", "loss", "optimizer")
 CONFIG = set(config(""))
 NAMES = ("metrics", "probes", "frozen")
@@ -75,9 +76,9 @@ def override(arm: Arm, changes: Mapping[str, Any]) -> Arm:
             changed = config(changed)
         fresh: dict[str, Any] = {name: changed}
         arm = replace(arm, **fresh)
-    for name in COUNTS:
-        if getattr(arm, name) < 1:
-            raise UserError(f"{name} must be above 0, not {getattr(arm, name)}")
+    for name, least in LEAST.items():
+        if getattr(arm, name) < least:
+            raise UserError(f"{name} must be {least} or more, not {getattr(arm, name)}")
     return arm
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import chain, cycle
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,25 +51,23 @@ def picture(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
 
 
 def overviews(results: Sequence[Result], folder: Path) -> dict[str, Path]:
-    """Draw, for each document with several experiments, their documented arms over each other.
+    """Draw, for each document of several experiments, their documented arms over each other.
 
     Returns the pictures, written into ``folder``, by title.
     """
-    drawn = {}
-    groups: dict[tuple[str, Scale], list[Result]] = {}
+    groups: dict[tuple[str, Scale], dict[str, list[Run]]] = {}
     for result in results:
-        groups.setdefault((result.experiment.document[:3], result.runs[0].scale), []).append(result)
-    for (document, scale), group in groups.items():
-        lines: dict[str, list[Run]] = {}
-        for run in (run for result in group for run in result.runs):
+        lines = groups.setdefault((result.experiment.document[:3], result.runs[0].scale), {})
+        for run in result.runs:
             if run.arm.role == "documented" and "test_accuracy" in run.history:
-                made = lines.setdefault(run.home, [])
-                made += [run] if run not in made else []
-        if len(group) > 2:
-            path = folder / f"document-{document}-{scale}.png"
-            title = _title(f"Document {document}: all experiments", lines[min(lines)])
-            _write(PANELS[:2], {home: home for home in lines}, lines, {}, title, path)
-            drawn[title] = path
+                same = lines.setdefault(run.home, [])
+                same += [run] if run not in same else []
+    drawn = {}
+    for (document, scale), lines in groups.items():
+        if len({home.partition(":")[0] for home in lines}) > 1:
+            title = _title(f"Document {document}: all experiments", [*chain(*lines.values())])
+            drawn[title] = folder / f"document-{document}-{scale}.png"
+            _write(PANELS[:2], {home: home for home in lines}, lines, {}, title, drawn[title])
     return drawn
 
 

@@ -15,7 +15,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-GRID = 1e-6  # units that differ by less than about half of it count as one
+from experiments.harness.determinism import restore_random_state
+
+GRID = 1e-6
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -36,10 +38,10 @@ class Seen:
 
 
 def distinct_units(seen: Seen) -> dict[str, float]:
-    """Count each layer's distinct units: bit for bit, and on a grid of 1e-6 from the first one.
+    """Count each layer's distinct units: exactly, and rounded to 1e-6 from the first one.
 
-    A unit is its incoming weights and its bias. A layer's smallest and largest units can never be
-    equal in the output, whose gradients differ; in the others they are where symmetry holds.
+    A unit is its incoming weights and its bias. Those of a hidden layer are all equal for as long
+    as nothing breaks the symmetry; the output's are not, as each has another label.
     """
     told: dict[str, float] = {}
     for layer in _weighted(seen.model):
@@ -56,7 +58,9 @@ def movement(seen: Seen) -> dict[str, float]:
     ``update``: the norm of the interval's change by the norm before it. ``moved``: the mean
     distance of an element from where it began; ``shifted``: the same between the sorted elements,
     which is how far the *distribution* moved (its Wasserstein distance); both by the
-    distribution's own width, the standard deviation of old and new elements together.
+    distribution's own width, the standard deviation of old and new elements together. Biases that
+    begin as one constant have no width but their movement's: ``drift`` is the mean distance by
+    the mean size before the first step.
     """
     told: dict[str, list[float]] = {}
     for layer in _weighted(seen.model):
@@ -67,6 +71,7 @@ def movement(seen: Seen) -> dict[str, float]:
             for measure, change, size in (
                 ("update", np.linalg.norm(now - start), np.linalg.norm(start)),
                 ("moved", np.mean(np.abs(now - first)), width),
+                ("drift", np.mean(np.abs(now - first)), np.mean(np.abs(first))),
                 ("shifted", np.mean(np.abs(np.sort(now) - np.sort(first))), width),
             ):
                 value = float(change / size) if size else 0.0
@@ -74,7 +79,7 @@ def movement(seen: Seen) -> dict[str, float]:
     return {name: median(values) for name, values in told.items()}
 
 
-def signal(seen: Seen) -> dict[str, float]:
+def variances(seen: Seen) -> dict[str, float]:
     """Before any training, measure the variance of each layer's activation and kernel gradient.
 
     The activation is the output of the layer's nonlinearity, ``<layer>_<anything>`` of class
@@ -97,24 +102,8 @@ def signal(seen: Seen) -> dict[str, float]:
     return told
 
 
-def distribution_lines(seen: Seen) -> dict[str, float]:
-    """Before any training, tell which percentiles TensorBoard's distribution dashboard draws."""
-    from tensorboard.plugins.distribution.compressor import NORMAL_HISTOGRAM_BPS
-
-    percentiles = [points / 100 for points in NORMAL_HISTOGRAM_BPS]
-    return (
-        {
-            "tensorboard_lines": len(percentiles),
-            "tensorboard_middle_percentile": percentiles[len(percentiles) // 2],
-            "tensorboard_lines_at_quartiles": len({25.0, 75.0} & set(percentiles)),
-        }
-        if seen.untrained
-        else {}
-    )
-
-
 ALL: dict[str, Callable[[Seen], dict[str, float]]] = {
-    probe.__name__: probe for probe in (distinct_units, movement, signal, distribution_lines)
+    probe.__name__: probe for probe in (distinct_units, movement, variances)
 }
 
 
@@ -148,11 +137,14 @@ def gradients(model: keras.Model, batch: tuple[NDArray[Any], ...]) -> dict[str, 
 
 @contextmanager
 def _unchanged(seen: Seen) -> Iterator[None]:
-    """Put the model's variables back to what they are now when the block ends."""
-    yield
-    for variable in seen.model.variables:
-        if variable.path in seen.now:
-            variable.assign(seen.now[variable.path])
+    """Put variables and generators back to what they are now when the block ends."""
+    try:
+        yield
+    finally:
+        restore_random_state(seen.now)
+        for variable in seen.model.variables:
+            if variable.path in seen.now:
+                variable.assign(seen.now[variable.path])
 
 
 def _weighted(model: keras.Model) -> list[Any]:

@@ -91,7 +91,7 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
     try:
         if not path.exists():
             return None
-        told: Any = json.loads(path.read_text())
+        told: Any = {"initial": {}} | json.loads(path.read_text())  # older ones lack it
         if told["format"] != FORMAT:
             raise ValueError(f"format {told['format']}, not {FORMAT}")
         told |= {"arm": _arm(told["arm"]), "chain": tuple(told["chain"])}

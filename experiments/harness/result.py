@@ -135,8 +135,9 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """Return the shortest number that is the same float32, which is what Keras's metrics are."""
-    return float(str(np.float32(value)))
+    """Return the shortest number that is the same float32, as Keras's metrics are; else itself."""
+    short = np.float32(value)
+    return float(str(short)) if float(short) == value or value != value else value
 
 
 def _finite(value: Any) -> Any:

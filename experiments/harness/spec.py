@@ -239,7 +239,7 @@ class Experiment:
     documented: Mapping[str, Printed] = field(default_factory=dict)
     framework: tuple[str, ...] = ()
     mini_names: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
     panels: tuple[Panel, ...] = PANELS
     name: str = ""
     at: Mapping[Scale, Mapping[str, Arm]] = field(default_factory=dict)

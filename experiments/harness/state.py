@@ -17,7 +17,7 @@ from experiments.harness import files
 
 MAGIC = b"rerun-zoo state 1\n"
 KEPT = 2  # the newest, and the one before in case the newest is damaged
-_DAMAGED = (OSError, ValueError, KeyError, EOFError)
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def load(path: Path) -> State:
         raise ValueError("its checksum does not hold")
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         tensors = {name: arrays[name] for name in arrays.files}
-    facts = json.loads(tensors.pop("_facts").item())
+    facts = {"initial": {}} | json.loads(tensors.pop("_facts").item())  # older ones lack it
     return State(tensors=tensors, **facts | {key: tuple(facts[key]) for key in ("rows", "chain")})
 
 

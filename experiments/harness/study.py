@@ -13,8 +13,9 @@ from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.overrides import resolve
 from experiments.harness.result import Result
-from experiments.harness.spec import Experiment, Run, Scale
+from experiments.harness.spec import Experiment, Run, Scale, UserError
 
+_AFRESH: set[Path] = set()  # what this process has cleared: shared runs are made afresh once
 PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
 
 
@@ -22,9 +23,9 @@ def carry_out(
     experiment: Experiment,
     *,
     scale: Scale | None = None,
-    arms: Iterable[str] | None = None,
+    arms: Iterable[str] | str | None = None,
     seeds: Iterable[int] | None = None,
-    data: Iterable[str] = (),
+    data: Iterable[str] | str = (),
     logdir: Path | str = Path("logs"),
     changes: Mapping[str, Any] | None = None,
     intervals: int | None = None,
@@ -37,15 +38,19 @@ def carry_out(
 
     ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
     there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
-    sources (``datasets.of``); the rest is as for ``made``. ``begin`` gets the runs that are
+    sources (``datasets.choose``); the rest is as for ``made``. ``begin`` gets the runs that are
     planned, and warnings. Raises ``UserError`` for whatever the user can mend.
     """
+    if scale not in (None, "mini", "full"):
+        raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
+    if intervals is not None and intervals < 1:
+        raise UserError(f"intervals must be 1 or more, not {intervals}")
     environment, logdir = determinism.start(), Path(logdir)
     scale = scale or default_scale()
-    names = list(dict.fromkeys(arms or experiment.at[scale]))
-    wanted = sorted({resolve(experiment, name, scale, changes).dataset for name in names})
-    sources = datasets.of(data)
-    loaded = {name: datasets.load(name, sources[name]) for name in wanted}
+    names = list(dict.fromkeys(_several(arms) or experiment.at[scale]))
+    wanted = {resolve(experiment, name, scale, changes).dataset for name in names}
+    sources = datasets.choose(_several(data), wanted)
+    loaded = {name: datasets.load(name, source) for name, source in sources.items()}
     planned = plan(
         experiment,
         scale,
@@ -64,7 +69,7 @@ def carry_out(
         dataset, _ = loaded[run.arm.dataset]
         options: dict[str, Any] = {"intervals": intervals, "fresh": fresh, "verbose": verbose}
         runs.append(made(run, logdir, dataset, tell=tell, **options))
-    whole = not (arms or changes or intervals)
+    whole = not (arms or seeds or changes or intervals)
     picture = logdir / experiment.name / scale / PICTURES[whole]
     plots.picture(experiment, runs, picture)
     return Result(experiment, runs, judge(experiment, runs), logdir, picture)
@@ -101,6 +106,10 @@ def plan(
     ]
 
 
+def _several(words: Iterable[str] | str | None) -> list[str]:
+    return [words] if isinstance(words, str) else list(words or ())
+
+
 def default_scale() -> Scale:
     """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
     return "mini" if determinism.start()["device"] == "cpu" else "full"
@@ -123,14 +132,15 @@ def made(
     """
     directory = record.directory_of(run, logdir)
     with files.owned(directory):
-        if fresh:
+        if fresh and directory not in _AFRESH:
             record.clear(run, directory)
+            _AFRESH.add(directory)
         found = record.load(directory, tell)
         if found is not None:
             record.check_same(found, run, directory)
             if _reaches(found, intervals):
                 tell(f"{directory} holds this run already; --fresh would repeat it")
-                return found
+                return replace(found, arm=run.arm)
             if found.commit != record.commit():
                 tell(f"begun by commit {found.commit}, going on with {record.commit()}")
         from experiments.harness.training import train  # imports keras: only where it is needed

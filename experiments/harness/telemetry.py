@@ -42,9 +42,13 @@ class Telemetry(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         step = (epoch + 1) * self.steps
-        for name, value in (logs or {}).items():
-            split, name = ("test", name[4:]) if name.startswith("val_") else ("train", name)
-            self._write(step, summary=summary.scalar(f"{name}/{split}", value))
+        logs = logs or {}
+        for name, value in logs.items():
+            if name.startswith("val_"):
+                tag = f"{name[4:]}/test"
+            else:
+                tag = f"{name}/train" if f"val_{name}" in logs else name
+            self._write(step, summary=summary.scalar(tag, value))
         self._histograms(step)
         self.events.flush()
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 import zoo.losses
 from experiments.harness import data, files, probes, record, state
 from experiments.harness.data import Dataset
-from experiments.harness.determinism import random_state, restore_random_state
+from experiments.harness.determinism import restore_random_state
 from experiments.harness.fingerprint import link
 from experiments.harness.metrics import OWN
+from experiments.harness.observer import Observer
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.state import State
 from experiments.harness.telemetry import Telemetry
+from experiments.harness.tensors import read, variables
 
 
 def train(
@@ -47,8 +47,7 @@ def train(
     keras.utils.set_random_seed(run.seed)
     model = compiled(arm)
     rate = float(model.optimizer.learning_rate)
-    first = read(model)
-    observer = Observer(run, dataset, first)
+    observer = Observer(run, dataset, model)
     keeper = Keeper(run, directory, _begin(model, run, directory / "state", observer, tell))
     done = keeper.state.interval
     try:
@@ -84,12 +83,13 @@ def compiled(arm: Arm) -> keras.Model:
     """Build and compile what the arm describes; ``UserError`` where Keras does not take it."""
     try:
         model = zoo.build(arm.network["class_name"], **arm.network["config"])
-        for variable in model.trainable_variables:
-            variable.trainable = variable.name not in arm.frozen
+        _freeze(model, arm.frozen)
         optimizer = keras.optimizers.get(copy.deepcopy(arm.optimizer))
         loss = keras.losses.get(copy.deepcopy(arm.loss))
         optimizer.build(model.trainable_variables)
         loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
+        if unknown := set(arm.probes) - set(probes.ALL):
+            raise ValueError(f"no probe is called {unknown.pop()!r}; there are: {[*probes.ALL]}")
         metrics = [OWN[name]() if name in OWN else name for name in arm.metrics]
     except Exception as error:  # each backend has its own for a loss that does not fit
         raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
@@ -97,51 +97,12 @@ def compiled(arm: Arm) -> keras.Model:
     return model
 
 
-class Observer(keras.callbacks.Callback):
-    """After each epoch, add to its logs what the arm wants measured beside the test split."""
-
-    def __init__(self, run: Run, dataset: Dataset, first: dict[str, NDArray[Any]]) -> None:
-        super().__init__()
-        self.arm, self.dataset, self.first = run.arm, dataset, first
-        begin = dataset.held_out(self.arm.held_out)
-        self.watched = dataset.train(slice(begin, begin + self.arm.train_examples))
-        self.batch = next(data.batches(dataset, run.seed, self.arm.batch_size, 0, begin))
-
-    def before(self, model: keras.Model) -> dict[str, float]:
-        """Return what is measured before the first step."""
-        told = {}
-        if self.arm.evaluate_first:
-            test = self.dataset.test(slice(self.arm.test_examples))
-            told = self._evaluated(model, test, "test") | self._train(model)
-        return told | self._probed(model, self.first)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.start = read(self.model) if self.arm.probes else {}
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if logs is not None:
-            logs |= self._train(self.model) | self._probed(self.model, self.start)
-
-    def _train(self, model: keras.Model) -> dict[str, float]:
-        return self._evaluated(model, self.watched, "train") if self.arm.train_examples else {}
-
-    def _evaluated(self, model: keras.Model, examples: Any, split: str) -> dict[str, float]:
-        x, y, *weight = examples
-        found = model.evaluate(
-            x,
-            y,
-            self.arm.test_batch,
-            0,
-            sample_weight=weight[0] if weight else None,
-            return_dict=True,
-        )
-        return {f"{split}_{name}": value for name, value in found.items()}
-
-    def _probed(self, model: keras.Model, start: dict[str, NDArray[Any]]) -> dict[str, float]:
-        if not self.arm.probes:
-            return {}
-        seen = probes.Seen(model, self.batch, self.first, start, read(model), start is self.first)
-        return {k: v for name in self.arm.probes for k, v in probes.ALL[name](seen).items()}
+def _freeze(model: keras.Model, names: Sequence[str]) -> None:
+    variables = model.trainable_variables
+    if unknown := set(names) - {variable.name for variable in variables}:
+        raise ValueError(f"no variable to freeze is called {unknown.pop()!r}")
+    for variable in variables:
+        variable.trainable = variable.name not in names
 
 
 class Keeper(keras.callbacks.Callback):
@@ -188,21 +149,6 @@ class Keeper(keras.callbacks.Callback):
         )
         record.save(self.run, self.directory)
         return self.run
-
-
-def variables(model: keras.Model) -> dict[str, Any]:
-    """Return every variable that training changes, by path: weights, seeds, optimiser."""
-    metrics = {id(variable) for variable in model.metrics_variables}
-    kept = [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
-    paths = {variable.path: variable for variable in kept}
-    assert len(paths) == len(kept), "two variables share a path"
-    return paths
-
-
-def read(model: keras.Model) -> dict[str, NDArray[Any]]:
-    """Return the values of all variables, and of generators outside them, by path."""
-    values = {path: keras.ops.convert_to_numpy(v) for path, v in variables(model).items()}
-    return {path: np.array(value) for path, value in (values | random_state()).items()}
 
 
 def _begin(

@@ -81,7 +81,7 @@ def test_an_experiment_is_one_new_file_and_nothing_else(tmp_path, monkeypatch, c
         "--logdir",
         str(tmp_path / "logs"),
     ]
-    assert reproduce.main([*words, "--set", "intervals=2", "steps=3"]) == 0
+    assert reproduce.main([*words, "--seed", "0", "--set", "intervals=2", "steps=3"]) == 0
     told = capsys.readouterr().out
     assert "REPRODUCED" in told or "REFUTED" in told
     assert (tmp_path / "logs/batch_size/mini").is_dir()

@@ -57,7 +57,7 @@ def folder(path: Path, count: int = 20, **columns: list) -> Path:
 def test_a_users_folder_is_read_every_ninth_frame_for_the_test(tmp_path):
     found, warning = datasets.load("frames", str(folder(tmp_path / "own")))
     assert warning is None
-    assert found.name == "own"
+    assert found.name == "folder own"
     assert found.stand_in
     assert found.x_train.shape == (17, 112, 112, 3)
     assert found.y_test.tolist() == pytest.approx([-1, -1 + 18 / 19, -1 + 36 / 19])
@@ -73,8 +73,9 @@ def test_a_users_folder_is_read_every_ninth_frame_for_the_test(tmp_path):
         ({"valence": ["good"] * 20}, r"line 2: valence and confidence must be numbers"),
         ({"confidence": [0.5] * 19 + [7]}, "confidence from 0 to 1"),
         ({"valence": ["nan"] * 20}, "finite"),
-        ({"file": [r"none\.png"] * 20}, r"none\.png cannot be read"),
+        ({"file": ["none.png"] * 20}, r"none\.png cannot be read"),
         ({"file": ["../secret.png"] * 20}, "outside the folder"),
+        ({"file": ["a\0b"] * 20}, "no file's name"),
         ({"file": ["labels.csv"] * 20}, "cannot be read as an image"),
     ],
 )
@@ -97,7 +98,11 @@ def test_a_folder_without_labels_or_with_few_is_refused(tmp_path):
 
 
 def test_sources_are_told_apart_by_what_they_are(tmp_path):
-    assert datasets.of([]) == {"mnist": "mnist", "frames": "frames"}
-    assert datasets.of([str(tmp_path), "digits"]) == {"mnist": "digits", "frames": str(tmp_path)}
+    both = ("mnist", "frames")
+    assert datasets.choose([], both) == {"mnist": "mnist", "frames": "frames"}
+    chosen = datasets.choose([str(tmp_path), "digits"], both)
+    assert chosen == {"mnist": "digits", "frames": str(tmp_path)}
     with pytest.raises(UserError, match="twice"):
-        datasets.of(["digits", "own.npz"])
+        datasets.choose(["digits", "own.npz"], both)
+    with pytest.raises(UserError, match="no source of that"):
+        datasets.choose(["no/such/folder"], ["frames"])

@@ -1,0 +1,26 @@
+"""A model's variables and their values, by path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.harness.determinism import random_state
+
+
+def variables(model: keras.Model) -> dict[str, Any]:
+    """Return every variable that training changes, by path: weights, seeds, optimiser."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    kept = [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
+    paths = {variable.path: variable for variable in kept}
+    assert len(paths) == len(kept), "two variables share a path"
+    return paths
+
+
+def read(model: keras.Model) -> dict[str, NDArray[Any]]:
+    """Return the values of all variables, and of generators outside them, by path."""
+    values = {path: keras.ops.convert_to_numpy(v) for path, v in variables(model).items()}
+    return {path: np.array(value) for path, value in (values | random_state()).items()}
