@@ -34,8 +34,13 @@ def final(arm: str, column: str) -> Measure:
 
 
 def at(arm: str, column: str, interval: int) -> Measure:
-    """The value of ``column`` after that interval, from 1."""
-    return lambda runs: runs[arm].history[column][interval - 1]
+    """The value of ``column`` after that interval, from 1; NaN where the run is shorter."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        values = runs[arm].history[column]
+        return values[interval - 1] if interval <= len(values) else nan
+
+    return measure
 
 
 def at_share(arm: str, column: str, share: float) -> Measure:

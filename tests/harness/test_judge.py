@@ -36,8 +36,9 @@ def test_a_claim_holds_where_every_seed_is_within_its_bounds_ends_included():
     assert outcome((3, 4), *runs) == "REFUTED"
 
 
-def test_a_value_that_is_no_number_is_in_no_bounds():
-    assert outcome((-inf, inf), run("a", loss=[nan])) == "REFUTED"
+def test_a_value_that_is_no_number_could_not_be_measured():
+    assert outcome((-inf, inf), run("a", loss=[nan])) == "INCONCLUSIVE"
+    assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "REPRODUCED"
 
 
 @pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
@@ -81,9 +82,11 @@ def test_every_experiment_can_be_judged_before_it_was_run(name):
     experiment = catalog.load(name)
     home, arm = next(iter(experiment.homes.values())).split(":")
     verdicts = judge.judge(experiment, [replace(run(arm, status="partial"), experiment=home)])
-    assert verdicts
-    assert {verdict.outcome for verdict in verdicts} == {"INCONCLUSIVE"}
-    assert all("runs missing for 1 of 1 seeds" in verdict.note for verdict in verdicts)
+    assert any(not verdict.values for verdict in verdicts)
+    for verdict in verdicts:
+        if not verdict.values:  # as of what is known without any run
+            assert verdict.outcome == "INCONCLUSIVE"
+            assert "runs missing for 1 of 1 seeds" in verdict.note
 
 
 def test_a_verdict_says_what_it_does_not_rest_on():
@@ -97,3 +100,30 @@ def test_a_verdict_says_what_it_does_not_rest_on():
 def test_a_misspelt_column_is_no_missing_run():
     with pytest.raises(KeyError, match="los"):
         outcome((0, 9), run("a", loss=[1.0]), measure=measures.final("a", "los"))
+
+
+def test_a_column_that_the_users_changes_took_away_is_not_measured():
+    changed = replace(run("a", loss=[1.0]), changes={"probes": []})
+    assert outcome((0, 9), changed, measure=measures.final("a", "los")) == "INCONCLUSIVE"
+
+
+def test_measures_of_two_arms_and_of_parts_of_a_run():
+    a = replace(run("a", loss=[1, 2, 4, 8], x=[1, 2, nan, 4]), initial={"v": 2.0, "w": 8.0})
+    b = run("b", loss=[1, 1, 1, 1], x=[1, 2, 3, 5])
+    runs = {"a": a, "b": b}
+    loss, other = measures.final("a", "loss"), measures.final("b", "loss")
+    assert measures.at("a", "loss", 2)(runs) == 2
+    assert str(measures.at("a", "loss", 5)(runs)) == "nan"
+    assert measures.at_share("a", "loss", 0.5)(runs) == 2
+    assert measures.smallest("a", "x")(runs) == 1
+    assert measures.mean("a", "x")(runs) == pytest.approx(7 / 3)
+    assert measures.farthest("a", "b", "loss")(runs) == 7
+    assert measures.ratio(loss, other)(runs) == 8
+    assert str(measures.ratio(loss, measures.known(0))(runs)) == "nan"
+    assert measures.least_of(loss, other)(runs) == 1
+    assert measures.largest_of(loss, other)(runs) == 8
+    first, last = measures.initial("a", "v"), measures.initial("a", "w")
+    assert measures.per_layer(first, last, 2)(runs) == 2
+    assert str(measures.per_layer(measures.known(0), last, 2)(runs)) == "nan"
+    never = run("c", loss=[1.0], test_loss=[1.0])
+    assert measures.nan_share("c")({"c": never}) == inf
