@@ -42,7 +42,6 @@ plain_log = Arm(
     steps=100,
     intervals=200,
     held_out=5_000,
-    train_examples=55_000,
     evaluate_first=True,
     probes=("distinct_units",),
     result_file=(
@@ -56,9 +55,8 @@ HIDDEN = ("conv1", "conv2", "fc1")
 
 
 def diagnosis(about: str, changes: Changes, mini: Changes | None = None) -> Variant:
-    """Return ``plain_log`` changed; how well it fits the training split is nobody's claim."""
-    untold = {"train_examples": 0}
-    return Variant("plain_log", changes | untold, mini or {}, "diagnosis", about)
+    """Return ``plain_log`` changed."""
+    return Variant("plain_log", changes, mini or {}, "diagnosis", about)
 
 
 def perturbed(stddev: float, changes: Changes | None = None) -> Variant:
@@ -75,7 +73,10 @@ EXPERIMENT = Experiment(
     arms={
         "plain_log": plain_log,
         "as_documented": Variant(
-            "plain_log", SHIFT, about="the published code: the same, log(1e-7 * softmax)"
+            "plain_log",
+            {**SHIFT, "train_examples": 55_000},
+            {"train_examples": 2_000},
+            about="the published code: the same, log(1e-7 * softmax)",
         ),
         "width_one": diagnosis(
             "the twin: one unit a layer, its output times the width it stands for; tiny epsilon",
@@ -104,7 +105,6 @@ EXPERIMENT = Experiment(
         "steps": 50,
         "intervals": 40,
         "test_examples": 2_000,
-        "train_examples": 2_000,
     },
     claims=(
         Claim(
@@ -212,8 +212,7 @@ EXPERIMENT = Experiment(
         "The order of examples is this project's (a permutation an epoch), not the old loader's.",
         "The document ran on a GPU without deterministic ops; here all ops are deterministic, and "
         "noise of a rounding's size stands in for what they would do.",
-        "Accuracies before step 0 and after every 100 steps; the training split's only for the "
-        "documented arms.",
+        "The training split's accuracy, and the document's CSV, only for the published code.",
         "mini: 8 and 16 filters, 128 units (documented: 32, 64, 1024) at Adam 1e-3 (1e-4), 40 "
         "intervals of 50 steps (200 of 100); accuracies on 2,000 images.",
     ),

@@ -196,7 +196,8 @@ class Panel:
 
     With ``against``, the path of an arm's field, it is the column's last value over that field's,
     a line for all the arms that share a name up to its last underscore. ``arms`` picks those
-    whose names begin so. ``limits`` are the vertical axis's, ``scales`` both axes'.
+    whose names begin so. ``scale`` and ``limits`` are the vertical axis's, ``across`` is the
+    horizontal one's scale.
     """
 
     column: str

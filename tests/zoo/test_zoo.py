@@ -1,14 +1,20 @@
 """What every network must be, whichever there are."""
 
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import keras
 import numpy as np
 import pytest
 
 import zoo
+from experiments.harness import determinism
 
+OTHERS = [
+    name for name in determinism.PACKAGES if find_spec(name) and name != os.environ["KERAS_BACKEND"]
+]
 SMALL = {  # options that make a network quick to train, for those that are not
     "alexnet": {"image_size": 67, "width": 1 / 16},
     "deep_cnn": {"depth": 3, "width": 8, "style": "skip"},
@@ -78,6 +84,18 @@ def test_every_network_round_trips_through_a_keras_file(tmp_path, name):
 def test_an_option_out_of_range_is_refused(name, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         zoo.build(name, **options)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_every_network_does_so_on_every_backend_installed(backend):
+    made = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "trains_a_step or keras_file"],
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stdout
+    assert f"{2 * len(zoo.names())} passed" in made.stdout
 
 
 def test_an_unknown_name_is_told_with_the_known_ones():
