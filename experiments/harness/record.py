@@ -70,12 +70,17 @@ def save(run: Run, directory: Path) -> None:
 
 
 def _result_file(run: Run, line: str) -> str:
-    """Return the document's own result file: a line for each point that has all that it prints."""
-    rows = [{"step": 0, **run.initial}]
+    """Return the document's own result file: a line for each point that has all that it prints.
+
+    Where the training split was not evaluated, the accuracy while training stands in.
+    """
+    rows: list[dict[str, float]] = [{"step": 0, **run.initial}]
     columns = zip(*run.history.values(), strict=True)
     rows += [dict(zip(run.history, row, strict=True)) for row in columns]
     lines = []
     for row in rows:
+        if "accuracy" in row:
+            row.setdefault("train_accuracy", row["accuracy"])
         with suppress(KeyError):
             lines.append(line.format(**{name: np.float32(v) for name, v in row.items()}) + "\n")
     return "".join(lines)
