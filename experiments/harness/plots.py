@@ -112,8 +112,7 @@ def _curves(
     """Draw a column over the intervals; return which marks were needed."""
     marks, anything = set(), False
     for arm, runs in by_arm.items():
-        for run in (run for run in runs if panel.column in run.history):
-            values = run.history[panel.column]
+        for run, values in _lines(panel, runs):
             count = sum(map(isfinite, values))
             anything |= count > 0
             alone = "." if count == 1 else None
@@ -129,8 +128,17 @@ def _curves(
     if not anything:
         axis.text(0.5, 0.5, "nothing finite", transform=axis.transAxes, ha="center")
     longest = max((run.intervals for runs in by_arm.values() for run in runs), default=0)
-    axis.set(xlabel="interval", xlim=(0, longest + 1))
+    axis.set(xlabel=panel.along, xlim=(0, longest + 1))
     return marks
+
+
+def _lines(panel: Panel, runs: Sequence[Run]) -> list[tuple[Run, Sequence[float]]]:
+    """Return the lines to draw of an arm's runs, each with a run that it is of."""
+    shown = [run for run in runs if panel.column in run.history]
+    if not panel.mean:
+        return [(run, run.history[panel.column]) for run in shown]
+    columns = zip(*(run.history[panel.column] for run in shown), strict=False)
+    return [(run, [statistics.fmean(at) for at in columns]) for run in shown[:1]]
 
 
 def _finals(

@@ -196,8 +196,9 @@ class Panel:
 
     With ``against``, the path of an arm's field, it is the column's last value over that field's,
     a line for all the arms that share a name up to its last underscore. ``arms`` picks those
-    whose names begin so. ``scale`` and ``limits`` are the vertical axis's, ``across`` is the
-    horizontal one's scale.
+    whose names begin so; with ``mean`` an arm's runs are drawn as one line. ``scale`` and
+    ``limits`` are the vertical axis's, ``across`` is the horizontal one's scale, ``along`` its
+    label.
     """
 
     column: str
@@ -206,7 +207,9 @@ class Panel:
     limits: Bounds | None = None
     against: str | None = None
     across: str = "linear"
+    along: str = "interval"
     arms: str = ""
+    mean: bool = False
 
 
 PANELS = (
