@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 BACKENDS = {"tensorflow", "jax", "torch"}
-PLAIN = ("experiments.harness.spec", "experiments.harness.measures")
+PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "measures"))
 PURE = ("experiments.harness.judge", "experiments.harness.measures")
 
 
@@ -47,14 +47,12 @@ def test_every_import_goes_the_way_of_the_house(path):
     theirs = tops(path) - sys.stdlib_module_names
     if name.startswith("zoo"):
         assert theirs <= {"keras", "numpy", "zoo"}
-    if name.startswith("experiments.catalog."):
+    if name.startswith("experiments.catalog.") or name in PLAIN:
         ours = {other for other in names if other.startswith("experiments")}
         assert theirs <= {"experiments"}
         assert all(other.startswith(PLAIN) for other in ours)
     if name.startswith("experiments.harness."):
         assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
-    if name == "experiments.harness.spec":
-        assert not theirs
     if name in PURE:
         assert theirs <= {"experiments"}
         assert not names & {"os", "pathlib", "time", "random", "subprocess"}

@@ -17,7 +17,8 @@ from experiments.harness.measures import (
     first_above,
     nan_intervals,
 )
-from experiments.harness.spec import Claim, Experiment, Printed, Variant
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Claim, Experiment, Variant
 
 BATCH_NORM = {"network.norm": "batch"}
 SHORT = {"intervals": 60}

@@ -13,7 +13,8 @@ anything else does.
 from math import inf, nan
 
 from experiments.harness.measures import final, first_nan, largest, nan_intervals
-from experiments.harness.spec import Claim, Experiment, Printed, Variant, config
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Claim, Experiment, Variant, config
 
 DEFAULT = {
     "network.kernel_initializer.stddev": 1.0,

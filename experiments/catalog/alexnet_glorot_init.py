@@ -17,7 +17,8 @@ from experiments.harness.measures import (
     largest,
     nan_intervals,
 )
-from experiments.harness.spec import Claim, Experiment, Printed, Variant
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Claim, Experiment, Variant
 
 GLOROT = {
     "network.kernel_initializer": "glorot_uniform",

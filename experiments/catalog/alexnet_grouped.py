@@ -18,7 +18,8 @@ from experiments.harness.measures import (
     largest,
     nan_intervals,
 )
-from experiments.harness.spec import Claim, Experiment, Printed, Variant
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Claim, Experiment, Variant
 
 GROUPED = {"network.groups": 2}
 

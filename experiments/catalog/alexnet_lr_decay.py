@@ -18,7 +18,8 @@ from experiments.harness.measures import (
     first_nan,
     nan_intervals,
 )
-from experiments.harness.spec import Claim, Experiment, Printed, Variant
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Claim, Experiment, Variant
 
 EXPERIMENT = Experiment(
     title="AlexNet on MNIST: a fixed rate explodes, a decayed one does not",

@@ -24,7 +24,8 @@ from experiments.harness.measures import (
     last_finite,
     nan_intervals,
 )
-from experiments.harness.spec import Arm, Claim, Experiment, Printed, Variant, config
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Arm, Claim, Experiment, Variant, config
 
 as_documented = Arm(
     network=config(

@@ -23,7 +23,8 @@ from experiments.harness.measures import (
     nan_intervals,
     nan_share,
 )
-from experiments.harness.spec import Arm, Claim, Experiment, Panel, Variant, config
+from experiments.harness.panels import Panel
+from experiments.harness.spec import Arm, Claim, Experiment, Variant, config
 
 Changes = dict[str, Any]
 

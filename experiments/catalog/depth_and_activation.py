@@ -20,7 +20,8 @@ from experiments.harness.measures import (
     least_of,
     per_layer,
 )
-from experiments.harness.spec import Arm, Claim, Experiment, Measure, Panel, config
+from experiments.harness.panels import Panel
+from experiments.harness.spec import Arm, Claim, Experiment, Measure, config
 
 DEPTHS = (2, 5, 10, 20, 30, 50)
 ACTIVATIONS = ("relu", "sigmoid", "tanh")

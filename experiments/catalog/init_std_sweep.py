@@ -9,7 +9,8 @@ lower, 0.03 and 0.1 learn fastest.
 """
 
 from experiments.harness.measures import at_share, difference, final, largest_of, least_of
-from experiments.harness.spec import Arm, Claim, Experiment, Measure, Panel, config
+from experiments.harness.panels import Panel
+from experiments.harness.spec import Arm, Claim, Experiment, Measure, config
 
 STDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 

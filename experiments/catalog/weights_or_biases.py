@@ -20,7 +20,8 @@ from experiments.harness.measures import (
     ratio,
     smallest,
 )
-from experiments.harness.spec import Arm, Claim, Experiment, Panel, Variant, config
+from experiments.harness.panels import Panel
+from experiments.harness.spec import Arm, Claim, Experiment, Variant, config
 
 # The percentiles that TensorBoard's distributions draw, from its source (a test holds them to it):
 # a normal distribution's at whole and half standard deviations.

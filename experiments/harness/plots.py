@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from experiments.harness import files
 from experiments.harness.measures import finite_intervals
-from experiments.harness.spec import PANELS, Arm, Experiment, Panel, Printed, Run, Scale
+from experiments.harness.panels import PANELS, Panel, Printed
+from experiments.harness.spec import Arm, Experiment, Run, Scale
 
 if TYPE_CHECKING:
     from experiments.harness.result import Result
