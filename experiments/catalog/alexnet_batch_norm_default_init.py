@@ -102,4 +102,5 @@ EXPERIMENT = Experiment(
         "The document prints nothing of this experiment; 1 and 0.085 are experiment 1's numbers.",
     ),
     cost={"mini": "2 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    seeds=(0,),
 )

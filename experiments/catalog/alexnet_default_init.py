@@ -90,4 +90,5 @@ EXPERIMENT = Experiment(
     ),
     deviations=("All of alexnet_small_init's.", "mini: 12 intervals."),
     cost={"mini": "1 minute on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    seeds=(0,),
 )

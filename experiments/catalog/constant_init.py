@@ -219,6 +219,7 @@ EXPERIMENT = Experiment(
         "3e-4 those of the full width do.",
     ),
     cost={"mini": "3 to 4 minutes on 2 CPU cores", "full": "6 hours on 2 CPU cores"},
+    seeds=(0,),
     panels=(
         Panel("test_loss", "test loss"),
         Panel("test_accuracy", "test accuracy", limits=(0, 1)),

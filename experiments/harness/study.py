@@ -69,7 +69,8 @@ def carry_out(
         dataset, _ = loaded[run.arm.dataset]
         options: dict[str, Any] = {"intervals": intervals, "fresh": fresh, "verbose": verbose}
         runs.append(made(run, logdir, dataset, tell=tell, **options))
-    whole = not (arms or seeds or changes or intervals)
+    seeded = {run.seed for run in runs} >= set(experiment.seeds)
+    whole = seeded and not (arms or changes or intervals)
     picture = logdir / experiment.name / scale / PICTURES[whole]
     plots.picture(experiment, runs, picture)
     return Result(experiment, runs, judge(experiment, runs), logdir, picture)
