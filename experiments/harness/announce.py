@@ -51,10 +51,12 @@ def end(result: Result) -> str:
             *(printed if told["printed"] else ()),
             "\nClaims and verdicts:\n",
             str(result),
+            *(["\nThe document's framework:"] if experiment.framework else ()),
+            *(f"  - {line}" for line in experiment.framework),
             "\nDeviations from the document:",
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
             f"\npicture      {result.picture}",
-            f"TensorBoard  tensorboard --logdir {logdir / experiment.name}",
+            f"TensorBoard  tensorboard --logdir {logdir}",
             "\nRuns, each with its history.csv, and their fingerprints:\n",
             tables.runs(result.runs, logdir),
         ]
