@@ -25,6 +25,7 @@ def build(
     width: int = 64,
     activation: str = "relu",
     style: Literal["plain", "batch_norm", "skip"] = "plain",
+    momentum: float = 0.99,
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
 ) -> keras.Model:
@@ -35,6 +36,7 @@ def build(
     ``activation``: Keras's name of the nonlinearity after each convolution.
     ``style``: ``batch_norm`` before each nonlinearity; ``skip`` also adds to the output of every
     second convolution after the first, before its nonlinearity, what went into the one before.
+    ``momentum``: of batch norm's moving averages.
     Raises ``ValueError`` for an option out of range.
     """
     if style not in STYLES:
@@ -58,7 +60,7 @@ def build(
             **initializers(kernel_initializer, bias_initializer),
         )(x)
         if style != "plain":
-            x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+            x = keras.layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
         if style == "skip" and number % 2 == 1 and number > 1:
             x = keras.layers.Add(name=f"{name}_skip")([x, skipped])
         x = keras.layers.Activation(activation, name=f"{name}_{activation}")(x)

@@ -41,6 +41,7 @@ def named(activation: str, initializer: str, style: str, depth: int) -> str:
 
 def arm(activation: str, initializer: str, style: str, depth: int) -> Arm:
     """Return one cell of the study."""
+    momentum = {} if style == "plain" else {"momentum": 0.9}
     return Arm(
         network=config(
             "deep_cnn",
@@ -49,6 +50,7 @@ def arm(activation: str, initializer: str, style: str, depth: int) -> Arm:
             activation=activation,
             style=style,
             kernel_initializer=INITIALIZERS[initializer],
+            **momentum,
         ),
         loss=config("SparseCategoricalCrossentropy", from_logits=True),
         optimizer=config("Adam", learning_rate=1e-4, epsilon=1e-8),
@@ -91,7 +93,7 @@ def spread(depth: int) -> Measure:
 SHOWN = (  # at mini: the cells that the claims compare, and their neighbours
     *product(["relu"], INITIALIZERS, ["plain"], [2, 20]),
     *product(["relu", "sigmoid"], ["xavier"], ["plain"], [10]),
-    *product(["tanh"], ["xavier"], ["plain"], [10, 20]),
+    ("tanh", "xavier", "plain", 20),
     *product(["relu"], ["he"], ["plain", "batch_norm"], [10, 30]),
     *product(["relu"], ["he"], ["batch_norm", "skip"], [50]),
 )
@@ -205,7 +207,9 @@ EXPERIMENT = Experiment(
         "the depth.",
         "All layers after the first are 3x3 at 7x7; zero padding takes 18 % of the variance a "
         "layer, whatever the initialiser: to keep it is 0.82 here, and bounds lie 20 % about that.",
-        "Batch norm and skip connections come together, as in residual networks.",
+        "Batch norm and skip connections come together, as in residual networks. Its momentum is "
+        "0.9: at Keras's 0.99 the moving averages of a miniature's 180 steps are off by enough to "
+        "undo a network of 30 layers at evaluation.",
         "mini: 16 filters at Adam 1e-3, 6 intervals of 30 steps, 2,000 test images; of the 216 "
         "arms those that the claims compare, and their neighbours.",
     ),
