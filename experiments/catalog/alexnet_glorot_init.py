@@ -56,6 +56,8 @@ EXPERIMENT = Experiment(
             documented="1",
             bounds=(1, 1),
             mini_bounds=(1, 12),
+            instead="soon, but not as soon: a miniature's interval shows it 1,800 images, the "
+            "document's epoch 60,000",
         ),
         Claim(
             "sooner than experiment 2: how many intervals later that one passes 0.3",
