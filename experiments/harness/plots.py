@@ -89,7 +89,9 @@ def _write(
             _finals(axis, panel, drawn, {arm: colour[lines[arm]] for arm in drawn})
         else:
             marks |= _curves(axis, panel, drawn, documented, colour)
-        axis.set(ylabel=panel.label, yscale=panel.scale, ylim=panel.limits)
+        axis.set(ylabel=panel.label, yscale=panel.scale)
+        if panel.limits:
+            axis.set_ylim(panel.limits)
         axis.grid(alpha=0.25)
     handles = [Line2D([], [], color=colour[name], label=name) for name in colour]
     handles += [
