@@ -85,11 +85,11 @@ def _write(
     marks: set[str] = set()
     for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         drawn = {arm: runs for arm, runs in by_arm.items() if arm.startswith(panel.arms)}
+        axis.set(ylabel=panel.label, yscale=panel.scale)
         if panel.against:
             _finals(axis, panel, drawn, {arm: colour[lines[arm]] for arm in drawn})
         else:
             marks |= _curves(axis, panel, drawn, documented, colour)
-        axis.set(ylabel=panel.label, yscale=panel.scale)
         if panel.limits:
             axis.set_ylim(panel.limits)
         axis.grid(alpha=0.25)
@@ -117,7 +117,9 @@ def _curves(
     for arm, runs in by_arm.items():
         for run, values in _lines(panel, runs):
             count = sum(map(isfinite, values))
-            anything |= count > 0
+            if not count:
+                continue
+            anything = True
             alone = "." if count == 1 else None
             axis.plot(range(1, len(values) + 1), values, marker=alone, color=colour[arm], lw=1)
             finite = finite_intervals(run)
