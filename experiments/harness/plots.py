@@ -97,7 +97,8 @@ def _write(
     handles += [
         Line2D([], [], color="gray", ls="", label=name, **MARKS[name]) for name in sorted(marks)
     ]
-    columns = max(1, min(len(handles), int(1.2 * len(panels)) + 1))
+    widest = max(len(str(handle.get_label())) for handle in handles) * 0.085 + 0.7  # inches
+    columns = max(1, int(figure.get_figwidth() / widest))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
