@@ -61,14 +61,14 @@ def overviews(results: Sequence[Result], folder: Path) -> dict[str, Path]:
         lines = groups.setdefault((result.experiment.document[:3], result.runs[0].scale), {})
         for run in result.runs:
             if run.arm.role == "documented" and "test_accuracy" in run.history:
-                same = lines.setdefault(run.home, [])
+                same = lines.setdefault(run.home.removesuffix(":as_documented"), [])
                 same += [run] if run not in same else []
     drawn = {}
     for (document, scale), lines in groups.items():
-        if len({home.partition(":")[0] for home in lines}) > 1:
+        if len({name.partition(":")[0] for name in lines}) > 1:
             title = _title(f"Document {document}: all experiments", [*chain(*lines.values())])
             drawn[title] = folder / f"document-{document}-{scale}.png"
-            _write(PANELS[:2], {home: home for home in lines}, lines, {}, title, drawn[title])
+            _write(PANELS[:2], {name: name for name in lines}, lines, {}, title, drawn[title])
     return drawn
 
 
@@ -83,7 +83,9 @@ def _write(
     colour = dict(zip(dict.fromkeys(lines.values()), cycle(COLOURS), strict=False))
     figure = Figure(figsize=(4.4 * len(panels), 4.6), layout="constrained")
     marks: set[str] = set()
-    for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    alike = len({(panel.against, panel.along) for panel in panels}) == 1
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=alike)[0]
+    for axis, panel in zip(axes, panels, strict=True):
         drawn = {arm: runs for arm, runs in by_arm.items() if arm.startswith(panel.arms)}
         axis.set(ylabel=panel.label, yscale=panel.scale)
         if panel.against:
@@ -97,7 +99,7 @@ def _write(
     handles += [
         Line2D([], [], color="gray", ls="", label=name, **MARKS[name]) for name in sorted(marks)
     ]
-    widest = max(len(str(handle.get_label())) for handle in handles) * 0.085 + 0.7  # inches
+    widest = max(len(str(handle.get_label())) for handle in handles) * 0.08 + 0.6  # inches
     columns = max(1, int(figure.get_figwidth() / widest))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     figure.suptitle(title)
