@@ -181,6 +181,8 @@ EXPERIMENT = Experiment(
             ),
             documented="0",
             bounds=(-0.05, 0.05),
+            instead="alone it learns more slowly the deeper it is, on the training examples too, "
+            "and more slowly than a plain network that He initialised",
         ),
         Claim(
             "where a plain net is lost: its final test accuracy at 30, less that at 10",
