@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,7 @@ def _drift(record: Mapping[str, Any], load_experiment: Callable[[str], Experimen
     return [
         f"C{number} is judged otherwise today"
         for number, (then, now) in enumerate(zip(record["claims"], today, strict=True), 1)
-        if _rounded(then) != _rounded(now)
+        if not _same(then, now)
     ]
 
 
@@ -126,9 +128,16 @@ def _run(record: Mapping[str, Any], told: Mapping[str, Any], arm: Arm) -> Run:
     )
 
 
-def _rounded(claim: Mapping[str, Any]) -> dict[str, Any]:
-    values = {seed: f"{float(value):.4g}" for seed, value in claim["values"].items()}
-    return {**claim, "values": values, "bounds": [float(bound) for bound in claim["bounds"]]}
+def _same(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Return whether two judgements agree, but for the digits that a record leaves out."""
+
+    def split(claim: Mapping[str, Any]) -> tuple[dict[str, Any], list[float]]:
+        numbers = [*claim["bounds"], *claim["values"].values()]
+        rest = {name: value for name, value in claim.items() if name not in ("bounds", "values")}
+        return rest | {"seeds": [*claim["values"]]}, [float(number) for number in numbers]
+
+    (words, old), (others, new) = split(then), split(now)
+    return words == others and all(map(partial(isclose, rel_tol=1e-3, abs_tol=1e-9), old, new))
 
 
 def refresh(root: Path) -> None:
