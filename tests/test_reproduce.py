@@ -161,6 +161,12 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert "REFUTED" not in told
 
 
+def test_a_change_that_takes_metrics_away_leaves_claims_unjudged_not_a_traceback(tmp_path, capsys):
+    words = [*WORDS, "metrics=[]", "--arm", "decayed_rate", "--logdir", str(tmp_path)]
+    assert reproduce.main(words) == 0
+    assert "arms changed" in capsys.readouterr().out
+
+
 def test_all_of_them_end_with_a_tally(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(catalog, "names", lambda: ["alexnet_default_init", "weights_or_biases"])
     monkeypatch.setattr(frames, "TRAIN", 64)

@@ -117,5 +117,5 @@ EXPERIMENT = Experiment(
         "All of alexnet_small_init's.",
         "mini: Glorot's gain is the narrow network's own, not the full network's; 60 intervals.",
     ),
-    cost={"mini": "5 to 7 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={"mini": "4 to 5 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
 )

@@ -220,7 +220,10 @@ EXPERIMENT = Experiment(
         "intervals of 100 steps (200 of 100), 2,000 test images. At 1e-3 all units die, and at "
         "3e-4 those of the full width do.",
     ),
-    cost={"mini": "3 to 4 minutes on 2 CPU cores", "full": "6 hours on 2 CPU cores"},
+    cost={
+        "mini": "4 to 5 minutes on 2 CPU cores",
+        "full": "about 7 hours on 2 CPU cores, estimated",
+    },
     seeds=(0,),
     panels=(
         Panel("test_loss", "test loss"),

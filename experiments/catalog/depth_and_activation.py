@@ -215,7 +215,7 @@ EXPERIMENT = Experiment(
         "mini: 16 filters at Adam 1e-3, 6 intervals of 30 steps, 2,000 test images; of the 216 "
         "arms those that the claims compare, and their neighbours.",
     ),
-    cost={"mini": "3 to 4 minutes on 2 CPU cores", "full": "a GPU is needed: 216 networks"},
+    cost={"mini": "6 to 7 minutes on 2 CPU cores", "full": "a GPU is needed: 216 networks"},
     panels=tuple(
         Panel(
             "test_accuracy",

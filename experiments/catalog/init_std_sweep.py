@@ -104,7 +104,10 @@ EXPERIMENT = Experiment(
         "(100 of 100), 2,000 test images. The rate stays 1e-4: from 3e-4 on the first steps take "
         "biases of 0.0001 below 0, and every ReLU is dead.",
     ),
-    cost={"mini": "4 to 5 minutes on 2 CPU cores", "full": "4 hours on 2 CPU cores"},
+    cost={
+        "mini": "4 to 5 minutes on 2 CPU cores",
+        "full": "about 3 hours on 2 CPU cores, estimated",
+    },
     panels=(
         Panel(
             "test_accuracy",

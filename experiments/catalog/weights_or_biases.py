@@ -177,7 +177,7 @@ EXPERIMENT = Experiment(
         "mini: an eighth of the width, the initial outputs' spread kept; batch 64 at Adam "
         "1e-3 (documented: 1024 at 1e-4), 16 intervals of 20 steps.",
     ),
-    cost={"mini": "2 minutes on 2 CPU cores", "full": "hours on 2 CPU cores"},
+    cost={"mini": "2 minutes on 2 CPU cores", "full": "hours on 2 CPU cores, estimated"},
     panels=(
         Panel("test_loss", "test loss"),
         Panel("kernel_update", "relative update of the weights", "log"),

@@ -24,7 +24,7 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
 
     A claim is REPRODUCED where every seed's value falls in its bounds, REFUTED where none does,
     INCONCLUSIVE where they straddle, or no seed has all the complete runs that it needs. A value
-    that is NaN could not be measured, and does not count.
+    that is NaN could not be measured: it reproduces nothing, and by itself refutes nothing.
     """
     by_seed: dict[int, _Complete] = {run.seed: _Complete() for run in runs}
     for run in runs:
@@ -60,6 +60,7 @@ def _verdict(
         "arms changed" * changed,
     ]
     note = ", ".join(filter(None, notes))
-    if not inside or 0 < sum(inside) < len(inside):
-        return Verdict(claim, values, "INCONCLUSIVE", note)
-    return Verdict(claim, values, "REPRODUCED" if all(inside) else "REFUTED", note)
+    if inside and not any(inside):
+        return Verdict(claim, values, "REFUTED", note)
+    reproduced = bool(inside) and all(inside) and not unmeasured
+    return Verdict(claim, values, "REPRODUCED" if reproduced else "INCONCLUSIVE", note)

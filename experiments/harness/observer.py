@@ -45,14 +45,8 @@ class Observer(keras.callbacks.Callback):
 
     def _evaluated(self, model: keras.Model, examples: Any, split: str) -> dict[str, float]:
         x, y, *weight = examples
-        found = model.evaluate(
-            x,
-            y,
-            self.arm.test_batch,
-            0,
-            sample_weight=weight[0] if weight else None,
-            return_dict=True,
-        )
+        options: dict[str, Any] = {"sample_weight": weight[0] if weight else None, "verbose": 0}
+        found = model.evaluate(x, y, self.arm.test_batch, return_dict=True, **options)
         return {f"{split}_{name}": value for name, value in found.items()}
 
     def _probed(self, model: keras.Model, untrained: bool = False) -> dict[str, float]:

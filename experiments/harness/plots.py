@@ -155,7 +155,7 @@ def _finals(
     """Draw a column's last value over an arm's field."""
     families: dict[str, dict[float, list[float]]] = {}
     for arm, runs in by_arm.items():
-        for run in (run for run in runs if run.history):
+        for run in (run for run in runs if panel.column in run.history):
             value = run.history[panel.column][-1]
             place = _field(run.arm, panel.against or "")
             families.setdefault(_family(arm), {}).setdefault(place, []).append(value)

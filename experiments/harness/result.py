@@ -92,7 +92,9 @@ def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]
             "measured": [
                 _short(run.history[column][interval - 1])
                 for run in runs
-                if experiment.named(run) == arm and run.intervals >= interval
+                if experiment.named(run) == arm
+                and run.intervals >= interval
+                and column in run.history
             ],
         }
         for arm, printed in experiment.documented.items()

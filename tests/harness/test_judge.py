@@ -38,7 +38,8 @@ def test_a_claim_holds_where_every_seed_is_within_its_bounds_ends_included():
 
 def test_a_value_that_is_no_number_could_not_be_measured():
     assert outcome((-inf, inf), run("a", loss=[nan])) == "INCONCLUSIVE"
-    assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "REPRODUCED"
+    assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "INCONCLUSIVE"
+    assert outcome((3, 4), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "REFUTED"
 
 
 @pytest.mark.parametrize("status", ["partial", "interrupted", "running"])

@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 
 import zoo.layers  # noqa: F401  (all that a saved model needs)
 from experiments import catalog
-from experiments.harness import mnist, record, state, study, training
+from experiments.harness import datasets, mnist, record, state, study, training
 from experiments.harness.spec import Run, UserError
 from tests.conftest import ENVIRONMENT
 
@@ -232,8 +232,49 @@ def test_nan_is_trained_through_counted_and_compared(tmp_path):
         {"loss": "no_such_loss"},
         {"network.kernel_initializer": "no_such_initializer"},
         {"loss": "categorical_crossentropy"},
+        {"probes": ["no_such_probe"]},
+        {"frozen": ["weights"]},
     ],
 )
 def test_an_arm_that_keras_does_not_take_is_a_users_error(tmp_path, changes):
     with pytest.raises(UserError):
         carry_out(planned(**changes), tmp_path)
+
+
+FACES = datasets.load("frames", "frames")[0]
+FEW = {"network.width": 1 / 32, "batch_size": 8, "steps": 2, "intervals": 4, "test_examples": 8}
+
+
+def faced(arm: str, **changes) -> Run:
+    (run,) = study.plan(
+        catalog.load("weights_or_biases"),
+        "mini",
+        arms=[arm],
+        seeds=[0],
+        changes=FEW | changes,
+        data={"frames": FACES.identity()},
+        environment=ENVIRONMENT,
+    )
+    return run
+
+
+def test_what_is_probed_and_evaluated_is_the_same_after_a_stop(tmp_path):
+    options = {"train_examples": 8, "held_out": 3}
+    whole = study.made(faced("as_documented", **options), tmp_path / "a", FACES)
+    study.made(faced("as_documented", **options), tmp_path / "b", FACES, intervals=2)
+    again = study.made(faced("as_documented", **options), tmp_path / "b", FACES)
+    assert again.chain == whole.chain
+    assert (again.history, again.initial) == (whole.history, whole.initial)
+    assert {"test_loss", "train_loss", "kernel_moved"} <= set(whole.initial)
+    assert whole.initial["kernel_moved"] == 0 < whole.history["kernel_moved"][0]
+    assert "train_loss" in whole.history
+
+
+@pytest.mark.parametrize(
+    ("arm", "frozen", "trained"),
+    [("weights_frozen", "kernel", "bias"), ("biases_frozen", "bias", "kernel")],
+)
+def test_frozen_variables_keep_their_initial_values(tmp_path, arm, frozen, trained):
+    run = study.made(faced(arm, intervals=1), tmp_path, FACES)
+    assert run.history[f"{frozen}_update"][-1] == run.history[f"{frozen}_drift"][-1] == 0
+    assert run.history[f"{trained}_update"][-1] > 0

@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 
-from zoo.losses import BareLogCrossentropy
+import zoo
+from experiments.harness.probes import gradients
+from zoo.losses import BareLogCrossentropy, RootOfSquare
 
 STABLE = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
 
@@ -22,3 +24,27 @@ def test_one_underflow_makes_it_nan_although_the_sample_is_right():
     assert np.isfinite(value(BareLogCrossentropy(), labels, near))
     assert np.isnan(value(BareLogCrossentropy(), labels, far))
     assert value(STABLE, labels, far) == 0.0
+
+
+def test_the_factor_shifts_the_loss_and_brings_the_underflow_nearer():
+    shifted = keras.losses.deserialize(keras.losses.serialize(BareLogCrossentropy(factor=1e-7)))
+    plain, labels, logits = BareLogCrossentropy(), [0, 1], [[3.0, 0.0], [0.0, 1.0]]
+    shift = value(shifted, labels, logits) - value(plain, labels, logits)
+    np.testing.assert_allclose(shift, 2 * 7 * np.log(10), rtol=1e-5)
+    between = [[75.0, 0.0, 0.0]]
+    assert np.isfinite(value(plain, [0], between))
+    if keras.backend.backend() != "torch":  # which keeps denormals
+        assert np.isnan(value(shifted, [0], between))
+
+
+def test_the_root_of_the_square_is_the_absolute_error_with_a_nan_gradient_at_0():
+    y, prediction = np.array([1.0, -2.0], "float32"), np.array([[0.5], [2.0]], "float32")
+    assert float(RootOfSquare()(y, prediction)) == 2.25
+    weighted = RootOfSquare()(y, prediction, sample_weight=np.array([1.0, 0.5], "float32"))
+    assert float(weighted) == 1.25  # the mean is over the samples, not over their weights
+    model = zoo.build("valence_cnn", width=1 / 32, output_stddev=1e-30)
+    model.compile("sgd", RootOfSquare())
+    frames = np.zeros((1, 112, 112, 3), "float32")
+    exact = model.predict(frames, verbose=0)[0]
+    assert np.isnan(gradients(model, (frames, exact))["softmax_linear/bias"]).all()
+    assert np.isfinite(gradients(model, (frames, exact + 1))["softmax_linear/bias"]).all()
