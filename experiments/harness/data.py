@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -89,10 +89,21 @@ def order(seed: int, step: int, batch_size: int, examples: int) -> NDArray[np.in
 
 
 def batches(
-    data: Dataset, seed: int, batch_size: int, first_step: int = 0, held_out: int = 0
+    data: Dataset,
+    seed: int,
+    batch_size: int,
+    first_step: int = 0,
+    held_out: int = 0,
+    note: Callable[[int, NDArray[np.int64]], None] | None = None,
 ) -> Iterator[Examples]:
-    """Yield training batches for ever, from ``first_step`` on, without the ``held_out`` first."""
+    """Yield training batches for ever, from ``first_step`` on, without the ``held_out`` first.
+
+    ``note`` gets each step, counted from 0, and the indices of its examples before they are fed.
+    """
     step, begin = first_step, data.held_out(held_out)
     while True:
-        yield data.train(begin + order(seed, step, batch_size, len(data.x_train) - begin))
+        indices = begin + order(seed, step, batch_size, len(data.x_train) - begin)
+        if note:
+            note(step, indices)
+        yield data.train(indices)
         step += 1

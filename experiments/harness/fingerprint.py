@@ -1,9 +1,10 @@
-"""The fingerprint of a run: a chain of hashes, one link an interval."""
+"""The fingerprint of a run: a chain of hashes, one link an interval; and a digest a tensor."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,3 +26,18 @@ def link(
     for name, value in metrics.items():
         digest.update(f"\n{name}\n".encode() + struct.pack("<d", value))
     return digest.hexdigest()
+
+
+def digest(tensor: NDArray[np.generic]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of a tensor's type, shape and bytes.
+
+    A link says that something differs; the digests of the same tensors say what.
+    """
+    told = hashlib.sha256(f"{tensor.dtype} {tensor.shape}\n".encode())
+    told.update(np.ascontiguousarray(tensor).data)
+    return told.hexdigest()[:16]
+
+
+def mark(indices: NDArray[np.int64]) -> str:
+    """Return 8 hexadecimal digits that stand for a batch: the indices of its examples, in order."""
+    return f"{zlib.crc32(np.ascontiguousarray(indices).data):08x}"

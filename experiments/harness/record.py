@@ -9,9 +9,9 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -24,7 +24,8 @@ from experiments.harness.spec import Arm, Run, UserError
 
 FORMAT = 1
 COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # the first, where there are
-MADE = ("run.json", "history.csv", "model.keras", "state", "events.out.tfevents.*")
+TABLES = ("history", "digests")  # a run's fields that are files of their own, not in run.json
+MADE = ("run.json", "history.csv", "digests.csv", "model.keras", "state", "events.out.tfevents.*")
 
 
 def identity(run: Run) -> dict[str, Any]:
@@ -54,19 +55,25 @@ def directory_of(run: Run, logdir: Path) -> Path:
 
 
 def save(run: Run, directory: Path) -> None:
-    """Write ``history.csv``, then ``run.json``, which says how many of its rows count."""
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(run.history)
-    rows.writerows(zip(*run.history.values(), strict=True))
-    files.write(directory / "history.csv", table.getvalue())
+    """Write the tables, then ``run.json``, which says how many of their rows count."""
+    rows = zip(*run.history.values(), strict=True)
+    files.write(directory / "history.csv", _csv([[*run.history], *rows]))
+    names = [*run.digests[-1]] if run.digests else []
+    digests = [[k, *(row.get(name, "") for name in names)] for k, row in enumerate(run.digests)]
+    files.write(directory / "digests.csv", _csv([["interval", *names], *digests]))
     if run.arm.result_file:
         name, line = run.arm.result_file
         files.write(directory / name, _result_file(run, line))
-    told = {name: value for name, value in asdict(run).items() if name != "history"}
+    told = {name: value for name, value in asdict(run).items() if name not in TABLES}
     told |= {"format": FORMAT, "intervals_done": run.intervals, "packages": packages()}
     told["fingerprint"] = run.fingerprint
     files.write(directory / "run.json", json.dumps(told, indent=1) + "\n")
+
+
+def _csv(rows: Iterable[Iterable[Any]]) -> str:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    return table.getvalue()
 
 
 def _result_file(run: Run, line: str) -> str:
@@ -100,8 +107,9 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
         if told["format"] != FORMAT:
             raise ValueError(f"format {told['format']}, not {FORMAT}")
         told |= {"arm": _arm(told["arm"]), "chain": tuple(told["chain"])}
-        run = Run(**{name: told[name] for name in Run.__dataclass_fields__ if name != "history"})
-        run = replace(run, history=_history(directory / "history.csv", run.intervals))
+        told |= {"digests": _digests(directory / "digests.csv", len(told["chain"]))}
+        told |= {"history": _history(directory / "history.csv", len(told["chain"]) - 1)}
+        run = Run(**{name: told[name] for name in Run.__dataclass_fields__})
         identity(run)
         return run
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -127,6 +135,19 @@ def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:
         raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")
     columns = zip(*([float(value) for value in row] for row in rows[:intervals]), strict=True)
     return dict(zip(names, columns, strict=True))
+
+
+def _digests(path: Path, wanted: int) -> tuple[dict[str, str], ...]:
+    if not path.exists():  # an older run
+        return ({},) * wanted
+    with path.open(newline="") as file:
+        rows = [*csv.DictReader(file)][:wanted]
+    if len(rows) < wanted:
+        raise ValueError(f"digests.csv ends after {len(rows)} of {wanted} rows")
+    kept = [{name: text for name, text in row.items() if text} for row in rows]
+    for row in kept:
+        del row["interval"]
+    return tuple(kept)
 
 
 @cache

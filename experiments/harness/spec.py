@@ -105,7 +105,8 @@ class Run:
     ``changes`` are the overrides that the user asked for, already made in ``arm``.
     ``initial`` maps what was measured before the first step to its values, ``history`` a column's
     name to its values, one an interval; ``chain`` holds the fingerprint before the first step and
-    after each interval.
+    after each interval, ``digests`` at the same places each tensor's digest by its path, and as
+    ``batches`` a mark for each of the interval's steps (``harness/fingerprint.py``).
     """
 
     experiment: str
@@ -120,6 +121,7 @@ class Run:
     initial: Mapping[str, float] = field(default_factory=dict)
     history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     chain: tuple[str, ...] = ()
+    digests: tuple[Mapping[str, str], ...] = ()
     started: str = ""
     seconds: float = 0.0
     commit: str | None = None

@@ -26,8 +26,8 @@ class State:
 
     ``tensors`` are the variables (weights, optimiser, seeds) by path; ``initial`` what was
     measured before the first step; ``rows`` the history, a mapping of metrics an interval;
-    ``chain`` the fingerprints; ``seconds`` the training time. ``owner`` is the digest of the
-    identity of the run that it belongs to.
+    ``chain`` the fingerprints, ``digests`` the tensors' own (``Run``); ``seconds`` the training
+    time. ``owner`` is the digest of the identity of the run that it belongs to.
     """
 
     owner: str
@@ -36,6 +36,7 @@ class State:
     initial: Mapping[str, float]
     rows: tuple[Mapping[str, float], ...]
     chain: tuple[str, ...]
+    digests: tuple[Mapping[str, str], ...]
     seconds: float
 
 
@@ -73,7 +74,9 @@ def load(path: Path) -> State:
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         tensors = {name: arrays[name] for name in arrays.files}
     facts = {"initial": {}} | json.loads(tensors.pop("_facts").item())  # older ones lack it
-    return State(tensors=tensors, **facts | {key: tuple(facts[key]) for key in ("rows", "chain")})
+    facts = {"digests": [{}] * len(facts["chain"])} | facts  # and these
+    tuples = {key: tuple(facts[key]) for key in ("rows", "chain", "digests")}
+    return State(tensors=tensors, **facts | tuples)
 
 
 def _newest_first(folder: Path) -> list[Path]:

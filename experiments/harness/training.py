@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 import zoo.losses
 from experiments.harness import data, files, probes, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import restore_random_state
-from experiments.harness.fingerprint import link
+from experiments.harness.fingerprint import digest, link, mark
 from experiments.harness.metrics import OWN
 from experiments.harness.observer import Observer
 from experiments.harness.spec import Arm, Run, Status, UserError
@@ -53,7 +55,9 @@ def train(
     try:
         if done < end:
             model.fit(
-                data.batches(dataset, run.seed, arm.batch_size, done * arm.steps, arm.held_out),
+                data.batches(
+                    dataset, run.seed, arm.batch_size, done * arm.steps, arm.held_out, keeper.fed
+                ),
                 steps_per_epoch=arm.steps,
                 initial_epoch=done,
                 epochs=end,
@@ -112,6 +116,11 @@ class Keeper(keras.callbacks.Callback):
         super().__init__()
         self.run, self.directory, self.state = run, directory, begun
         self.restored = False
+        self.marks: dict[int, str] = {}
+
+    def fed(self, step: int, indices: NDArray[np.int64]) -> None:
+        """Note which examples ``fit`` is given, maybe some steps before it trains on them."""
+        self.marks[step] = mark(indices)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
@@ -122,8 +131,9 @@ class Keeper(keras.callbacks.Callback):
         self.clock = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        before, tensors = self.state, read(self.model)
-        row = _row((epoch + 1) * self.run.arm.steps, logs or {})
+        before, tensors, steps = self.state, read(self.model), self.run.arm.steps
+        row = _row((epoch + 1) * steps, logs or {})
+        marks = (self.marks.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
         self.state = State(
             owner=before.owner,
             interval=epoch + 1,
@@ -131,6 +141,7 @@ class Keeper(keras.callbacks.Callback):
             tensors=tensors,
             rows=(*before.rows, row),
             chain=(*before.chain, link(before.chain[-1], tensors, row)),
+            digests=(*before.digests, _digests(tensors, "".join(marks))),
             seconds=before.seconds + time.perf_counter() - self.clock,
         )
         state.save(self.state, self.directory / "state")
@@ -145,6 +156,7 @@ class Keeper(keras.callbacks.Callback):
             initial=self.state.initial,
             history={name: tuple(row[name] for row in rows) for name in (rows[0] if rows else ())},
             chain=self.state.chain,
+            digests=self.state.digests,
             seconds=self.state.seconds,
         )
         record.save(self.run, self.directory)
@@ -163,7 +175,8 @@ def _begin(
         if warnings:
             tell("no sound state is left: starting over")
         initial, tensors = observer.before(model), read(model)
-        begun = State(owner, 0, tensors, initial, (), (link("", tensors, initial),), 0.0)
+        chain, digests = (link("", tensors, initial),), (_digests(tensors),)
+        begun = State(owner, 0, tensors, initial, (), chain, digests, 0.0)
         state.save(begun, folder)
         return begun
     if found.owner != owner:
@@ -174,6 +187,11 @@ def _begin(
     for path, variable in variables(model).items():
         variable.assign(found.tensors[path])
     return found
+
+
+def _digests(tensors: Mapping[str, NDArray[Any]], marks: str = "") -> dict[str, str]:
+    told = {path: digest(tensor) for path, tensor in tensors.items()}
+    return {"batches": marks, **told} if marks else told
 
 
 def _row(step: int, logs: dict[str, float]) -> dict[str, float]:

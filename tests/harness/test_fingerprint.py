@@ -3,7 +3,7 @@ import struct
 
 import numpy as np
 
-from experiments.harness.fingerprint import link
+from experiments.harness.fingerprint import digest, link, mark
 
 TENSORS = {"fc1/kernel": np.arange(6, dtype="float32").reshape(2, 3), "seed": np.array(7, "uint32")}
 
@@ -28,6 +28,14 @@ def test_everything_that_can_differ_changes_it():
         link("", {"fc2/kernel": TENSORS["fc1/kernel"], "seed": TENSORS["seed"]}, {"loss": 0.5}),
     }
     assert len(links) == 8
+
+
+def test_a_digest_is_of_type_shape_and_bytes_and_a_mark_of_indices_in_their_order():
+    kernel = TENSORS["fc1/kernel"]
+    others = kernel.reshape(3, 2), kernel.astype("float64"), kernel + 1
+    assert len({digest(tensor) for tensor in (kernel, *others)}) == 4
+    assert digest(np.asfortranarray(kernel)) == digest(kernel)
+    assert mark(np.array([3, 5])) == mark(np.array([3, 5])) != mark(np.array([5, 3]))
 
 
 def test_strides_do_not_count_only_values():

@@ -15,6 +15,7 @@ def at(interval: int) -> State:
         initial={"test_loss": 2.3},
         rows=tuple({"step": k, "loss": 0.1 * k, "gap": float("nan")} for k in range(interval)),
         chain=tuple("abcdefghij"[: interval + 1]),
+        digests=tuple({"conv1/kernel": f"{k}"} for k in range(interval + 1)),
         seconds=1.5,
     )
 

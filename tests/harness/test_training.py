@@ -13,7 +13,7 @@ from tensorboardX import SummaryWriter
 
 import zoo.layers  # noqa: F401  (all that a saved model needs)
 from experiments import catalog
-from experiments.harness import datasets, mnist, record, state, study, training
+from experiments.harness import data, datasets, fingerprint, mnist, record, state, study, training
 from experiments.harness.spec import Run, UserError
 from tests.conftest import ENVIRONMENT
 
@@ -66,6 +66,27 @@ def test_a_run_leaves_all_that_the_design_says(undisturbed):
     assert list(history.columns)[:5] == first
     assert list(history["step"]) == [3, 6, 9, 12]
     assert history["learning_rate"].tolist() == pytest.approx([4e-3] * 2 + [4e-4] * 2)
+
+
+def test_each_interval_tells_its_batches_and_the_digest_of_each_tensor(undisturbed):
+    run, directory = undisturbed
+    kept, _ = state.newest(directory / "state")
+    assert run.digests == kept.digests
+    last = {path: fingerprint.digest(tensor) for path, tensor in kept.tensors.items()}
+    indices = [data.order(0, step, 8, len(DIGITS.x_train)) for step in range(9, 12)]
+    assert run.digests[-1] == {"batches": "".join(map(fingerprint.mark, indices)), **last}
+
+
+def test_a_run_of_before_the_digests_goes_on(undisturbed, tmp_path):
+    run, _ = undisturbed
+    part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)
+    directory = record.directory_of(part, tmp_path)
+    (directory / "digests.csv").unlink()
+    newest, _ = state.newest(directory / "state")
+    state.save(replace(newest, digests=({}, {}, {})), directory / "state")
+    again = carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
+    assert again.chain == run.chain
+    assert again.digests == ({}, {}, {}, *run.digests[3:])
 
 
 def test_the_saved_model_loads_without_the_harness_and_is_the_one_trained(undisturbed):
