@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.harness import frames, mnist
 from experiments.harness.data import Dataset
-from experiments.harness.spec import UserError
+from experiments.harness.spec import Run, UserError
 
 LOADERS = {"mnist": mnist.load, "frames": frames.load}
 
@@ -32,6 +32,22 @@ def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
             raise UserError(f"--data names {name} twice: {chosen[name]} and {source}")
         chosen[name] = source
     return chosen
+
+
+def recorded(run: Run, source: str | None) -> Dataset:
+    """Return the dataset that a run was trained on, from ``source``, else by its recorded name.
+
+    Raises ``UserError`` where what is found there is not the same to the last bit.
+    """
+    name = run.dataset["name"]
+    if source is None and name not in (*LOADERS, "digits"):
+        raise UserError(f"the run was trained on {name}; say where that is by --data")
+    found, _ = load(run.arm.dataset, source or name)
+    if found.sha256 != run.dataset["sha256"]:
+        wanted = f"{name}, sha256 {run.dataset['sha256'][:16]}"
+        got = f"{source or found.name} is {found.name}, sha256 {found.sha256[:16]}"
+        raise UserError(f"the run was trained on {wanted}; {got}: say where it is by --data")
+    return found
 
 
 def load(name: str, source: str) -> tuple[Dataset, str | None]:

@@ -33,13 +33,15 @@ def train(
     dataset: Dataset,
     *,
     intervals: int | None = None,
+    enough: Callable[[State], bool] = lambda _: False,
     verbose: int = 0,
     tell: Callable[[str], None] = print,
 ) -> Run:
     """Train ``run`` in ``directory``, from wherever it stands there, and return it as it is then.
 
     ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
-    ``intervals`` intervals in all (status ``partial``), else at the arm's own end. A killed or
+    ``intervals`` intervals in all, or at a state that is ``enough`` (status ``partial``), else at
+    the arm's own end. A killed or
     interrupted run goes on from its last whole interval, to the same bits as one undisturbed.
     ``verbose`` is Keras's; ``tell`` gets a line for whatever the user should know. Raises
     ``UserError`` where the directory is another run's or a file cannot be written.
@@ -50,10 +52,11 @@ def train(
     model = compiled(arm)
     rate = float(model.optimizer.learning_rate)
     observer = Observer(run, dataset, model)
-    keeper = Keeper(run, directory, _begin(model, run, directory / "state", observer, tell))
+    begun = _begin(model, run, directory / "state", observer, tell)
+    keeper = Keeper(run, directory, begun, enough)
     done = keeper.state.interval
     try:
-        if done < end:
+        if done < end and not enough(begun):
             model.fit(
                 data.batches(
                     dataset, run.seed, arm.batch_size, done * arm.steps, arm.held_out, keeper.fed
@@ -112,9 +115,11 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
 class Keeper(keras.callbacks.Callback):
     """After each epoch, hash the training's state and keep it on disk with the run's record."""
 
-    def __init__(self, run: Run, directory: Path, begun: State) -> None:
+    def __init__(
+        self, run: Run, directory: Path, begun: State, enough: Callable[[State], bool]
+    ) -> None:
         super().__init__()
-        self.run, self.directory, self.state = run, directory, begun
+        self.run, self.directory, self.state, self.enough = run, directory, begun, enough
         self.restored = False
         self.marks: dict[int, str] = {}
 
@@ -146,6 +151,7 @@ class Keeper(keras.callbacks.Callback):
         )
         state.save(self.state, self.directory / "state")
         self.write("running")
+        self.model.stop_training = self.enough(self.state)
 
     def write(self, status: Status) -> Run:
         """Write the record of the run as it is now, and return it."""

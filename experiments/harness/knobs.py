@@ -1,0 +1,49 @@
+"""What, beside arm, seed and data, decides a run's bits, one knob at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_XLA = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
+SETTINGS = {  # backend: knob: environment variables that turn it
+    "tensorflow": {
+        "vector extensions": ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        "XLA": ({"TF_XLA_FLAGS": _XLA},),
+    },
+    "jax": {
+        "vector extensions": (
+            {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"},
+            {"XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2"},
+        ),
+    },
+    "torch": {
+        "vector extensions": ({"ATEN_CPU_CAPABILITY": "default"}, {"ONEDNN_MAX_CPU_ISA": "SSE41"}),
+    },
+}
+
+
+def recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``determinism.start`` that bring an environment about again."""
+    return {
+        "threads": environment["threads"],
+        "deterministic": environment.get("deterministic", True),
+        "settings": dict(environment["settings"]),
+    }
+
+
+def turned(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each knob turned by itself: what it is, and the arguments of ``determinism.start``."""
+    as_it_was = recorded(environment)
+    threads, deterministic = as_it_was["threads"], as_it_was["deterministic"]
+    for count in range(1, (os.cpu_count() or 1) + 1):
+        if count != threads:
+            yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
+    switched = {True: "off, not on", False: "on, not off"}[deterministic]
+    yield f"determinism: {switched}", as_it_was | {"deterministic": not deterministic}
+    for knob, choices in SETTINGS[environment["backend"]].items():
+        for settings in choices:
+            told = " ".join(f"{name}={value}" for name, value in settings.items())
+            both = as_it_was["settings"] | settings
+            yield f"{knob}: {told}", as_it_was | {"settings": both}

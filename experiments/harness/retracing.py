@@ -1,0 +1,79 @@
+"""What verification does in processes of their own: a recorded run once more, or a part of it.
+
+Import it only after ``determinism.start()``. Everything it is given and returns is JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.harness import datasets, determinism, record, state
+from experiments.harness.data import Dataset
+from experiments.harness.fingerprint import digest
+from experiments.harness.spec import Run
+from experiments.harness.state import State
+from experiments.harness.stepping import Step, Stepper
+from experiments.harness.training import train
+
+
+def retrace(recorded: str, source: str | None, folder: str) -> None:
+    """Train the run in ``recorded`` once more in ``folder``, to the first link that is another one.
+
+    To its end where the environment is another one, as then all links may be.
+    """
+    run, dataset = _again(recorded, source)
+
+    anew = _anew(run)
+
+    def parted(now: State) -> bool:
+        return anew.environment == run.environment and now.chain[-1] != run.chain[now.interval]
+
+    train(anew, Path(folder), dataset, intervals=run.intervals, enough=parted)
+
+
+def interval(recorded: str, source: str | None, begun: str | None, folder: str, end: int) -> str:
+    """Train as far as interval ``end`` in ``folder``, from the state ``begun``; return its link."""
+    run, dataset = _again(recorded, source)
+    anew = _anew(run)
+    if begun:
+        taken = replace(state.load(Path(begun)), owner=record.digest(anew))
+        state.save(taken, Path(folder) / "state")
+    return train(anew, Path(folder), dataset, intervals=end).chain[end]
+
+
+def steps(recorded: str, source: str | None, begun: str) -> list[dict[str, str]]:
+    """Take the interval's steps after the state ``begun``; return the digests after each."""
+    return [
+        {path: digest(tensor) for path, tensor in step.after.items()}
+        for step in _steps(recorded, source, begun)
+    ]
+
+
+def tensors(recorded: str, source: str | None, begun: str, number: int, path: str) -> None:
+    """Write into ``path`` all tensors after that many steps from the state ``begun``."""
+    for count, step in enumerate(_steps(recorded, source, begun), 1):
+        if count == number:
+            np.savez(path, **step.after)
+            return
+
+
+def _steps(recorded: str, source: str | None, begun: str) -> Iterator[Step]:
+    stepper = Stepper(*_again(recorded, source), state.load(Path(begun)))
+    while stepper.done < stepper.end:
+        yield stepper.take()
+
+
+def _again(recorded: str, source: str | None) -> tuple[Run, Dataset]:
+    run = record.recorded(Path(recorded))
+    return run, datasets.recorded(run, source)
+
+
+def _anew(run: Run) -> Run:
+    """Return the run as it is before the first step, in the environment that this process has."""
+    empty: dict[str, Any] = {"initial": {}, "history": {}, "chain": (), "digests": ()}
+    return replace(run, environment=determinism.start(), seconds=0.0, **empty)

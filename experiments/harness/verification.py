@@ -1,0 +1,184 @@
+"""Does a run come out again, to the last bit? And where not: where do the two part, and why?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.harness import elsewhere, knobs, record, state
+from experiments.harness.differences import (
+    Distance,
+    differing,
+    distance,
+    first,
+    first_batch,
+    is_random_state,
+)
+from experiments.harness.spec import Run, UserError
+
+Tell = Callable[[str], None]
+Start = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Where two runs part, and what is known of it.
+
+    ``interval`` 0 is before the first step; ``step`` counts from 1, None where it is not known;
+    ``tensors`` are those that differ first, ``apart`` how far, after ``at``; ``cause`` is the
+    likely one.
+    """
+
+    interval: int
+    cause: str
+    step: int | None = None
+    tensors: Sequence[str] = ()
+    apart: Distance | None = None
+    at: str = ""
+
+
+def foreign(a: Run, b: Run) -> list[str]:
+    """Return how two runs' environments differ, a line each; bits compare where there is none."""
+    pairs = record.differences(dict(a.environment), dict(b.environment))
+    return [f"{path}: {x} in the one, {y} in the other" for path, x, y in pairs]
+
+
+def compare(a: Run, b: Run, folders: Sequence[Path]) -> Finding | None:
+    """Return where two runs part that left what they left in ``folders``; None if nowhere."""
+    place = first(a.chain, b.chain)
+    if place is None:
+        return None
+    if place >= min(len(a.chain), len(b.chain)):
+        return Finding(place, f"one of them ends after interval {place - 1}")
+    names = differing(a.digests[place], b.digests[place])
+    step, cause = None, ""
+    if "batches" in names:
+        inside = first_batch(a.digests[place]["batches"], b.digests[place]["batches"])
+        step = (place - 1) * a.arm.steps + (inside or 0) + 1
+        cause = f"the batch of step {step}: other examples, or in another order"
+    elif not place and names:
+        kind = "random-number state" if is_random_state(names[0]) else "initial values"
+        cause = f"{kind}: {names[0]} is not the same before the first step"
+    elif not names and a.digests[place]:
+        cause = _metrics(a, b, place)
+    tensors = [name for name in names if name != "batches"]
+    apart, at = _kept(folders, place, tensors)
+    return Finding(place, cause, step, tensors, apart, at)
+
+
+def _metrics(a: Run, b: Run, place: int) -> str:
+    """Return what differs where all tensors are the same."""
+    rows = [
+        {name: values[place - 1] for name, values in run.history.items()} if place else run.initial
+        for run in (a, b)
+    ]
+    names = [name for name in rows[0] if repr(rows[0][name]) != repr(rows[1].get(name))]
+    if names:
+        return f"what was measured: {', '.join(names)}; the network is the same"
+    return "the record: the link itself was changed, all that it is made of is the same"
+
+
+def _kept(folders: Sequence[Path], place: int, names: Sequence[str]) -> tuple[Distance | None, str]:
+    """Return how far apart the first of the tensors is in the first states that both have kept."""
+    numbers = [{path.name for path in folder.glob("state/[0-9]*")} for folder in folders]
+    for name in sorted(number for number in set.intersection(*numbers) if int(number) >= place):
+        a, b = (state.load(folder / "state" / name).tensors for folder in folders)
+        for path in [*names, *a]:
+            if path in b and a[path].tobytes() != b[path].tobytes():
+                return distance(path, a[path], b[path]), f"interval {int(name)}"
+    return None, ""
+
+
+class Verifier:
+    """Re-executes a recorded run, each time in a process of its own, in folders below ``scratch``.
+
+    ``source`` names its data where the record's own name does not.
+    """
+
+    def __init__(self, directory: Path, source: str | None, scratch: Path, tell: Tell) -> None:
+        self.run, self.directory, self.tell = record.recorded(directory), directory, tell
+        self.given = {"recorded": str(directory.resolve()), "source": source}
+        self.start = knobs.recorded(self.run.environment)
+        self.folders = (scratch / f"{number}" for number in count(1))
+
+    def rerun(self) -> tuple[Run, Path]:
+        """Make the run again as far as its bits come out again; return it, and where it is.
+
+        All of it where the environment cannot be had here.
+        """
+        folder = next(self.folders)
+        self._call("retrace", self.start, folder=str(folder))
+        return record.recorded(folder), folder
+
+    def diagnose(self, again: Run, folder: Path) -> Finding | None:
+        """Return where the run and its rerun part, and the likely cause; None if nowhere."""
+        found = compare(self.run, again, (self.directory, folder))
+        if found is None:
+            return None
+        if not found.cause:
+            found = self._searched(found, again, folder)
+        if found.apart is None and (kept := _kept_from(self.directory, found.interval)):
+            self._call("interval", self.start, begun=None, folder=str(folder), end=kept)
+            apart, at = _kept((self.directory, folder), found.interval, found.tensors)
+            found = replace(found, apart=apart, at=at)
+        return found
+
+    def _searched(self, found: Finding, again: Run, folder: Path) -> Finding:
+        """Return the finding with the cause: what, when changed, makes the recorded bits."""
+        place = found.interval
+        begun = str(folder / "state" / f"{place - 1:06d}") if place else None
+        self.tell(f"interval {place} differs; looking for the cause")
+        if self._link(place, begun, self.start) != again.chain[place]:
+            cause = "this machine: the same interval once more has not the same bits"
+            return replace(found, cause=cause)
+        for name, start in knobs.turned(self.run.environment):
+            self.tell(f"trying {name}")
+            try:
+                link = self._link(place, begun, start)
+            except (UserError, elsewhere.ProcessError) as error:
+                self.tell(f"cannot be tried: {error}")
+                continue
+            if link == self.run.chain[place]:
+                found = replace(found, cause=f"{name}: so the recorded bits come out")
+                return self._stepped(found, begun, start) if begun else found
+        return replace(found, cause="unknown: nothing that was tried makes the recorded bits")
+
+    def _stepped(self, found: Finding, begun: str, start: Start) -> Finding:
+        """Return the finding with the first step and tensor that differ under ``start``."""
+        starts = self.start, start
+        there, here = (self._call("steps", each, begun=begun) for each in starts)
+        place = first(there, here)
+        if place is None:  # they part when evaluated
+            return found
+        dumps = []
+        for each in starts:
+            dumps.append(next(self.folders).with_suffix(".npz"))
+            self._call("tensors", each, begun=begun, number=place + 1, path=str(dumps[-1]))
+        names = differing(there[place], here[place])
+        a, b = (np.load(path)[names[0]] for path in dumps)
+        step = (found.interval - 1) * self.run.arm.steps + place + 1
+        apart = distance(names[0], a, b)
+        return replace(found, step=step, tensors=names, apart=apart, at=f"step {step}")
+
+    def _link(self, place: int, begun: str | None, start: Start) -> str:
+        folder = str(next(self.folders))
+        return str(self._call("interval", start, begun=begun, folder=folder, end=place))
+
+    def _call(self, function: str, start: Start, **arguments: Any) -> Any:
+        return elsewhere.call(
+            f"experiments.harness.retracing:{function}",
+            self.given | arguments,
+            backend=self.run.environment["backend"],
+            start=start,
+        )
+
+
+def _kept_from(directory: Path, place: int) -> int | None:
+    """Return the first interval from ``place`` on whose state the run has kept."""
+    numbers = sorted(int(path.name) for path in directory.glob("state/[0-9]*"))
+    return next((number for number in numbers if number >= place), None)
