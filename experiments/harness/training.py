@@ -15,7 +15,7 @@ import numpy as np
 import zoo.losses
 from experiments.harness import data, files, probes, record, state
 from experiments.harness.data import Dataset
-from experiments.harness.determinism import restore_random_state
+from experiments.harness.determinism import explained, restore_random_state
 from experiments.harness.fingerprint import link
 from experiments.harness.metrics import OWN
 from experiments.harness.observer import Observer
@@ -25,6 +25,7 @@ from experiments.harness.telemetry import Telemetry
 from experiments.harness.tensors import read, variables
 
 
+@explained()
 def train(
     run: Run,
     directory: Path,
