@@ -30,7 +30,7 @@ def run(name: str, **options: Any) -> Result:
     """Make the runs of an experiment, or find them made, and judge its claims.
 
     Options, all with defaults: ``scale`` (``"mini"``, ``"full"``), ``arms``, ``seeds``, ``data``,
-    ``logdir``, ``changes``, ``intervals``, ``fresh``, ``verbose``, ``tell``; see
+    ``logdir``, ``changes``, ``intervals``, ``fresh``, ``deterministic``, ``verbose``, ``tell``; see
     ``experiments.harness.study.carry_out``. Call it before anything imports keras: it makes the
     process deterministic first. Raises ``UserError`` for whatever you can mend.
     """

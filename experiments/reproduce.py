@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
     add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
         help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
+    add("--allow-nondeterministic", action="store_true", help="go without the switches that make "
+        "a run repeat to the last bit, where a device or an operation has none; marked in the run")
     add("--dry-run", action="store_true", help="print the arms as JSON and train nothing")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     # fmt: on
@@ -122,6 +124,7 @@ def reproduce(experiment: Experiment, asked: argparse.Namespace) -> dict[str, An
         changes=dict(asked.set),
         intervals=asked.intervals,
         fresh=asked.fresh,
+        deterministic=not asked.allow_nondeterministic,
         verbose=1 if sys.stdout.isatty() else 2,
         tell=lambda line: print(line, flush=True),
         begin=begin,
@@ -143,7 +146,7 @@ def resolved(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any
     """Return the arms as they would be trained, as JSON types."""
     from experiments.harness import study
 
-    scale = asked.scale or study.default_scale()
+    scale = asked.scale or study.default_scale(not asked.allow_nondeterministic)
     arms = asked.arm or experiment.at[scale]
     changes = dict(asked.set)
     return {

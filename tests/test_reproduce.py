@@ -151,6 +151,20 @@ def test_it_tells_trains_judges_and_points_to_everything(tmp_path, capsys):
     assert captured.err.count("holds this run already") == 3
 
 
+def test_without_determinism_a_run_says_so_and_is_not_mixed_with_others(tmp_path, capsys):
+    words = [*WORDS, "intervals=1", "--arm", "decayed_rate", "--logdir", str(tmp_path)]
+    process = door(*words, "--allow-nondeterministic")
+    told, error = process.communicate()
+    assert process.returncode == 0, error
+    assert "NOT deterministic" in told
+    (path,) = tmp_path.rglob("run.json")
+    assert json.loads(path.read_text())["environment"]["deterministic"] is False
+    assert reproduce.main(words) == 2
+    assert "belongs to another run: environment" in capsys.readouterr().err
+    assert reproduce.main([*words, "--allow-nondeterministic"]) == 2
+    assert "start a new one" in capsys.readouterr().err
+
+
 def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     words = [*WORDS, "--logdir", str(tmp_path), "--intervals", "1", "--arm", "fixed_rate"]
     assert reproduce.main(words) == 0

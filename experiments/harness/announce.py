@@ -28,7 +28,8 @@ def beginning(experiment: Experiment, planned: Sequence[Run], warnings: Sequence
             for d in data
         ),
         "backend": f"{environment['backend']} {environment['versions'][environment['backend']]} "
-        f"on {environment['device']}, {environment['threads']} threads, deterministic",
+        f"on {environment['device']}, {environment['threads']} threads, "
+        f"{'deterministic' if environment.get('deterministic', True) else 'NOT deterministic'}",
         "arms": ", ".join(dict.fromkeys(experiment.named(run) for run in planned)),
         "seeds": ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in planned)),
         "changed": ", ".join(f"{key}={value}" for key, value in run.changes.items()),

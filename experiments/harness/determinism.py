@@ -7,21 +7,19 @@ seed and dataset are bit-identical where their environments are equal.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import platform
+import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from experiments.harness import machine, switches
 from experiments.harness.spec import UserError, nearest
 
 PACKAGES = {  # backend: the distributions whose versions decide the bits
@@ -29,19 +27,49 @@ PACKAGES = {  # backend: the distributions whose versions decide the bits
     "jax": ("jax", "jaxlib"),
     "torch": ("torch",),
 }
-BEFORE = {  # environment variables that are read once, when the backend starts
-    "tensorflow": {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "1"},
-    "jax": {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"},
-    "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
-}
+PROMISED = {
+    "gpu",
+    "cuda",
+    "rocm",
+}  # accelerators on which backends can be told to be deterministic
+FORGO = "--allow-nondeterministic goes without determinism"
+REFUSED = re.compile(  # how the backends say that an operation cannot keep it
+    r"[^\n]*(deterministic (\w+ )?implementation|determinism is (enabled|required)"
+    r"|deterministic behavior was enabled)[^\n]*",
+    re.IGNORECASE,
+)
+
+Accelerators = list[tuple[str, str]]  # kind, name
+
+_environment: dict[str, Any] = {}  # of this process, once its backend is started
 
 
-@cache
-def start() -> dict[str, Any]:
+def start(
+    threads: int | None = None,
+    deterministic: bool | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Make this process deterministic, import keras, and return the environment as JSON types.
 
-    Raises ``UserError`` where the backend is unknown, not installed, or has already started.
+    ``threads``: keep to that many processors, all by default. ``deterministic``: True by default;
+    False does none of it, and the environment says so. ``settings``: environment variables to be
+    set before the backend starts. Later calls return the same; one that asks for something else
+    is a ``UserError``, as is a backend unknown, not installed or already started, and a device or
+    flags with which bits are not promised.
     """
+    if not _environment:
+        _environment.update(_started(threads, deterministic is not False, settings or {}))
+    now = _environment.get("deterministic", True)
+    if threads not in (None, _environment["threads"]) or deterministic not in (None, now):
+        has = f"{_environment['threads']} threads, {'' if now else 'not '}deterministic"
+        raise UserError(f"this process was started with {has}; start a new one for another way")
+    asked = switches.chosen(_environment["backend"], now, settings or {})
+    if not asked.items() <= _environment["settings"].items():
+        raise UserError("this process was started with other settings; start a new one for these")
+    return _environment
+
+
+def _started(threads: int | None, deterministic: bool, settings: Mapping[str, str]) -> Any:
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in PACKAGES:
         raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
@@ -52,12 +80,12 @@ def start() -> dict[str, Any]:
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    for name, value in BEFORE[backend].items():
-        given = os.environ.get(name, "") if name == "XLA_FLAGS" else ""
-        os.environ[name] = given if value in given else f"{given} {value}".strip()
-    threads = _processors()
-    with _quiet():
-        device = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend](threads)
+    recorded = switches.set_up(backend, deterministic, settings)
+    threads = machine.processors() if threads is None else threads
+    machine.pin(threads)
+    with machine.quiet():
+        begin = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend]
+        device = _device(begin(threads, deterministic), deterministic)
         import keras
 
         if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly
@@ -69,11 +97,23 @@ def start() -> dict[str, Any]:
         "backend": backend,
         "device": device,
         "threads": threads,
-        "cpu": _cpu(),
+        "cpu": machine.cpu(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
-        "settings": {name: os.environ[name] for name in BEFORE[backend]},
-    }
+        "settings": recorded,
+    } | ({} if deterministic else {"deterministic": False})
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn a backend's error that an operation cannot be deterministic into a ``UserError``."""
+    try:
+        yield
+    except Exception as error:  # each backend has its own
+        found = REFUSED.search(str(error))
+        if found is None:
+            raise
+        raise UserError(f"{found[0].strip()[:300]}; {FORGO}") from error
 
 
 def random_state() -> dict[str, NDArray[Any]]:
@@ -109,65 +149,48 @@ def _generators() -> dict[str, tuple[Callable[[], Any], Callable[[Any], None]]]:
     return {"generator/cpu": cpu, **gpus}
 
 
-def _tensorflow(threads: int) -> str:
+def _tensorflow(threads: int, deterministic: bool) -> Accelerators:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    tf.config.experimental.enable_op_determinism()
-    gpus = tf.config.list_physical_devices("GPU")
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     details = tf.config.experimental.get_device_details
-    return _device(details(gpu).get("device_name", "GPU") for gpu in gpus)
+    devices = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
+    metal = platform.system() == "Darwin"  # whose GPUs TensorFlow calls GPU, too
+    return [
+        ("mps" if metal else d.device_type.lower(), details(d).get("device_name", d.device_type))
+        for d in devices
+    ]
 
 
-def _jax(_threads: int) -> str:
+def _jax(_threads: int, _deterministic: bool) -> Accelerators:
     import jax
 
-    return _device(device.device_kind for device in jax.devices() if device.platform != "cpu")
+    return [(d.platform, d.device_kind) for d in jax.devices() if d.platform != "cpu"]
 
 
-def _torch(threads: int) -> str:
+def _torch(threads: int, deterministic: bool) -> Accelerators:
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    return _device(map(torch.cuda.get_device_name, range(torch.cuda.device_count())))
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    others = [name for name in ("mps", "xpu") if getattr(torch, name).is_available()]
+    gpus = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
+    return [*(("cuda", name) for name in gpus), *((name, name) for name in others)]
 
 
-def _device(accelerators: Iterable[str]) -> str:
-    return ", ".join(accelerators) or "cpu"
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cpu() -> str:
-    """Return the processor's model and a hash of its features, such as vector extensions."""
-    facts: dict[str, str] = {}
-    with suppress(OSError):  # elsewhere than on Linux the platform's own words must do
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-    features = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:8]
-    return f"{facts.get('model name', platform.processor())} {platform.machine()} {features}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what the backends' C++ writes to stderr on import to ourselves, unless it fails."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        stderr = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+def _device(accelerators: Accelerators, deterministic: bool) -> str:
+    """Return the devices' names; ``UserError`` where bits are wanted that they do not promise."""
+    names = ", ".join(name for _, name in accelerators)
+    if deterministic and not {kind for kind, _ in accelerators} <= PROMISED:
+        raise UserError(f"nobody promises the same bits again on {names}; {FORGO}")
+    if deterministic and len(accelerators) > 1:
+        raise UserError(
+            f"bits are promised on one accelerator, not on {names}; choose one, as by "
+            f"CUDA_VISIBLE_DEVICES=0; {FORGO}"
+        )
+    return names or "cpu"

@@ -30,6 +30,7 @@ def carry_out(
     changes: Mapping[str, Any] | None = None,
     intervals: int | None = None,
     fresh: bool = False,
+    deterministic: bool = True,
     verbose: int = 0,
     tell: Callable[[str], None] = print,
     begin: Callable[[Sequence[Run], Sequence[str]], None] | None = None,
@@ -39,13 +40,14 @@ def carry_out(
     ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
     there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
     sources (``datasets.choose``); the rest is as for ``made``. ``begin`` gets the runs that are
-    planned, and warnings. Raises ``UserError`` for whatever the user can mend.
+    planned, and warnings. Runs that are not ``deterministic`` are marked so. Raises ``UserError``
+    for whatever the user can mend.
     """
     if scale not in (None, "mini", "full"):
         raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
     if intervals is not None and intervals < 1:
         raise UserError(f"intervals must be 1 or more, not {intervals}")
-    environment, logdir = determinism.start(), Path(logdir)
+    environment, logdir = determinism.start(deterministic=deterministic), Path(logdir)
     scale = scale or default_scale()
     names = list(dict.fromkeys(_several(arms) or experiment.at[scale]))
     wanted = {resolve(experiment, name, scale, changes).dataset for name in names}
@@ -111,9 +113,10 @@ def _several(words: Iterable[str] | str | None) -> list[str]:
     return [words] if isinstance(words, str) else list(words or ())
 
 
-def default_scale() -> Scale:
+def default_scale(deterministic: bool | None = None) -> Scale:
     """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
-    return "mini" if determinism.start()["device"] == "cpu" else "full"
+    started = determinism.start(deterministic=deterministic)
+    return "mini" if started["device"] == "cpu" else "full"
 
 
 def made(

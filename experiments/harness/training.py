@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import zoo.losses
 from experiments.harness import data, files, probes, record, state
 from experiments.harness.data import Dataset
-from experiments.harness.determinism import restore_random_state
+from experiments.harness.determinism import explained, restore_random_state
 from experiments.harness.fingerprint import digest, link, mark
 from experiments.harness.metrics import OWN
 from experiments.harness.observer import Observer
@@ -27,6 +27,7 @@ from experiments.harness.telemetry import Telemetry
 from experiments.harness.tensors import read, variables
 
 
+@explained()
 def train(
     run: Run,
     directory: Path,
@@ -41,10 +42,10 @@ def train(
 
     ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
     ``intervals`` intervals in all, or at a state that is ``enough`` (status ``partial``), else at
-    the arm's own end. A killed or
-    interrupted run goes on from its last whole interval, to the same bits as one undisturbed.
-    ``verbose`` is Keras's; ``tell`` gets a line for whatever the user should know. Raises
-    ``UserError`` where the directory is another run's or a file cannot be written.
+    the arm's own end. A killed or interrupted run goes on from its last whole interval, to the
+    same bits as one undisturbed. ``verbose`` is Keras's; ``tell`` gets a line for whatever the
+    user should know. Raises ``UserError`` where the directory is another run's or a file cannot
+    be written.
     """
     arm, end = run.arm, min(intervals or run.arm.intervals, run.arm.intervals)
     keras.utils.clear_session()

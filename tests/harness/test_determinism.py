@@ -6,9 +6,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from experiments.harness import determinism
+from experiments.harness import determinism, elsewhere, switches
+from experiments.harness.spec import UserError
 
 BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
+START = "experiments.harness.determinism:start"
+jax = pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
 
 
 def started(backend: str, **environ: str) -> dict:
@@ -29,14 +32,89 @@ def started(backend: str, **environ: str) -> dict:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_environment_says_what_bits_depend_on_and_a_child_finds_the_same(backend):
     first = started(backend)
+    assert set(first) == {"backend", "device", "threads", "cpu", "python", "versions", "settings"}
     assert first["backend"] == backend
     assert first["device"]
     assert set(first["versions"]) == {"keras", "numpy", *determinism.PACKAGES[backend]}
+    assert first["settings"] == switches.BEFORE[backend]
     assert started(backend, **first["settings"]) == first
 
 
-@pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
-def test_flags_that_the_user_set_are_kept_and_recorded():
+@jax
+def test_what_the_user_set_that_changes_bits_is_kept_and_recorded():
     flags = "--xla_cpu_enable_fast_math=false"
-    settings = started("jax", XLA_FLAGS=flags)["settings"]
-    assert settings["XLA_FLAGS"] == f"{flags} {determinism.BEFORE['jax']['XLA_FLAGS']}"
+    settings = started("jax", XLA_FLAGS=flags, NPROC="1", JAX_LOG_COMPILES="0")["settings"]
+    ours = switches.BEFORE["jax"]["XLA_FLAGS"]
+    assert settings == {"XLA_FLAGS": f"{flags} {ours}", "NPROC": "1"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_process_keeps_to_the_threads_and_settings_that_it_is_told(backend):
+    how = {"threads": 1, "settings": {"MKL_CBWR": "COMPATIBLE"}}
+    told = elsewhere.call(START, how, backend=backend, start=how)
+    assert told["threads"] == 1
+    assert told["settings"] == switches.BEFORE[backend] | {"MKL_CBWR": "COMPATIBLE"}
+
+
+def test_without_determinism_no_switch_is_set_and_the_environment_says_so():
+    told = elsewhere.call(START, {}, start={"deterministic": False})
+    assert told["deterministic"] is False
+    assert not told["settings"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"threads": 10_000}, {"deterministic": False}, {"settings": {"MKL_CBWR": "COMPATIBLE"}}],
+)
+def test_once_started_a_process_cannot_be_started_otherwise(other):
+    environment = determinism.start()
+    assert determinism.start(deterministic=True, threads=environment["threads"]) is environment
+    assert determinism.start(settings=environment["settings"]) is environment
+    with pytest.raises(UserError, match="start a new"):
+        determinism.start(**other)
+
+
+def test_more_threads_than_processors_are_refused():
+    with pytest.raises(UserError, match="threads must be 1 to"):
+        elsewhere.call(START, {}, start={"threads": 10_000})
+
+
+@pytest.mark.parametrize("flags", ["--xla_gpu_deterministic_ops=false", "flags.txt"])
+def test_flags_that_contradict_determinism_are_refused(flags):
+    with pytest.raises(UserError, match="--allow-nondeterministic"):
+        switches.chosen("jax", True, {"XLA_FLAGS": flags})
+    assert switches.chosen("jax", False, {"XLA_FLAGS": flags}) == {"XLA_FLAGS": flags}
+
+
+def test_devices_that_promise_nothing_are_refused_unless_bits_do_not_matter():
+    one, two = [("cuda", "H200")], [("gpu", "H200"), ("gpu", "H200")]
+    assert determinism._device([], True) == "cpu"
+    assert determinism._device(one, True) == "H200"
+    assert determinism._device(two, False) == "H200, H200"
+    for devices in (two, [("tpu", "TPU v4")], [("mps", "mps")]):
+        with pytest.raises(UserError, match="--allow-nondeterministic"):
+            determinism._device(devices, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "UNIMPLEMENTED: HLO instruction select-and-scatter.4 does not have a deterministic "
+        "implementation, but run-to-run determinism is required by --xla_gpu_deterministic_ops.",
+        "Detected at node x\nA deterministic GPU implementation of Op is not currently available.",
+        "Deterministic GPU implementation of unsorted segment reduction op not available",
+        "scatter_add_cuda_kernel does not have a deterministic implementation, but you set it",
+        "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)`",
+    ],
+)
+def test_a_backends_word_that_an_operation_is_not_deterministic_becomes_one_line(words):
+    with pytest.raises(UserError, match="--allow-nondeterministic") as refused:  # noqa: SIM117
+        with determinism.explained():
+            raise RuntimeError(words)
+    assert words.splitlines()[-1] in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_other_errors_of_a_backend_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), determinism.explained():
+        raise RuntimeError("determinism.py: shapes do not fit")

@@ -1,0 +1,91 @@
+"""A function of the harness, called in a fresh process on any backend, started in any way.
+
+    elsewhere.call("experiments.harness.selftest:once", {"seed": 1}, backend="jax", start={})
+
+The request goes to the process's stdin, the answer comes back in a file that only the two of them
+hold open, so that whatever backends print cannot spoil it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import switches
+from experiments.harness.spec import UserError
+
+
+class ProcessError(RuntimeError):
+    """Another process failed, or took too long; tells the last line of its stderr."""
+
+
+def call(
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    backend: str | None = None,
+    start: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Return what ``function`` (``module:name``) returns of ``arguments``; all are JSON types.
+
+    ``start`` are the arguments of ``determinism.start``, which is called first; where None it is
+    not. ``backend`` is as for this process where None. Raises ``UserError`` where the function
+    does, ``ProcessError`` for any other failure and after ``timeout`` seconds; interrupted or too
+    slow, the process is killed.
+    """
+    environ = switches.inherited() | ({"KERAS_BACKEND": backend} if backend else {})
+    environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    words = [sys.executable, "-P", "-m", __spec__.name]  # -P: another folder's code stays out
+    with tempfile.TemporaryFile() as answer:
+        request = {"function": function, "arguments": arguments, "start": start}
+        try:
+            made = subprocess.run(
+                words,
+                env=environ,
+                input=json.dumps(request | {"answer": answer.fileno()}).encode(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[answer.fileno()],
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            raise ProcessError(f"{function} took over {timeout:g} seconds") from None
+        answer.seek(0)
+        told = answer.read()
+    if made.returncode:
+        lines = made.stderr.decode(errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        raise ProcessError(f"{function} failed with exit code {made.returncode}: {last.strip()}")
+    value, refused = json.loads(told)
+    if refused is not None:
+        raise UserError(refused)
+    return value
+
+
+def main() -> None:
+    """Do what the request on stdin asks for, and write ``[value, refusal]``."""
+    request = json.load(sys.stdin)
+    value = refused = None
+    try:
+        if request["start"] is not None:
+            from experiments.harness import determinism
+
+            determinism.start(**request["start"])
+        module, _, name = request["function"].partition(":")
+        value = getattr(importlib.import_module(module), name)(**request["arguments"])
+    except UserError as error:
+        refused = str(error)
+    with open(request["answer"], "w") as answer:  # noqa: PTH123 (a descriptor, not a path)
+        json.dump([value, refused], answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What this process finds of the machine: its processors, and how to keep to some of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from experiments.harness.spec import UserError
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pin(wanted: int) -> None:
+    """Keep this process to ``wanted`` of its processors: every backend's threads follow that.
+
+    Raises ``UserError`` where it has fewer, or where the system cannot do it.
+    """
+    has = processors()
+    if not 1 <= wanted <= has:
+        raise UserError(f"threads must be 1 to {has}, the processors that there are, not {wanted}")
+    if wanted == has:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise UserError(f"this system cannot keep a process to {wanted} of {has} processors")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
+
+
+def cpu() -> str:
+    """Return the processor's model and a hash of its features, such as vector extensions."""
+    facts: dict[str, str] = {}
+    with suppress(OSError):  # elsewhere than on Linux the platform's own words must do
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    features = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:8]
+    return f"{facts.get('model name', platform.processor())} {platform.machine()} {features}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the backends' C++ writes to stderr on import to ourselves, unless it fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

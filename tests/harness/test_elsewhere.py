@@ -1,0 +1,82 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.harness import elsewhere
+from experiments.harness.spec import UserError
+
+HERE = "tests.harness.test_elsewhere"
+
+
+def told(value=None, refusal: str | None = None, failure: str | None = None) -> dict:
+    """Return what another process finds, or fail as asked."""
+    print("noise", flush=True)
+    os.write(2, b"more noise\n")
+    if refusal:
+        raise UserError(refusal)
+    if failure:
+        raise LookupError(failure)
+    return {"value": value, "pid": os.getpid(), "nice": os.nice(0), "folder": str(Path.cwd())}
+
+
+def last(path: str) -> None:
+    """Tell where this process is, and never end."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def test_it_answers_from_another_process_whatever_is_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    large = "x" * 200_000  # more than a pipe holds
+    answer = elsewhere.call(f"{HERE}:told", {"value": [large, float("inf"), None]})
+    assert answer["value"] == [large, float("inf"), None]
+    assert answer["pid"] != os.getpid()
+    assert answer["nice"] == os.nice(0)
+    assert answer["folder"] == str(tmp_path)
+
+
+def test_a_folder_with_code_of_that_name_does_not_get_in_the_way(tmp_path, monkeypatch):
+    (tmp_path / "experiments.py").write_text("raise SystemExit('the wrong code')")
+    monkeypatch.chdir(tmp_path)
+    assert elsewhere.call(f"{HERE}:told", {"value": 3})["value"] == 3
+
+
+def test_a_users_error_is_one_here_and_another_failure_tells_its_last_line():
+    with pytest.raises(UserError, match="no such thing"):
+        elsewhere.call(f"{HERE}:told", {"refusal": "no such thing"})
+    with pytest.raises(elsewhere.ProcessError, match="exit code 1: LookupError: 'deep'"):
+        elsewhere.call(f"{HERE}:told", {"failure": "'deep'"})
+    with pytest.raises(UserError, match="KERAS_BACKEND=abacus is no backend"):
+        elsewhere.call(f"{HERE}:told", {}, backend="abacus", start={})
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_too_slow_it_is_killed(tmp_path):
+    with pytest.raises(elsewhere.ProcessError, match="took over 3 seconds"):
+        elsewhere.call(f"{HERE}:last", {"path": str(tmp_path / "pid")}, timeout=3)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_interrupted_it_is_killed(tmp_path):
+    path = tmp_path / "pid"
+    code = "from experiments.harness import elsewhere; "
+    code += f"elsewhere.call('{HERE}:last', {{'path': {str(path)!r}}})"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    while not (path.exists() and path.read_text()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
+    assert gone(int(path.read_text()))
