@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from experiments.harness import switches
+
 _XLA = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
-SETTINGS = {  # backend: knob: environment variables that turn it
+Settings = dict[str, str]
+# backend: knob: environment variables that turn it, one choice after the other
+SETTINGS: dict[str, dict[str, tuple[Settings, ...]]] = {
     "tensorflow": {
         "vector extensions": ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, {"TF_ENABLE_ONEDNN_OPTS": "0"}),
         "XLA": ({"TF_XLA_FLAGS": _XLA},),
@@ -26,10 +30,12 @@ SETTINGS = {  # backend: knob: environment variables that turn it
 
 def recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of ``determinism.start`` that bring an environment about again."""
+    ours = switches.BEFORE[environment["backend"]]  # start adds them by itself
+    settings = {k: v for k, v in environment["settings"].items() if ours.get(k) != v}
     return {
         "threads": environment["threads"],
         "deterministic": environment.get("deterministic", True),
-        "settings": dict(environment["settings"]),
+        "settings": settings,
     }
 
 

@@ -5,7 +5,6 @@ Import it only after ``determinism.start()``. Everything it is given and returns
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from experiments.harness.data import Dataset
 from experiments.harness.fingerprint import digest
 from experiments.harness.spec import Run
 from experiments.harness.state import State
-from experiments.harness.stepping import Step, Stepper
+from experiments.harness.stepping import Stepper
 from experiments.harness.training import train
 
 
@@ -46,26 +45,21 @@ def interval(recorded: str, source: str | None, begun: str | None, folder: str, 
     return train(anew, Path(folder), dataset, intervals=end).chain[end]
 
 
-def steps(recorded: str, source: str | None, begun: str) -> list[dict[str, str]]:
-    """Take the interval's steps after the state ``begun``; return the digests after each."""
-    return [
-        {path: digest(tensor) for path, tensor in step.after.items()}
-        for step in _steps(recorded, source, begun)
-    ]
+def steps(
+    recorded: str, source: str | None, begun: str, kept: str, number: int
+) -> list[dict[str, str]]:
+    """Take the interval's steps after the state ``begun``; return the digests after each.
 
-
-def tensors(recorded: str, source: str | None, begun: str, number: int, path: str) -> None:
-    """Write into ``path`` all tensors after that many steps from the state ``begun``."""
-    for count, step in enumerate(_steps(recorded, source, begun), 1):
-        if count == number:
-            np.savez(path, **step.after)
-            return
-
-
-def _steps(recorded: str, source: str | None, begun: str) -> Iterator[Step]:
+    What the tensors are after step ``number`` of them is written into the file ``kept``.
+    """
     stepper = Stepper(*_again(recorded, source), state.load(Path(begun)))
+    told = []
     while stepper.done < stepper.end:
-        yield stepper.take()
+        after = stepper.take().after
+        told.append({path: digest(tensor) for path, tensor in after.items()})
+        if len(told) == number:
+            np.savez(kept, **after)
+    return told
 
 
 def _again(recorded: str, source: str | None) -> tuple[Run, Dataset]:

@@ -23,6 +23,7 @@ from experiments.harness.spec import Run, UserError
 
 Tell = Callable[[str], None]
 Start = dict[str, Any]
+Steps = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -150,20 +151,26 @@ class Verifier:
 
     def _stepped(self, found: Finding, begun: str, start: Start) -> Finding:
         """Return the finding with the first step and tensor that differ under ``start``."""
-        starts = self.start, start
-        there, here = (self._call("steps", each, begun=begun) for each in starts)
+        there, here, kept = self._both(begun, start, 1)
         place = first(there, here)
         if place is None:  # they part when evaluated
             return found
-        dumps = []
-        for each in starts:
-            dumps.append(next(self.folders).with_suffix(".npz"))
-            self._call("tensors", each, begun=begun, number=place + 1, path=str(dumps[-1]))
+        if place:
+            _, _, kept = self._both(begun, start, place + 1)
         names = differing(there[place], here[place])
-        a, b = (np.load(path)[names[0]] for path in dumps)
+        a, b = (np.load(path)[names[0]] for path in kept)
         step = (found.interval - 1) * self.run.arm.steps + place + 1
         apart = distance(names[0], a, b)
         return replace(found, step=step, tensors=names, apart=apart, at=f"step {step}")
+
+    def _both(self, begun: str, start: Start, number: int) -> tuple[Steps, Steps, list[str]]:
+        """Return each step's digests, as recorded and with ``start``; and the files kept."""
+        kept = [f"{next(self.folders)}.npz" for _ in range(2)]
+        there, here = (
+            self._call("steps", each, begun=begun, kept=path, number=number)
+            for each, path in zip((self.start, start), kept, strict=True)
+        )
+        return there, here, kept
 
     def _link(self, place: int, begun: str | None, start: Start) -> str:
         folder = str(next(self.folders))
