@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import zoo.losses
-from experiments.harness import data, files, probes, record, state
+from experiments.harness import data, files, interrupts, probes, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import restore_random_state
 from experiments.harness.fingerprint import link
@@ -114,6 +114,7 @@ class Keeper(keras.callbacks.Callback):
         self.restored = False
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        interrupts.check()
         if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
             restore_random_state(self.state.tensors)
             self.restored = True
