@@ -17,6 +17,9 @@ def heeded() -> Iterator[None]:
     before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
     try:
         yield
+    except Exception:  # a library may have made it of the interrupt, as C code does on import
+        check()
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -32,6 +35,6 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
     _came.append(number)
     raise KeyboardInterrupt

@@ -26,3 +26,17 @@ def test_a_dropped_interrupt_is_found_by_a_check_and_forgotten_with_its_block():
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
     interrupts.check()
+
+
+def initialise():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed") from None
+
+
+def test_what_a_library_makes_of_an_interrupt_is_one_still():
+    with pytest.raises(KeyboardInterrupt), interrupts.heeded():
+        initialise()
+    with pytest.raises(ZeroDivisionError), interrupts.heeded():
+        print(1 / 0)
