@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import catalog
+from experiments.harness import interrupts
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 
@@ -24,23 +24,9 @@ DONE, BAD_USE, INTERRUPTED = 0, 2, 130
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if asked.list:
-            print(catalog_table())
-            return DONE
-        experiments = chosen(asked)  # before the slow imports: bad use answers at once
-        if asked.dry_run:
-            told = [resolved(experiment, asked) for experiment in experiments]
-        else:
-            with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-                told = [reproduce(experiment, asked) for experiment in experiments]
-                if asked.all:
-                    from experiments.harness import tables
-
-                    print(f"\nAll experiments:\n\n{tables.tally(told)}")
-        if asked.json or asked.dry_run:
-            print(json.dumps(told if asked.all else told[0], indent=1))
+        with interrupts.heeded():
+            answer(asked)
     except (UserError, OSError) as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return BAD_USE
@@ -48,6 +34,25 @@ def main(words: Sequence[str] | None = None) -> int:
         print("\nreproduce: interrupted; run again, without --fresh, to go on", file=sys.stderr)
         return INTERRUPTED
     return DONE
+
+
+def answer(asked: argparse.Namespace) -> None:
+    """Do what was asked and print what comes of it."""
+    if asked.list:
+        print(catalog_table())
+        return
+    experiments = chosen(asked)  # before the slow imports: bad use answers at once
+    if asked.dry_run:
+        told = [resolved(experiment, asked) for experiment in experiments]
+    else:
+        with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
+            told = [reproduce(experiment, asked) for experiment in experiments]
+            if asked.all:
+                from experiments.harness import tables
+
+                print(f"\nAll experiments:\n\n{tables.tally(told)}")
+    if asked.json or asked.dry_run:
+        print(json.dumps(told if asked.all else told[0], indent=1))
 
 
 def parser() -> argparse.ArgumentParser:

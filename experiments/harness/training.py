@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import zoo.losses
-from experiments.harness import data, files, probes, record, state
+from experiments.harness import data, files, interrupts, probes, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import explained, restore_random_state
 from experiments.harness.fingerprint import digest, link, mark
@@ -129,6 +129,7 @@ class Keeper(keras.callbacks.Callback):
         self.marks[step] = mark(indices)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        interrupts.check()
         if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
             restore_random_state(self.state.tensors)
             self.restored = True

@@ -1,6 +1,7 @@
 """Training on the digits, with a network small enough for a test and everything else as always."""
 
 import json
+import signal
 import time
 from dataclasses import replace
 
@@ -13,7 +14,17 @@ from tensorboardX import SummaryWriter
 
 import zoo.layers  # noqa: F401  (all that a saved model needs)
 from experiments import catalog
-from experiments.harness import data, datasets, fingerprint, mnist, record, state, study, training
+from experiments.harness import (
+    data,
+    datasets,
+    fingerprint,
+    interrupts,
+    mnist,
+    record,
+    state,
+    study,
+    training,
+)
 from experiments.harness.spec import Run, UserError
 from tests.conftest import ENVIRONMENT
 
@@ -192,6 +203,30 @@ def test_an_interrupted_run_says_so_and_goes_on(undisturbed, tmp_path, monkeypat
 
     monkeypatch.setattr(training.Keeper, "on_train_batch_end", interrupt, raising=False)
     with pytest.raises(KeyboardInterrupt):
+        carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
+    monkeypatch.undo()
+    found = record.load(record.directory_of(run, tmp_path))
+    assert (found.status, found.intervals) == ("interrupted", 2)
+    assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path).chain == run.chain
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("sent", interrupts.SIGNALS)
+def test_an_interrupt_that_python_drops_stops_the_training_too(
+    undisturbed, tmp_path, monkeypatch, sent
+):
+    run, _ = undisturbed
+
+    class Deaf:
+        def __del__(self):
+            signal.raise_signal(sent)
+
+    def interrupt(keeper, *_, **__):
+        if keeper.state.interval == 2:
+            Deaf()
+
+    monkeypatch.setattr(training.Keeper, "on_train_batch_end", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt), interrupts.heeded():
         carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
     monkeypatch.undo()
     found = record.load(record.directory_of(run, tmp_path))

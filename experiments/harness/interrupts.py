@@ -1,0 +1,40 @@
+"""SIGINT and SIGTERM as a ``KeyboardInterrupt`` that cannot get lost. Standard library only."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_came: list[int] = []
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM raise ``KeyboardInterrupt``, and ``check()`` then too."""
+    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    try:
+        yield
+    except Exception:  # a library may have made it of the interrupt, as C code does on import
+        check()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _came.clear()
+
+
+def check() -> None:
+    """Raise ``KeyboardInterrupt`` where a signal came in the block that is under way.
+
+    Python prints and drops what a signal raises in a weak reference's callback or a ``__del__``.
+    """
+    if _came:
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _came.append(number)
+    raise KeyboardInterrupt

@@ -1,0 +1,42 @@
+import signal
+
+import pytest
+
+from experiments.harness import interrupts
+
+
+class Deaf:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_interrupts_and_the_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    for number in interrupts.SIGNALS:
+        with pytest.raises(KeyboardInterrupt), interrupts.heeded():
+            signal.raise_signal(number)
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_dropped_interrupt_is_found_by_a_check_and_forgotten_with_its_block():
+    with interrupts.heeded():
+        interrupts.check()
+        Deaf()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    interrupts.check()
+
+
+def initialise():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed") from None
+
+
+def test_what_a_library_makes_of_an_interrupt_is_one_still():
+    with pytest.raises(KeyboardInterrupt), interrupts.heeded():
+        initialise()
+    with pytest.raises(ZeroDivisionError), interrupts.heeded():
+        print(1 / 0)

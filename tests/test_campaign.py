@@ -1,0 +1,71 @@
+"""A small campaign in every test run, and the big one of 200 kills with ``-m campaign``."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from experiments.harness import files, state
+from tests import campaign, faults
+from tests.disturb import DAMAGE, KINDS, Fault
+from tests.harness.test_state import at
+
+FEW = [
+    Fault("SIGKILL at any moment", at=0.5),
+    Fault("SIGKILL within a save", ("half", "state", "3")),
+    Fault("disk full within a save", ("half", "run.json", "1")),
+    Fault("files damaged", ("newest", "flip"), 0.4),
+    Fault("SIGINT or SIGTERM", ("SIGTERM",), 0.6),
+    Fault("disk full at any moment", at=0.7),
+    Fault("two processes"),
+]
+
+
+def test_a_run_that_suffers_a_fault_of_each_kind_ends_in_the_same_bits(tmp_path):
+    told = campaign.campaign([FEW], 1, tmp_path)
+    assert told["right"], told["outcomes"]
+    assert {fault.kind for fault in FEW} | {"run again to the end"} == set(KINDS)
+    assert all(row["count"] for row in told["table"] if row["fault"] != "run again to the end")
+
+
+@pytest.mark.campaign
+def test_two_hundred_kills_lose_nothing(tmp_path):
+    plans = campaign.plan(kills=200, seed=0)
+    assert campaign.campaign(plans, os.cpu_count() or 1, tmp_path)["right"]
+
+
+def test_a_plan_kills_as_often_as_asked_and_within_every_step_of_a_save():
+    plans = campaign.plan(kills=200, seed=3)
+    assert plans == campaign.plan(kills=200, seed=3)
+    planned = [fault for row in plans for fault in row]
+    assert sum(fault.kind.startswith("SIGKILL") for fault in planned) == 200
+    struck = {fault.what[:2] for fault in planned if fault.kind == "SIGKILL within a save"}
+    assert struck >= {(moment, name) for moment in faults.MOMENTS for name in campaign.EACH}
+    assert {fault.kind for fault in planned} | {"run again to the end"} == set(KINDS)
+
+
+def test_saving_visits_every_moment_that_a_trap_can_be_laid_at(tmp_path, monkeypatch):
+    for owner, name in (
+        (files, "replacing"),
+        (files, "_sync"),
+        (Path, "replace"),
+        (Path, "unlink"),
+    ):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
+    visits = []
+
+    class Recorder(faults.Trap):
+        def visit(self, moment, path):
+            visits.append((moment, path.name))
+
+    faults.lay(Recorder(faults.kill, "before", "state", 1))
+    for interval in range(3):
+        state.save(at(interval), tmp_path)
+    assert [moment for moment, name in visits if name == "000001"] == [*faults.MOMENTS]
+    assert [moment for moment, name in visits if name == "000000"][-2:] == [*faults.DELETION]
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_damage_changes_a_file(how, share):
+    assert DAMAGE[how](bytes(range(100)), share) != bytes(range(100))
