@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,13 @@ def batches(
     data: Dataset, seed: int, batch_size: int, first_step: int = 0, held_out: int = 0
 ) -> Iterator[Examples]:
     """Yield training batches for ever, from ``first_step`` on, without the ``held_out`` first."""
-    step, begin = first_step, data.held_out(held_out)
-    while True:
-        yield data.train(begin + order(seed, step, batch_size, len(data.x_train) - begin))
-        step += 1
+    for step in count(first_step):
+        yield data.train(indices(data, seed, step, batch_size, held_out))
+
+
+def indices(
+    data: Dataset, seed: int, step: int, batch_size: int, held_out: int = 0
+) -> NDArray[np.int64]:
+    """Return where in the training split the examples of the batch at ``step`` stand."""
+    begin = data.held_out(held_out)
+    return begin + order(seed, step, batch_size, len(data.x_train) - begin)

@@ -138,20 +138,21 @@ def packages() -> dict[str, str]:
 def check_same(old: Run, new: Run, directory: Path) -> None:
     """Raise ``UserError`` where the directory's run is not the one that is to be made."""
     was, now = identity(old), identity(new)
-    if differing := [f"{path} ({a} there, {b} here)" for path, a, b in _differences(was, now)]:
+    if differing := [f"{path} ({a} there, {b} here)" for path, a, b in differences(was, now)]:
         raise UserError(
             f"{directory} belongs to another run: {'; '.join(differing[:3])}; "
             "name another --logdir, or start over with --fresh"
         )
 
 
-def _differences(was: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+def differences(was: Any, now: Any, path: str = "") -> list[tuple[str, str, str]]:
+    """Return the path of each value that differs between two nested mappings, and both as JSON."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         keys = list(was) + [key for key in now if key not in was]
         return [
             difference
             for key in keys
-            for difference in _differences(was.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+            for difference in differences(was.get(key), now.get(key), f"{path}.{key}".lstrip("."))
         ]
     return [] if was == now else [(path, json.dumps(was), json.dumps(now))]
 

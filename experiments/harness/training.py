@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 import zoo.losses
 from experiments.harness import data, files, probes, record, state
@@ -22,7 +24,7 @@ from experiments.harness.observer import Observer
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.state import State
 from experiments.harness.telemetry import Telemetry
-from experiments.harness.tensors import read, variables
+from experiments.harness.tensors import read, write
 
 
 def train(
@@ -37,12 +39,14 @@ def train(
     """Train ``run`` in ``directory``, from wherever it stands there, and return it as it is then.
 
     ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
-    ``intervals`` intervals in all (status ``partial``), else at the arm's own end. A killed or
-    interrupted run goes on from its last whole interval, to the same bits as one undisturbed.
-    ``verbose`` is Keras's; ``tell`` gets a line for whatever the user should know. Raises
-    ``UserError`` where the directory is another run's or a file cannot be written.
+    ``intervals`` intervals in all (status ``partial``), else at the arm's own end; with 0 only the
+    initial state is kept. A killed or interrupted run goes on from its last whole interval, to the
+    same bits as one undisturbed. ``verbose`` is Keras's; ``tell`` gets a line for whatever the user
+    should know. Raises ``UserError`` where the directory is another run's or a file cannot be
+    written.
     """
-    arm, end = run.arm, min(intervals or run.arm.intervals, run.arm.intervals)
+    arm = run.arm
+    end = arm.intervals if intervals is None else min(intervals, arm.intervals)
     keras.utils.clear_session()
     keras.utils.set_random_seed(run.seed)
     model = compiled(arm)
@@ -67,6 +71,7 @@ def train(
                     observer,
                     Telemetry(directory, arm.steps, done),
                     keeper,
+                    RandomState(keeper.state.tensors),
                 ],
                 verbose=verbose,
             )
@@ -105,18 +110,25 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
         variable.trainable = variable.name not in names
 
 
+class RandomState(keras.callbacks.Callback):
+    """At a fit's first batch, put generators outside the model to their state in ``tensors``."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__()
+        self.tensors, self.restored = tensors, False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
+            restore_random_state(self.tensors)
+            self.restored = True
+
+
 class Keeper(keras.callbacks.Callback):
     """After each epoch, hash the training's state and keep it on disk with the run's record."""
 
     def __init__(self, run: Run, directory: Path, begun: State) -> None:
         super().__init__()
         self.run, self.directory, self.state = run, directory, begun
-        self.restored = False
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
-            restore_random_state(self.state.tensors)
-            self.restored = True
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.clock = time.perf_counter()
@@ -171,8 +183,7 @@ def _begin(
     if set(found.tensors) != set(read(model)):
         raise UserError(f"{folder} was left by another version of the network; use --fresh")
     tell(f"going on after interval {found.interval} of {run.arm.intervals}")
-    for path, variable in variables(model).items():
-        variable.assign(found.tensors[path])
+    write(model, found.tensors)
     return found
 
 
