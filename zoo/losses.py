@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -18,7 +19,13 @@ class BareLogCrossentropy(keras.losses.Loss):
     NaN in the loss and in every gradient, although the sample may be classified with certainty.
     ``keras.losses.SparseCategoricalCrossentropy(from_logits=True)`` is the same function without
     that defect. Takes integer labels of shape ``(batch,)`` and logits ``(batch, classes)``.
+    ``reasons`` say why a term is not finite where those before it are.
     """
+
+    reasons: Mapping[str, str] = {
+        "log": "a softmax output underflowed to zero and its logarithm is -inf; times a label of "
+        "zero that is NaN",
+    }
 
     def __init__(
         self,
@@ -31,8 +38,14 @@ class BareLogCrossentropy(keras.losses.Loss):
         self.factor = factor
 
     def call(self, y_true, y_pred):
+        return -ops.sum(self.terms(y_true, y_pred)["label_times_log"], axis=-1)
+
+    def terms(self, y_true, y_pred) -> dict[str, Any]:
+        """Return the inner terms ``(batch, classes)``, in the order in which they are computed."""
         labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
-        return -ops.sum(labels * ops.log(self.factor * ops.softmax(y_pred)), axis=-1)
+        softmax = ops.softmax(y_pred)
+        log = ops.log(self.factor * softmax)
+        return {"softmax": softmax, "log": log, "label_times_log": labels * log}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor}
@@ -44,8 +57,13 @@ class RootOfSquare(keras.losses.Loss):
 
     Where a prediction is exact its gradient is ``inf * 0``: NaN. Takes values of shape ``(batch,)``
     and predictions ``(batch, 1)``; a sample's weight is its confidence, and the mean is over the
-    samples, not over the weights.
+    samples, not over the weights. ``reasons`` say why a gradient is not finite where the loss is.
     """
+
+    reasons: Mapping[str, str] = {
+        "gradient": "where a prediction is exact the root's derivative is inf and the square's 0, "
+        "and inf * 0 is NaN",
+    }
 
     def __init__(
         self,
@@ -56,4 +74,10 @@ class RootOfSquare(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
 
     def call(self, y_true, y_pred):
-        return ops.sqrt(ops.square(ops.reshape(y_true, (-1,)) - ops.reshape(y_pred, (-1,))))
+        return self.terms(y_true, y_pred)["root"]
+
+    def terms(self, y_true, y_pred) -> dict[str, Any]:
+        """Return the inner terms ``(batch,)``, in the order in which they are computed."""
+        difference = ops.reshape(y_true, (-1,)) - ops.reshape(y_pred, (-1,))
+        square = ops.square(difference)
+        return {"difference": difference, "square": square, "root": ops.sqrt(square)}

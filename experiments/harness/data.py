@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,16 @@ def batches(
 
     ``note`` gets each step, counted from 0, and the indices of its examples before they are fed.
     """
-    step, begin = first_step, data.held_out(held_out)
-    while True:
-        indices = begin + order(seed, step, batch_size, len(data.x_train) - begin)
+    for step in count(first_step):
+        chosen = indices(data, seed, step, batch_size, held_out)
         if note:
-            note(step, indices)
-        yield data.train(indices)
-        step += 1
+            note(step, chosen)
+        yield data.train(chosen)
+
+
+def indices(
+    data: Dataset, seed: int, step: int, batch_size: int, held_out: int = 0
+) -> NDArray[np.int64]:
+    """Return where in the training split the examples of the batch at ``step`` stand."""
+    begin = data.held_out(held_out)
+    return begin + order(seed, step, batch_size, len(data.x_train) - begin)

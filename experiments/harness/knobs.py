@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.harness import switches
+from experiments.harness import machine, switches
 
 _XLA = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 Settings = dict[str, str]
@@ -29,11 +28,14 @@ SETTINGS: dict[str, dict[str, tuple[Settings, ...]]] = {
 
 
 def recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``determinism.start`` that bring an environment about again."""
+    """Return the arguments of ``determinism.start`` that bring an environment about again.
+
+    As far as it can be had here: the processors may be fewer.
+    """
     ours = switches.BEFORE[environment["backend"]]  # start adds them by itself
     settings = {k: v for k, v in environment["settings"].items() if ours.get(k) != v}
     return {
-        "threads": environment["threads"],
+        "threads": min(environment["threads"], machine.processors()),
         "deterministic": environment.get("deterministic", True),
         "settings": settings,
     }
@@ -43,7 +45,7 @@ def turned(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     """Yield each knob turned by itself: what it is, and the arguments of ``determinism.start``."""
     as_it_was = recorded(environment)
     threads, deterministic = as_it_was["threads"], as_it_was["deterministic"]
-    for count in range(1, (os.cpu_count() or 1) + 1):
+    for count in range(1, machine.processors() + 1):
         if count != threads:
             yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
     switched = {True: "off, not on", False: "on, not off"}[deterministic]

@@ -5,8 +5,7 @@ An arm names its probes; they run before the first step, after each interval, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.determinism import restore_random_state
+from experiments.harness.tensors import unchanged
 
 GRID = 1e-6
 Tensors = Mapping[str, NDArray[Any]]
@@ -92,8 +91,8 @@ def variances(seen: Seen) -> dict[str, float]:
         for layer in seen.model.layers
         if isinstance(layer, keras.layers.Activation | keras.layers.ReLU)
     }
-    with _unchanged(seen):
-        values = keras.Model(seen.model.inputs, outputs)(seen.batch[0], training=True)
+    with unchanged(seen.model):
+        values = keras.Model(seen.model.input, outputs)(seen.batch[0], training=True)
         told = {f"{name}_activation_variance": _variance(v) for name, v in values.items()}
         for variable, gradient in gradients(seen.model, seen.batch).items():
             layer, _, kind = variable.rpartition("/")
@@ -127,24 +126,12 @@ def gradients(model: keras.Model, batch: tuple[NDArray[Any], ...]) -> dict[str, 
     Runs the model in training mode: what that changes (moving averages, seeds) is the caller's.
     """
     optimizer = KeptGradients()
-    same = keras.Model(model.inputs, model.outputs)
+    same = keras.Model(model.input, model.output)
     same.compile(optimizer=optimizer, loss=model.loss, run_eagerly=True, jit_compile=False)
     x, y, *weight = batch
     same.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
     kept = zip(same.trainable_variables, optimizer.kept, strict=True)
     return {variable.path: keras.ops.convert_to_numpy(value) for variable, value in kept}
-
-
-@contextmanager
-def _unchanged(seen: Seen) -> Iterator[None]:
-    """Put variables and generators back to what they are now when the block ends."""
-    try:
-        yield
-    finally:
-        restore_random_state(seen.now)
-        for variable in seen.model.variables:
-            if variable.path in seen.now:
-                variable.assign(seen.now[variable.path])
 
 
 def _weighted(model: keras.Model) -> list[Any]:

@@ -178,7 +178,7 @@ def check_same(old: Run, new: Run, directory: Path) -> None:
 
 
 def differences(was: Any, now: Any, path: str = "") -> list[tuple[str, str, str]]:
-    """Return where two JSON values differ: the path, and both values as JSON."""
+    """Return the path of each value that differs between two nested mappings, and both as JSON."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         keys = list(was) + [key for key in now if key not in was]
         return [

@@ -78,7 +78,7 @@ def summary(
         "deviations": experiment.deviations,
         "runs": [_run(experiment, run) for run in runs],
     }
-    return _finite(told)
+    return finite(told)
 
 
 def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -142,10 +142,10 @@ def _short(value: float) -> float:
     return float(str(short)) if float(short) == value or value != value else value
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return ``value`` with NaN and the infinities, which JSON lacks, as strings."""
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: finite(inner) for key, inner in value.items()}
+    return [finite(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -55,7 +55,7 @@ def steps(
     stepper = Stepper(*_again(recorded, source), state.load(Path(begun)))
     told = []
     while stepper.done < stepper.end:
-        after = stepper.take().after
+        after: dict[str, Any] = stepper.take().after
         told.append({path: digest(tensor) for path, tensor in after.items()})
         if len(told) == number:
             np.savez(kept, **after)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,11 @@ class State:
 
 
 def save(state: State, folder: Path) -> None:
-    """Write ``state`` into ``folder``, whole or not at all; keep it and the one before it."""
+    """Write ``state`` into ``folder``, whole or not at all, and delete what need not be kept.
+
+    Kept are it, the one before it, the initial one, and the last one from before any training
+    step that was not finite.
+    """
     facts = {name: value for name, value in vars(state).items() if name != "tensors"}
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"_facts": np.array(json.dumps(facts)), **state.tensors}
@@ -50,15 +55,32 @@ def save(state: State, folder: Path) -> None:
     checksum = hashlib.sha256(payload).hexdigest().encode()
     folder.mkdir(exist_ok=True)
     files.write(folder / f"{state.interval:06d}", MAGIC + checksum + b"\n" + payload)
-    kept = [path for path in _newest_first(folder) if int(path.name) <= state.interval][:KEPT]
-    for other in set(_newest_first(folder)) - set(kept):
-        other.unlink()
+    older = [path for path in _newest_first(folder) if int(path.name) <= state.interval]
+    suspect = suspects([(row["loss"], row["test_loss"]) for row in state.rows])
+    for other in set(_newest_first(folder)) - set(older[:KEPT]):
+        if other not in older or int(other.name) not in {0, *(k - 1 for k in suspect[:1])}:
+            other.unlink()
 
 
-def newest(folder: Path) -> tuple[State | None, list[str]]:
-    """Return the newest sound state in ``folder``, if any, and a line for each damaged one."""
+def suspects(losses: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the intervals, from 1, one of which holds the first step that was not finite.
+
+    ``losses`` are each interval's training and test loss. A test loss alone tells little: the
+    weights may be finite and evaluation not; but where they are not, the next training loss is not.
+    """
+    training, test = ([math.isfinite(pair[n]) for pair in losses] for n in (0, 1))
+    first = training.index(False) + 1 if False in training else len(losses) + 1
+    before = [first - 1] if first > 1 and not test[first - 2] else []
+    return before + [first] * (first <= len(losses))
+
+
+def newest(folder: Path, until: float = math.inf) -> tuple[State | None, list[str]]:
+    """Return the newest sound state in ``folder``, if any, and a line for each damaged one.
+
+    Those after more than ``until`` intervals are passed over.
+    """
     damaged: list[str] = []
-    for path in _newest_first(folder):
+    for path in (path for path in _newest_first(folder) if int(path.name) <= until):
         try:
             return load(path), damaged
         except _DAMAGED as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.determinism import random_state
+from experiments.harness.determinism import random_state, restore_random_state
 
 
 def variables(model: keras.Model) -> dict[str, Any]:
@@ -24,3 +26,20 @@ def read(model: keras.Model) -> dict[str, NDArray[Any]]:
     """Return the values of all variables, and of generators outside them, by path."""
     values = {path: keras.ops.convert_to_numpy(v) for path, v in variables(model).items()}
     return {path: np.array(value) for path, value in (values | random_state()).items()}
+
+
+def write(model: keras.Model, values: Mapping[str, NDArray[Any]]) -> None:
+    """Put back what ``read`` returned."""
+    restore_random_state(values)
+    for path, variable in variables(model).items():
+        variable.assign(values[path])
+
+
+@contextmanager
+def unchanged(model: keras.Model) -> Iterator[None]:
+    """Put variables and generators back to what they are now when the block ends."""
+    before = read(model)
+    try:
+        yield
+    finally:
+        write(model, before)

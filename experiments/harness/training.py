@@ -24,7 +24,7 @@ from experiments.harness.observer import Observer
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.state import State
 from experiments.harness.telemetry import Telemetry
-from experiments.harness.tensors import read, variables
+from experiments.harness.tensors import read, write
 
 
 @explained()
@@ -42,12 +42,13 @@ def train(
 
     ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
     ``intervals`` intervals in all, or at a state that is ``enough`` (status ``partial``), else at
-    the arm's own end. A killed or interrupted run goes on from its last whole interval, to the
-    same bits as one undisturbed. ``verbose`` is Keras's; ``tell`` gets a line for whatever the
-    user should know. Raises ``UserError`` where the directory is another run's or a file cannot
-    be written.
+    the arm's own end; with 0 only the initial state is kept. A killed or interrupted run goes on
+    from its last whole interval, to the same bits as one undisturbed. ``verbose`` is Keras's;
+    ``tell`` gets a line for whatever the user should know. Raises ``UserError`` where the directory
+    is another run's or a file cannot be written.
     """
-    arm, end = run.arm, min(intervals or run.arm.intervals, run.arm.intervals)
+    arm = run.arm
+    end = arm.intervals if intervals is None else min(intervals, arm.intervals)
     keras.utils.clear_session()
     keras.utils.set_random_seed(run.seed)
     model = compiled(arm)
@@ -75,6 +76,7 @@ def train(
                     observer,
                     Telemetry(directory, arm.steps, done),
                     keeper,
+                    RandomState(keeper.state.tensors),
                 ],
                 verbose=verbose,
             )
@@ -113,6 +115,19 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
         variable.trainable = variable.name not in names
 
 
+class RandomState(keras.callbacks.Callback):
+    """At a fit's first batch, put generators outside the model to their state in ``tensors``."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        super().__init__()
+        self.tensors, self.restored = tensors, False
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
+            restore_random_state(self.tensors)
+            self.restored = True
+
+
 class Keeper(keras.callbacks.Callback):
     """After each epoch, hash the training's state and keep it on disk with the run's record."""
 
@@ -121,7 +136,6 @@ class Keeper(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.run, self.directory, self.state, self.enough = run, directory, begun, enough
-        self.restored = False
         self.marks: dict[int, str] = {}
 
     def fed(self, step: int, indices: NDArray[np.int64]) -> None:
@@ -130,9 +144,6 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         interrupts.check()
-        if not self.restored:  # fit itself draws on its way here, for PyTorch's data loader
-            restore_random_state(self.state.tensors)
-            self.restored = True
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.clock = time.perf_counter()
@@ -192,8 +203,7 @@ def _begin(
     if set(found.tensors) != set(read(model)):
         raise UserError(f"{folder} was left by another version of the network; use --fresh")
     tell(f"going on after interval {found.interval} of {run.arm.intervals}")
-    for path, variable in variables(model).items():
-        variable.assign(found.tensors[path])
+    write(model, found.tensors)
     return found
 
 

@@ -7,13 +7,17 @@ from experiments.harness import state
 from experiments.harness.state import State
 
 
+def losses(k: int) -> dict[str, float]:
+    return {"loss": 0.1 * k, "test_loss": 0.2 * k}
+
+
 def at(interval: int) -> State:
     return State(
         owner="run",
         interval=interval,
         tensors={"conv1/kernel": np.full((2, 3), interval, "float32"), "step": np.array(interval)},
         initial={"test_loss": 2.3},
-        rows=tuple({"step": k, "loss": 0.1 * k, "gap": float("nan")} for k in range(interval)),
+        rows=tuple({"step": k, **losses(k), "gap": float("nan")} for k in range(interval)),
         chain=tuple("abcdefghij"[: interval + 1]),
         digests=tuple({"conv1/kernel": f"{k}"} for k in range(interval + 1)),
         seconds=1.5,
@@ -29,10 +33,36 @@ def test_it_comes_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(found.tensors[path], tensor, strict=True)
 
 
-def test_the_newest_two_are_kept(tmp_path):
+def test_the_newest_two_and_the_initial_one_are_kept(tmp_path):
     for interval in range(12):
         state.save(at(interval), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000010", "000011"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000", "000010", "000011"]
+    assert state.newest(tmp_path, until=10)[0].interval == 10
+    assert state.newest(tmp_path, until=9)[0].interval == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        ({}, []),
+        ({"loss": {6, 7, 8}, "test_loss": {6, 7, 8}}, [6]),
+        ({"loss": {6, 7, 8}, "test_loss": {3, 5, 6, 7, 8}}, [5, 6]),
+        ({"test_loss": {3, 5}}, []),
+        ({"test_loss": {3, 8}}, [8]),
+        ({"loss": {1}, "test_loss": {1}}, [1]),
+    ],
+)
+def test_the_state_before_the_first_step_that_was_not_finite_is_kept(tmp_path, broken, expected):
+    """``broken``: the intervals, of eight, whose loss is NaN, and whose test loss is."""
+    rows = tuple(
+        {name: float("nan") if k in broken.get(name, ()) else 1.0 for name in losses(k)}
+        for k in range(1, 9)
+    )
+    for interval in range(9):
+        state.save(replace(at(interval), rows=rows[:interval]), tmp_path)
+    assert state.suspects([(row["loss"], row["test_loss"]) for row in rows]) == expected
+    kept = {int(path.name) for path in tmp_path.iterdir()}
+    assert kept == {0, 7, 8} | {k - 1 for k in expected[:1]}
 
 
 def test_nothing_kept_is_nothing_found(tmp_path):

@@ -1,0 +1,120 @@
+"""A step that a run made, visited again: from the nearest state, kept or recomputed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import record, state
+from experiments.harness.data import Dataset
+from experiments.harness.inspection import Made, inspect
+from experiments.harness.spec import Run
+from experiments.harness.state import State
+from experiments.harness.stepping import Step, Stepper
+from experiments.harness.story import Story, explain
+from experiments.harness.training import train
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A step, the tensors that it is made of, in order, and what became of them, if not finite."""
+
+    step: Step
+    made: list[Made]
+    story: Story | None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Visits to the steps of ``run``.
+
+    ``kept`` are folders of its states, which are only read; ``scratch`` is a directory to recompute
+    others in. ``doubts`` say why a visit may not be exact: it is to the bit where there are none.
+    """
+
+    run: Run
+    kept: tuple[Path, ...]
+    scratch: Path
+    dataset: Dataset
+    tell: Callable[[str], None]
+    doubts: list[str] = field(default_factory=list)
+
+    def visit(self, number: int) -> Visit:
+        """Return step ``number``, from 1 to the last one that the run made."""
+        stepper = self._stepper((number - 1) // self.run.arm.steps)
+        if stepper.done < number - 1:
+            stepper.advance(number - 1)
+        return _visit(stepper, stepper.take())
+
+    def first_nonfinite(self) -> Visit | None:
+        """Return the first step whose loss, or a variable after it, is not finite, if any is."""
+        history = self.run.history
+        losses = [*zip(history["loss"], history["test_loss"], strict=True)] if history else []
+        for interval in state.suspects(losses):
+            self.tell(f"looking for the step in interval {interval} of {self.run.intervals}")
+            stepper = self._stepper(interval - 1)
+            while stepper.done < stepper.end:
+                if not (step := stepper.take()).finite:
+                    return _visit(stepper, step)
+        return None
+
+    def _stepper(self, interval: int) -> Stepper:
+        return Stepper(self.run, self.dataset, self._state(interval))
+
+    def _state(self, interval: int) -> State:
+        """Return the state after ``interval`` intervals, recomputed where it is not kept."""
+        nearest = self._nearest(interval)
+        begin = nearest.interval if nearest else 0
+        if nearest and begin == interval:
+            return nearest
+        folder = self.scratch / "state"
+        if nearest:
+            state.save(nearest, folder)
+        seconds = self.run.seconds / self.run.intervals * (interval - begin)
+        self.tell(f"recomputing intervals {begin + 1} to {interval}, about {seconds:.0f} s")
+        train(self.run, self.scratch, self.dataset, intervals=interval, tell=lambda _: None)
+        found = state.load(folder / f"{interval:06d}")
+        if found.chain != self.run.chain[: interval + 1]:
+            self.doubts.append(f"after {interval} intervals the bits are not the record's")
+        return found
+
+    def _nearest(self, interval: int) -> State | None:
+        nearest = None
+        for folder in (*self.kept, self.scratch / "state"):
+            found, damaged = state.newest(folder, until=interval)
+            for line in damaged:
+                self.tell(line)
+            if found and found.owner == record.digest(self.run):
+                nearest = max(found, nearest or found, key=lambda one: one.interval)
+        return nearest
+
+
+def _visit(stepper: Stepper, step: Step) -> Visit:
+    made = inspect(stepper.model, step)
+    reasons: Mapping[str, str] = getattr(stepper.model.loss, "reasons", {})
+    return Visit(step, made, explain(step, made, reasons))
+
+
+@contextmanager
+def replaying(
+    run: Run,
+    directory: Path,
+    dataset: Dataset,
+    environment: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> Iterator[Replay]:
+    """Yield the replay of the run in ``directory``, in this ``environment``; write nothing there.
+
+    ``dataset`` is what the run was trained on (``datasets.recorded``).
+    """
+    differing = record.differences(dict(run.environment), dict(environment))
+    doubts = [f"environment: {path} ({a} there, {b} here)" for path, a, b in differing]
+    # Another backend's or device's variables and generators cannot be put into this one's.
+    usable = not any(path in ("backend", "device") for path, _, _ in differing)
+    with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
+        kept = (directory / "state",) if usable else ()
+        yield Replay(run, kept, Path(scratch), dataset, tell, doubts)

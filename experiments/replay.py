@@ -1,0 +1,86 @@
+"""Visit any training step of a run again, and look inside; the run's directory is only read."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.harness import interrupts, record
+from experiments.harness.spec import Run, UserError
+
+DONE, BAD_USE, INTERRUPTED = 0, 2, 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the door with the words of a command line; return its exit code."""
+    asked = parser().parse_args(words)
+    try:
+        with interrupts.heeded():
+            run = record.recorded(asked.directory)
+            check_range(run, asked.step)  # before the slow imports: bad use answers at once
+            replay(run, asked)
+    except (UserError, OSError) as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return BAD_USE
+    except KeyboardInterrupt:
+        print("\nreplay: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the door's argument parser."""
+    door = argparse.ArgumentParser(
+        prog="python -m experiments.replay",
+        description=__doc__,
+        epilog="The backend is the run's own unless KERAS_BACKEND says otherwise. Exit codes: "
+        "0 done, 2 bad use or bad input, 130 interrupted.",
+    )
+    add = door.add_argument
+    # fmt: off
+    add("directory", type=Path, metavar="RUN_DIR", help="a run's directory, with its run.json")
+    which = door.add_mutually_exclusive_group(required=True)
+    which.add_argument("--step", type=int, metavar="N", help="from 1, as history.csv counts")
+    which.add_argument("--first-nonfinite", action="store_true", help="the first step whose loss, "
+        "or a variable after it, is not finite, and why")
+    add("--data", metavar="SOURCE", help="the data that the run was trained on, as for reproduce")
+    add("--images", type=Path, metavar="FILE.png", help="save the step's batch as a picture")
+    add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
+    # fmt: on
+    return door
+
+
+def check_range(run: Run, step: int | None) -> None:
+    """Raise ``UserError`` where ``run`` did not make ``step``."""
+    made = run.intervals * run.arm.steps
+    if step is not None and not 1 <= step <= made:
+        raise UserError(f"there is no step {step}: the run made steps 1 to {made}")
+
+
+def replay(run: Run, asked: argparse.Namespace) -> None:
+    """Visit the step that was asked for, and print what is found there."""
+    from experiments.harness import datasets, determinism, knobs
+
+    backend = os.environ.setdefault("KERAS_BACKEND", run.environment["backend"])
+    again = knobs.recorded(run.environment) if backend == run.environment["backend"] else {}
+    with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
+        environment = determinism.start(**again)
+        from experiments.harness import visits
+        from experiments.harness.replay import replaying
+
+        dataset = datasets.recorded(run, asked.data)
+        with replaying(run, asked.directory, dataset, environment, print) as made:
+            visit = made.visit(asked.step) if asked.step else made.first_nonfinite()
+        if visit and asked.images:
+            visits.picture(dataset.x_train[visit.step.indices], asked.images)
+        told = visits.summary(made, visit)
+    print(json.dumps(told, indent=1) if asked.json else visits.text(told))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
