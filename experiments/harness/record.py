@@ -138,9 +138,11 @@ def _arm(told: Mapping[str, Any]) -> Arm:
 
 
 def _history(path: Path, intervals: int) -> dict[str, tuple[float, ...]]:
+    if not intervals:  # a run that was killed before it could say more may have a row already
+        return {}
     with path.open(newline="") as file:
         names, *rows = csv.reader(file)
-    if intervals and not {"step", "loss", "test_loss"} <= set(names):
+    if not {"step", "loss", "test_loss"} <= set(names):
         raise ValueError("history.csv has not the columns step, loss and test_loss")
     if len(rows) < intervals:
         raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")

@@ -183,6 +183,16 @@ def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path)
         carry_out(planned(schedule=[[2, 0.1]]), tmp_path)
 
 
+def test_a_row_that_the_record_does_not_tell_of_yet_is_no_damage(undisturbed, tmp_path):
+    run, directory = undisturbed
+    for intervals in (0, 1):
+        record.save(replace(run, history={}, chain=run.chain[: intervals + 1]), tmp_path)
+        (tmp_path / "history.csv").write_bytes((directory / "history.csv").read_bytes())
+        told = []
+        found = record.load(tmp_path, told.append)
+        assert (found.intervals, told) == (intervals, [])
+
+
 def test_a_damaged_state_costs_an_interval_and_no_bit(undisturbed, tmp_path):
     run, _ = undisturbed
     part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=3)
