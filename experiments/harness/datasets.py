@@ -42,7 +42,7 @@ def recorded(run: Run, source: str | None) -> Dataset:
     name = run.dataset["name"]
     if source is None and name not in (*LOADERS, "digits"):
         raise UserError(f"the run was trained on {name}; say where that is by --data")
-    found, _ = load(run.arm.dataset, source or name)
+    found, _ = load(run.arm.dataset, choose([source or name], [run.arm.dataset])[run.arm.dataset])
     if found.sha256 != run.dataset["sha256"]:
         wanted = f"{name}, sha256 {run.dataset['sha256'][:16]}"
         got = f"{source or found.name} is {found.name}, sha256 {found.sha256[:16]}"

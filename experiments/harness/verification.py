@@ -49,6 +49,14 @@ def foreign(a: Run, b: Run) -> list[str]:
     return [f"{path}: {x} in the one, {y} in the other" for path, x, y in pairs]
 
 
+def check_comparable(a: Run, b: Run) -> None:
+    """Raise ``UserError`` where two runs are not of one arm, seed and dataset."""
+    one, other = (record.identity(run) | {"environment": None} for run in (a, b))
+    if differing := record.differences(one, other):
+        told = "; ".join(f"{path} is {x} and {y}" for path, x, y in differing[:3])
+        raise UserError(f"these are two different runs: {told}")
+
+
 def compare(a: Run, b: Run, folders: Sequence[Path]) -> Finding | None:
     """Return where two runs part that left what they left in ``folders``; None if nowhere."""
     place = first(a.chain, b.chain)
@@ -105,14 +113,14 @@ class Verifier:
         self.run, self.directory, self.tell = record.recorded(directory), directory, tell
         self.given = {"recorded": str(directory.resolve()), "source": source}
         self.start = knobs.recorded(self.run.environment)
-        self.folders = (scratch / f"{number}" for number in count(1))
+        self.scratch, self.numbers = scratch, count(1)
 
     def rerun(self) -> tuple[Run, Path]:
         """Make the run again as far as its bits come out again; return it, and where it is.
 
         All of it where the environment cannot be had here.
         """
-        folder = next(self.folders)
+        folder = self._folder()
         self._call("retrace", self.start, folder=str(folder))
         return record.recorded(folder), folder
 
@@ -165,7 +173,7 @@ class Verifier:
 
     def _both(self, begun: str, start: Start, number: int) -> tuple[Steps, Steps, list[str]]:
         """Return each step's digests, as recorded and with ``start``; and the files kept."""
-        kept = [f"{next(self.folders)}.npz" for _ in range(2)]
+        kept = [str(self._folder() / "step.npz") for _ in range(2)]
         there, here = (
             self._call("steps", each, begun=begun, kept=path, number=number)
             for each, path in zip((self.start, start), kept, strict=True)
@@ -173,8 +181,13 @@ class Verifier:
         return there, here, kept
 
     def _link(self, place: int, begun: str | None, start: Start) -> str:
-        folder = str(next(self.folders))
+        folder = str(self._folder())
         return str(self._call("interval", start, begun=begun, folder=folder, end=place))
+
+    def _folder(self) -> Path:
+        folder = self.scratch / f"{next(self.numbers)}"
+        (folder / "state").mkdir(parents=True)
+        return folder
 
     def _call(self, function: str, start: Start, **arguments: Any) -> Any:
         return elsewhere.call(

@@ -1,0 +1,94 @@
+"""What a verification found, as JSON types and as text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tabulate import tabulate
+
+from experiments.harness.result import finite
+from experiments.harness.spec import Run
+from experiments.harness.verification import Finding
+
+
+def beginning(run: Run) -> str:
+    """Return what is about to be done."""
+    environment = run.environment
+    return (
+        f"making {run.home}, {run.scale}, seed {run.seed} again: {run.intervals} intervals, "
+        f"{run.seconds:.0f} s of training when it was recorded, on {environment['backend']}, "
+        f"{environment['device']}, {environment['threads']} threads"
+    )
+
+
+def summary(one: Run, other: Run, foreign: Sequence[str], found: Finding | None) -> dict[str, Any]:
+    """Return as JSON types how two runs compare.
+
+    ``foreign`` says how their environments differ; where they do, bits are not compared.
+    """
+    told: dict[str, Any] = {
+        "sound": found is None,
+        "run": {"home": one.home, "scale": one.scale, "seed": one.seed},
+        "intervals": min(one.intervals, other.intervals),
+        "steps": one.arm.steps,
+        "fingerprint": one.fingerprint,
+        "commits": [one.commit, other.commit],
+        "environments differ": [*foreign],
+    }
+    if foreign:
+        return finite(told | {"statistics": _statistics(one, other)})
+    if found is None:
+        return told
+    place = found.interval
+    links = {
+        "links": [run.chain[place] if place < len(run.chain) else None for run in (one, other)]
+    }
+    apart = found.apart and {"at": found.at, "text": str(found.apart), **asdict(found.apart)}
+    finding = asdict(found) | {"tensors": [*found.tensors], "apart": apart}
+    del finding["at"]
+    return finite(told | {"finding": finding | links})
+
+
+def _statistics(one: Run, other: Run) -> list[dict[str, Any]]:
+    """Return for each column that both have: both last values, and the largest distance."""
+    rows = []
+    for name in (name for name in one.history if name in other.history and name != "step"):
+        pairs = [*zip(one.history[name], other.history[name], strict=False)]
+        distances = [abs(a - b) for a, b in pairs if a == a and b == b]
+        lone = sum((a == a) != (b == b) for a, b in pairs)
+        row = {"one": pairs[-1][0], "other": pairs[-1][1], "NaN in one only": lone}
+        rows.append({"column": name, **row, "largest distance": max(distances, default=None)})
+    return rows
+
+
+def text(told: Mapping[str, Any]) -> str:
+    """Return a summary as text."""
+    if told["environments differ"]:
+        differing = "\n".join(f"  {line}" for line in told["environments differ"])
+        rows = [[*row.values()] for row in told["statistics"]]
+        table = tabulate(rows, _HEADERS, floatfmt=".6g")
+        return (
+            f"the environments differ, so bits need not be the same:\n{differing}\n\n"
+            f"statistics only, over {told['intervals']} intervals:\n\n{table}"
+        )
+    if told["sound"]:
+        return f"identical, {told['intervals']} intervals\nfingerprint  {told['fingerprint']}"
+    found = told["finding"]
+    first, last = (found["interval"] - 1) * told["steps"] + 1, found["interval"] * told["steps"]
+    where = f"{found['interval']} (steps {first} to {last})"
+    lines = {
+        "interval": where if found["interval"] else "0 (before the first step)",
+        "step": found["step"],
+        "tensors": ", ".join([*found["tensors"][:4], *["..."] * (len(found["tensors"]) > 4)]),
+        "apart": found["apart"] and f"{found['apart']['text']}, after {found['apart']['at']}",
+        "likely cause": found["cause"],
+        "code": " and ".join(map(str, told["commits"])) * (len(set(told["commits"])) > 1),
+        "links": " and ".join(str(link)[:16] for link in found["links"]),
+    }
+    shown = "\n".join(f"{name:13}{line}" for name, line in lines.items() if line)
+    return f"DIFFERENT\n{shown}"
+
+
+_HEADERS = ("", "in the one", "in the other", "NaN in one only", "largest distance")
