@@ -31,7 +31,7 @@ from tests.faults import DELETION, MOMENTS
 from tests.lives import Place, Whole, undisturbed
 
 IN_A_ROW = 5  # faults that a run suffers before it may end
-ATTEMPTS = 4  # at a fault that came too late: each in a fresh directory, at half the moment
+ATTEMPTS = 4  # at a fault that came too late, each in a fresh directory
 EACH = ("state", "history.csv", "AlexNet.csv", "run.json")  # written after each interval
 LAST = ("model.keras", "curves-part.png")  # written at the end
 STEPS = [(moment, name) for name in EACH + LAST for moment in MOMENTS]
@@ -85,21 +85,19 @@ def suffer(faults: Sequence[Fault], whole: Whole, folder: Path) -> list[Outcome]
     """Disturb one run by all faults in turn, then run it to its end; tell each as it is done."""
     outcomes: list[Outcome] = []
     lives = itertools.count()
-
-    def afresh() -> Place:
-        return Place(folder / str(next(lives)), whole)
+    place = Place(folder / str(next(lives)), whole)
 
     def done(fault: Fault) -> Outcome:
         outcomes.append(disturb(place, fault))
         print(line(outcomes[-1]), flush=True)
         return outcomes[-1]
 
-    place = afresh()
-    for planned in faults:
-        for attempt in range(ATTEMPTS):
-            outcome = done(replace(planned, at=planned.at / 2**attempt))
-            if outcome.code == 0:
-                place = afresh()
+    for fault in faults:
+        for _ in range(ATTEMPTS):
+            outcome = done(fault)
+            if outcome.code == 0:  # the next process is taken to live no longer than this one
+                seconds = min(place.whole.seconds, outcome.seconds)
+                place = Place(folder / str(next(lives)), replace(whole, seconds=seconds))
             if outcome.struck:
                 break
         else:

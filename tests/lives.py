@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 TINY = ["network.width=0.03125", "batch_size=8", "steps=10", "intervals=8", "test_examples=20"]
 ARM = ["--arm", "fixed_rate", "--scale", "mini", "--data", "digits", "--seed", "0"]
 WORDS = ["alexnet_lr_decay", *ARM, "--set", *TINY]
-PATIENCE = 600  # seconds, after which a process hangs
+PATIENCE = 1800  # seconds, after which a process hangs
 
 Process = subprocess.Popen[str]
 
@@ -67,12 +67,16 @@ def end(process: Process, known: int = -1) -> Ended:
 
 @dataclass(frozen=True)
 class Whole:
-    """An undisturbed run, which all others must come to, and how long its process lived."""
+    """An undisturbed run, which all others must come to.
+
+    Its process lived for ``seconds``, and trained for a share of them.
+    """
 
     run: Run
     folder: Path
     tables: dict[str, bytes]
     seconds: float
+    training: float
 
 
 def undisturbed(logdirs: Sequence[Path]) -> Whole:
@@ -87,7 +91,8 @@ def undisturbed(logdirs: Sequence[Path]) -> Whole:
     runs = [run for logdir in logdirs if (run := record.load(logdir / folder))]
     if len({run.fingerprint for run in runs}) != 1:
         raise UserError("undisturbed runs differ")
-    return Whole(runs[0], folder, tables(found.parent), seconds)
+    training = runs[0].seconds / seconds
+    return Whole(runs[0], folder, tables(found.parent), seconds, training)
 
 
 def tables(directory: Path) -> dict[str, bytes]:
@@ -125,8 +130,8 @@ class Place:
 
     def after(self, share: float) -> float:
         """Return after how many seconds a process will have lived a share of its life."""
-        each = self.whole.run.seconds / self.whole.run.intervals
-        return share * (self.whole.seconds - self.interval * each)
+        trained = self.interval / self.whole.run.intervals * self.whole.training
+        return share * (1 - trained) * self.whole.seconds
 
     def is_wrong(self) -> bool:
         """Return whether the newest state is other than the undisturbed run's was there."""
