@@ -20,7 +20,8 @@ def explain(step: Step, made: Sequence[Made], reasons: Mapping[str, str]) -> Sto
     ``made`` in order (``inspection.inspect``); ``reasons`` are the loss's own, by the name of a
     term or ``gradient``. Names the first tensor that is not finite, the operation that made it, its
     first such element, and the sample that this belongs to; ``chain`` lists all that are not finite
-    from there on.
+    from there on. ``compiled`` is the step's own loss, where it is another one than operation by
+    operation: XLA makes a choice of a product with a one-hot label, which passes over 0 * -inf.
     """
     broken = [tensor for tensor in made if not np.isfinite(tensor.value).all()]
     if not broken:
@@ -42,7 +43,14 @@ def explain(step: Step, made: Sequence[Made], reasons: Mapping[str, str]) -> Sto
         story["sample"] = _sample(step, made, where[0])
     if first.kind == "term":
         story["trace"] = _trace(made, where)
+    losses = [tensor.value for tensor in made if (tensor.kind, tensor.name) == ("loss", "batch")]
+    if any(_sort(float(loss)) != _sort(step.loss) for loss in losses):
+        story["compiled"] = step.loss
     return story
+
+
+def _sort(value: float) -> str:
+    return "finite" if np.isfinite(value) else str(value)
 
 
 def _why(first: Made, reasons: Mapping[str, str]) -> str:

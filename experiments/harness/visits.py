@@ -98,6 +98,11 @@ def story(told: Mapping[str, Any]) -> str:
     if trace := told.get("trace"):
         values = [f"{name} {float(value):.6g}" for name, value in trace.items()]
         lines[f"at [{place}]"] = " -> ".join(values)
+    if "compiled" in told:
+        lines["compiled"] = (
+            f"the step's own loss is {told['compiled']}: the backend made one operation of "
+            "several, which are told one by one here"
+        )
     chain = [f"{c['kind']} {c['tensor']} {c['nonfinite']}/{c['size']}" for c in told["chain"]]
     more = [f"and {len(chain) - 8} more"] if len(chain) > 8 else []
     lines["not finite"] = ", ".join([*chain[:8], *more])

@@ -88,7 +88,8 @@ def test_a_bare_log_that_meets_an_underflow_is_told_with_its_sample(tmp_path):
     assert DIGITS.y_train[sample["in_training_split"]] == sample["label"]
     assert visit.step.indices[sample["in_batch"]] == sample["in_training_split"]
     text = visits.text(told)
-    assert "step 1, in interval 1: loss nan" in text
+    assert f"step 1, in interval 1: loss {visit.step.loss:.8g}" in text
+    assert ("the step's own loss is" in text) == (not np.isnan(visit.step.loss))
     assert f"{sample['in_training_split']} of the training split" in text
 
 

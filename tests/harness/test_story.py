@@ -1,5 +1,7 @@
 """What is told of tensors that are not finite, from tensors made up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,13 @@ def test_the_first_in_order_is_named_and_its_sample():
     assert list(story["trace"]) == ["output", "softmax", "log", "label_times_log"]
     assert story["trace"]["softmax"] == 0
     assert [link["tensor"] for link in story["chain"]] == ["log", "label_times_log", "batch"]
+    assert "compiled" not in story
+
+
+@pytest.mark.parametrize("own", [3.5, np.inf])
+def test_a_loss_that_compiled_operations_made_otherwise_is_told(own):
+    made = [OUTPUT, Made("loss", "batch", "BareLogCrossentropy", broken(NAN))]
+    assert explain(replace(STEP, loss=own), made, {})["compiled"] == own
 
 
 @pytest.mark.parametrize(
