@@ -33,7 +33,9 @@ def finished(tmp_path_factory):
 
 def replayed(directory, told=None, environment=ENVIRONMENT):
     run = record.load(directory)
-    return replaying(run, directory, DIGITS, environment, (told or []).append)
+    return replaying(
+        run, directory, DIGITS, environment, [].append if told is None else told.append
+    )
 
 
 def test_any_step_is_visited_exactly_and_the_directory_only_read(finished):
