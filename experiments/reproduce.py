@@ -187,4 +187,7 @@ def _seed(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:
+        interrupts.leave(code)
+    sys.exit(code)

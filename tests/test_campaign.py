@@ -23,7 +23,7 @@ FEW = [
 
 def test_a_run_that_suffers_a_fault_of_each_kind_ends_in_the_same_bits(tmp_path):
     told = campaign.campaign([FEW], 1, tmp_path)
-    assert told["right"], told["outcomes"]
+    assert told["right"], [each for each in told["outcomes"] if each["unclear"]] or told["table"]
     assert {fault.kind for fault in FEW} | {"run again to the end"} == set(KINDS)
     assert all(row["count"] for row in told["table"] if row["fault"] != "run again to the end")
 

@@ -247,3 +247,15 @@ def test_an_interruption_ends_with_130_and_a_second_process_is_refused(tmp_path,
     found = record.load(seed)
     assert found.status == "interrupted"
     assert found.intervals >= 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_interruption_while_the_backend_compiles_ends_with_130_too(tmp_path, backend):
+    words = [*WORDS, "intervals=10000", "--arm", "decayed_rate", "--logdir", str(tmp_path)]
+    running = door(*words, backend=backend)
+    (seed,) = record_directories(tmp_path, running)
+    wait_for(seed / "state" / "000000", running)
+    time.sleep(0.5)
+    running.send_signal(signal.SIGTERM)
+    _, error = running.communicate(timeout=60)
+    assert (running.returncode, error.strip().count("\n")) == (130, 0), error
