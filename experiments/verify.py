@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def chosen(asked: argparse.Namespace):
+def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str, Any]]:
     """Return what does that which was asked for."""
     if asked.self_test:
         return self_test
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
         "about a minute a backend")
     add("--times", type=_several, default=3, metavar="N", help="fresh processes; default: 3")
     add("--backend", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
-    add("--bless", action="store_true", help="then keep the fingerprints in experiments/golden.json "
-        "as those of this environment")
+    add("--bless", action="store_true", help="then keep the fingerprints as those of this "
+        "environment, in experiments/golden.json")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     # fmt: on
     return door
@@ -109,7 +109,7 @@ def self_test(asked: argparse.Namespace) -> dict[str, Any]:
     failures: dict[str, str] = {}
     for backend in selftest.backends(asked.backend):
         try:
-            rows += selftest.tested(backend, asked.times)
+            rows += selftest.of_backend(backend, asked.times)
         except (UserError, elsewhere.ProcessError) as error:
             failures[backend] = str(error)
     tell(f"\n{selftest.table(rows)}\n")

@@ -12,6 +12,7 @@ from zoo.layers import (
     AlwaysDropout,
     BatchStatisticsNormalization,
     LocalResponseNormalization,
+    MaxPooling2D,
     Rescaled,
     initializers,
 )
@@ -102,7 +103,7 @@ def build(
         if row.lrn and norm == "lrn":
             x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75, name=f"{name}_lrn")(x)
         if row.pool:
-            x = keras.layers.MaxPooling2D(3, 2, name=row.pool)(x)
+            x = MaxPooling2D(3, 2, name=row.pool)(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for name, units in DENSE.items():
         x = parts.hidden(x, name, units)

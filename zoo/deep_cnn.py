@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 
 from zoo.card import Card
-from zoo.layers import initializers
+from zoo.layers import MaxPooling2D, initializers
 
 CARD = Card(
     source='document 001 "TensorFlow weight initialization", its comments and answers',
@@ -65,7 +65,7 @@ def build(
             x = keras.layers.Add(name=f"{name}_skip")([x, skipped])
         x = keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
         if number == 1:
-            x = keras.layers.MaxPooling2D(2, name="pool01")(x)
+            x = MaxPooling2D(2, name="pool01")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     logits = keras.layers.Dense(
         CLASSES, name="output", **initializers(kernel_initializer, bias_initializer)

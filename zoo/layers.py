@@ -70,6 +70,52 @@ class BatchStatisticsNormalization(keras.layers.BatchNormalization):
         return super().call(inputs, training=True, mask=mask)
 
 
+@register
+class MaxPooling2D(keras.layers.MaxPooling2D):
+    """Keras's layer, but for JAX on an accelerator, where its gradient is not deterministic.
+
+    There it is a maximum over strided slices, whose gradient scatters nothing (flax#4233): the same
+    values; of equal ones the first takes the gradient, as in Keras's; NaN wins.
+    """
+
+    def call(self, inputs):
+        sliced = scatters() and self.data_format == "channels_last"
+        return self._sliced(inputs) if sliced else super().call(inputs)
+
+    def _sliced(self, inputs):
+        padded = ops.pad(inputs, self._pads(inputs.shape), constant_values=-np.inf)
+        spans = [
+            1 + (size - window) // stride * stride
+            for size, window, stride in zip(
+                padded.shape[1:3], self.pool_size, self.strides, strict=True
+            )
+        ]
+        (height, width), (down, across) = spans, self.strides
+        first, *others = (
+            padded[:, row : row + height : down, column : column + width : across]
+            for row, column in np.ndindex(*self.pool_size)
+        )
+        for other in others:
+            wins = ops.logical_or(other > first, ops.isnan(other))
+            first = ops.where(wins, other, first)
+        return first
+
+    def _pads(self, shape) -> list[tuple[int, int]]:
+        pads = [(0, 0)] * len(shape)
+        if self.padding == "same":
+            for axis, window, stride in zip((1, 2), self.pool_size, self.strides, strict=True):
+                missing = max(0, (shape[axis] - 1) // stride * stride + window - shape[axis])
+                pads[axis] = (missing // 2, missing - missing // 2)
+        return pads
+
+
+def scatters() -> bool:
+    """Return whether this backend's gradient of a pool scatters in no fixed order."""
+    if keras.backend.backend() != "jax":
+        return False
+    return not keras.distribution.list_devices()[0].startswith("cpu")
+
+
 def initializers(kernel: Any, bias: Any) -> dict[str, Any]:
     """Return a layer's two initialiser arguments; clones, so that no two layers share a seed."""
     return {

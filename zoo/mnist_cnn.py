@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from zoo.card import Card
-from zoo.layers import initializers
+from zoo.layers import MaxPooling2D, initializers
 
 CARD = Card(
     source='documents 000 "Why does a constantly initialised CNN learn anything?" and '
@@ -63,7 +63,7 @@ def build(
             )(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
         if name != "fc1":
-            x = keras.layers.MaxPooling2D(2, name=name.replace("conv", "pool"))(x)
+            x = MaxPooling2D(2, name=name.replace("conv", "pool"))(x)
         if noise:
             x = keras.layers.GaussianDropout(noise, name=f"{name}_noise")(x)
         if equals != 1:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from zoo.card import Card
-from zoo.layers import LocalResponseNormalization, initializers
+from zoo.layers import LocalResponseNormalization, MaxPooling2D, initializers
 
 CARD = Card(
     source="document 003 \"Interpreting TensorBoard distributions: weights don't change, only "
@@ -63,7 +63,7 @@ def build(
             norm = name.replace("conv", "norm")
             x = LocalResponseNormalization(4, 1.0, 0.001 / 9.0, 0.75, name=norm)(x)
         if name in POOLS:
-            x = keras.layers.MaxPooling2D(3, 2, name=POOLS[name])(x)
+            x = MaxPooling2D(3, 2, name=POOLS[name])(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for name, units in DENSE.items():
         x = keras.layers.ReLU(name=f"{name}_relu")(layer(keras.layers.Dense, units, name=name)(x))

@@ -40,6 +40,21 @@ def test_the_environment_says_what_bits_depend_on_and_a_child_finds_the_same(bac
     assert started(backend, **first["settings"]) == first
 
 
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "tensorflow"])
+def test_the_harness_starts_where_tensorflow_is_not_installed(backend):
+    code = """if True:
+        import sys
+        sys.modules["tensorflow"] = None
+        from experiments.harness import determinism
+        determinism.start()
+        from experiments.harness import result, shortrun
+        import zoo
+        assert shortrun.training.compiled(shortrun.lrn).count_params()
+    """
+    environ = os.environ | {"KERAS_BACKEND": backend}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+
+
 @jax
 def test_what_the_user_set_that_changes_bits_is_kept_and_recorded():
     flags = "--xla_cpu_enable_fast_math=false"
@@ -108,9 +123,11 @@ def test_devices_that_promise_nothing_are_refused_unless_bits_do_not_matter():
     ],
 )
 def test_a_backends_word_that_an_operation_is_not_deterministic_becomes_one_line(words):
-    with pytest.raises(UserError, match="--allow-nondeterministic") as refused:  # noqa: SIM117
-        with determinism.explained():
-            raise RuntimeError(words)
+    with (
+        pytest.raises(UserError, match="--allow-nondeterministic") as refused,
+        determinism.explained(),
+    ):
+        raise RuntimeError(words)
     assert words.splitlines()[-1] in str(refused.value)
     assert "\n" not in str(refused.value)
 

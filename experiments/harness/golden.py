@@ -1,0 +1,44 @@
+"""The fingerprints that the repository keeps of short runs, by environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import files
+
+KEPT = Path(__file__).parents[1] / "golden.json"
+
+
+def key(environment: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of an environment, in hexadecimal."""
+    return hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path | None = None) -> dict[str, Any]:
+    """Return what is kept: environments and their runs' fingerprints, by the environment's key."""
+    return json.loads((path or KEPT).read_text())
+
+
+def compare(
+    environment: Mapping[str, Any], run: str, fingerprint: str, path: Path | None = None
+) -> str:
+    """Return ``same``, ``OTHER``, or ``unknown`` where none is kept for this environment."""
+    wanted = load(path).get(key(environment), {}).get("fingerprints", {}).get(run)
+    if wanted is None:
+        return "unknown"
+    return "same" if fingerprint == wanted else "OTHER"
+
+
+def keep(
+    environment: Mapping[str, Any], run: str, fingerprint: str, path: Path | None = None
+) -> None:
+    """Keep a fingerprint, in the place of an older one where there is one."""
+    kept = load(path)
+    entry = kept.setdefault(key(environment), {"environment": environment, "fingerprints": {}})
+    entry["fingerprints"][run] = fingerprint
+    ordered = sorted(kept.items(), key=lambda item: json.dumps(item[1]["environment"]))
+    files.write(path or KEPT, json.dumps(dict(ordered), indent=1) + "\n")

@@ -1,0 +1,119 @@
+"""The door's self-test, its processes replaced; one test makes a real one in this process."""
+
+import json
+
+import pytest
+
+from experiments import verify
+from experiments.harness import elsewhere, golden, selftest, shortrun
+from experiments.harness.spec import UserError
+from tests.conftest import ENVIRONMENT
+
+
+class Processes:
+    """Stand in for ``elsewhere.call``: training ``number`` ends in ``fingerprints[number]``."""
+
+    def __init__(self, fingerprints: str, device: str = "cpu") -> None:
+        self.fingerprints, self.device = iter(fingerprints), device
+        self.calls = []
+
+    def __call__(self, function, arguments, *, backend, start):
+        assert function == selftest.MADE
+        self.calls.append((backend, arguments, start))
+        ended = [d for d, n in arguments["directories"].items() if n is None]
+        hidden = start["settings"] == selftest.HIDDEN[backend]
+        return {
+            "environment": {"backend": backend, "device": "cpu" if hidden else self.device},
+            "fingerprints": {"run": [next(self.fingerprints) for _ in ended]},
+            "seconds": {"run": [0.02, 0.04]} if arguments["timing"] else {},
+        }
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    path = tmp_path / "golden.json"
+    path.write_text("{}")
+    monkeypatch.setattr(golden, "KEPT", path)
+    return path
+
+
+def self_test(monkeypatch, processes, *words: str) -> int:
+    monkeypatch.setattr(elsewhere, "call", processes)
+    return verify.main(["--self-test", "--backend", "jax", *words])
+
+
+def test_equal_bits_in_every_process_keep_the_promise(monkeypatch, capsys, kept):
+    processes = Processes("aaa")
+    assert self_test(monkeypatch, processes, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["verdict"] == "KEPT"
+    assert row["repeated"] == 3
+    assert row["fingerprints"] == ["a"]
+    assert row["kept"] == "unknown"
+    assert (row["milliseconds"], row["without"], row["timings"]) == (30, 30, [2, 2])
+    first, without, _, last = (arguments["directories"] for _, arguments, _ in processes.calls)
+    assert without == {}
+    (path,) = last
+    assert (first[path], last[path]) == (1, None)
+    assert json.loads(kept.read_text()) == {}
+
+
+def test_one_other_bit_breaks_the_promise_and_is_not_blessed(monkeypatch, capsys, kept):
+    assert self_test(monkeypatch, Processes("aab"), "--bless") == 1
+    assert "BROKEN" in capsys.readouterr().out
+    assert json.loads(kept.read_text()) == {}
+
+
+@pytest.mark.usefixtures("kept")
+def test_blessed_bits_are_compared_from_then_on(monkeypatch, capsys):
+    assert self_test(monkeypatch, Processes("aaa"), "--bless") == 0
+    assert self_test(monkeypatch, Processes("aaa")) == 0
+    assert "same" in capsys.readouterr().out
+    assert self_test(monkeypatch, Processes("bbb")) == 1
+    assert "OTHER" in capsys.readouterr().out
+    assert self_test(monkeypatch, Processes("bbb"), "--bless") == 0
+    assert self_test(monkeypatch, Processes("bbb")) == 0
+
+
+@pytest.mark.usefixtures("kept")
+def test_where_there_is_an_accelerator_the_cpu_is_tested_too(monkeypatch, capsys):
+    assert self_test(monkeypatch, Processes("aabb", "H200"), "--json", "--times", "2") == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["environment"]["device"] for row in rows] == ["H200", "cpu"]
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("error", [UserError, elsewhere.ProcessError])
+def test_a_backend_that_fails_is_told_and_the_next_one_tested(monkeypatch, capsys, error):
+    processes = Processes("aaa")
+
+    def call(*words, backend, **options):
+        if backend == "torch":
+            raise error("it refused")
+        return processes(*words, backend=backend, **options)
+
+    monkeypatch.setattr(elsewhere, "call", call)
+    assert verify.main(["--self-test", "--backend", "torch", "jax"]) == 1
+    told = capsys.readouterr().out
+    assert "torch FAILED: it refused" in told
+    assert "KEPT" in told
+
+
+def test_bad_use_is_one_line_and_2(capsys):
+    assert verify.main(["--self-test", "--backend", "jaxx"]) == 2
+    assert capsys.readouterr().err == "verify: no backend is called 'jaxx'; did you mean 'jax'?\n"
+    with pytest.raises(SystemExit) as refused:
+        verify.main(["--self-test", "--times", "1"])
+    assert refused.value.code == 2
+
+
+def test_a_process_makes_every_short_run_in_every_directory_and_goes_on_with_it(tmp_path):
+    first = shortrun.made({str(tmp_path): 1}, timing=False)
+    assert first["fingerprints"] == {name: [] for name in shortrun.RUNS}
+    then = shortrun.made({str(tmp_path): None}, timing=True)
+    assert then["environment"] == ENVIRONMENT
+    assert set(then["seconds"]) == set(shortrun.RUNS)
+    for name in shortrun.RUNS:
+        assert len(then["fingerprints"][name]) == 1
+        assert len(then["seconds"][name]) == shortrun.REPEATED
+        assert min(then["seconds"][name]) > 0
