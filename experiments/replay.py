@@ -64,14 +64,15 @@ def check_range(run: Run, step: int | None) -> None:
 
 def replay(run: Run, asked: argparse.Namespace) -> None:
     """Visit the step that was asked for, and print what is found there."""
-    from experiments.harness import datasets, determinism, knobs
+    from experiments.forensics import knobs
+    from experiments.harness import datasets, determinism
 
     backend = os.environ.setdefault("KERAS_BACKEND", run.environment["backend"])
     again = knobs.recorded(run.environment) if backend == run.environment["backend"] else {}
     with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
         environment = determinism.start(**again)
-        from experiments.harness import visits
-        from experiments.harness.replay import replaying
+        from experiments.forensics import visits
+        from experiments.forensics.replay import replaying
 
         dataset = datasets.recorded(run, asked.data)
         with replaying(run, asked.directory, dataset, environment, print) as made:

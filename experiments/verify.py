@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 def again(asked: argparse.Namespace) -> dict[str, Any]:
     """Make the run once more, and compare."""
-    from experiments.harness import findings, verification
+    from experiments.forensics import findings, verification
 
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         verifier = verification.Verifier(asked.directory, asked.data, Path(scratch), tell)
@@ -89,7 +89,8 @@ def again(asked: argparse.Namespace) -> dict[str, Any]:
 
 def against(asked: argparse.Namespace) -> dict[str, Any]:
     """Compare two runs that exist."""
-    from experiments.harness import findings, record, verification
+    from experiments.forensics import findings, verification
+    from experiments.harness import record
 
     folders = asked.directory, asked.against
     one, other = map(record.recorded, folders)
@@ -103,7 +104,7 @@ def against(asked: argparse.Namespace) -> dict[str, Any]:
 
 def self_test(asked: argparse.Namespace) -> dict[str, Any]:
     """Show for each backend and device whether the promise is kept."""
-    from experiments.harness import elsewhere, golden, selftest
+    from experiments.forensics import elsewhere, golden, selftest
 
     rows: list[selftest.Tested] = []
     failures: dict[str, str] = {}

@@ -38,7 +38,8 @@ DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.ste
 
 def test_there_is_something_to_read():
     rooms = {module(path).rpartition(".")[0] for path in FILES}
-    assert {"zoo", "experiments", "experiments.catalog", "experiments.harness"} <= rooms
+    ours = {f"experiments.{room}" for room in ("catalog", "harness", "forensics")}
+    assert {"zoo", "experiments", *ours} <= rooms
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
@@ -51,8 +52,10 @@ def test_every_import_goes_the_way_of_the_house(path):
         ours = {other for other in names if other.startswith("experiments")}
         assert theirs <= {"experiments"}
         assert all(other.startswith(PLAIN) for other in ours)
-    if name.startswith("experiments.harness."):
+    if name.startswith(("experiments.harness.", "experiments.forensics.")):
         assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
+    if name.startswith("experiments.harness."):
+        assert not any(other.startswith("experiments.forensics") for other in names)
     if name in PURE:
         assert theirs <= {"experiments"}
         assert not names & {"os", "pathlib", "time", "random", "subprocess"}

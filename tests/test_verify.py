@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments import verify
-from experiments.harness import elsewhere, golden, selftest, shortrun
+from experiments.forensics import elsewhere, golden, selftest, shortrun
 from experiments.harness.spec import UserError
 from tests.conftest import ENVIRONMENT
 

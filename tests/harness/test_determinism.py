@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from experiments.harness import determinism, elsewhere, switches
+from experiments.forensics import elsewhere
+from experiments.harness import determinism, switches
 from experiments.harness.spec import UserError
 
 BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
@@ -47,7 +48,8 @@ def test_the_harness_starts_where_tensorflow_is_not_installed(backend):
         sys.modules["tensorflow"] = None
         from experiments.harness import determinism
         determinism.start()
-        from experiments.harness import result, shortrun
+        from experiments.forensics import shortrun
+        from experiments.harness import result
         import zoo
         assert shortrun.training.compiled(shortrun.lrn).count_params()
     """

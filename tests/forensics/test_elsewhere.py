@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness import elsewhere
+from experiments.forensics import elsewhere
 from experiments.harness.spec import UserError
 
-HERE = "tests.harness.test_elsewhere"
+HERE = "tests.forensics.test_elsewhere"
 
 
 def told(value=None, refusal: str | None = None, failure: str | None = None) -> dict:

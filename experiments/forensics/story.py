@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.inspection import Made
-from experiments.harness.stepping import Step
+from experiments.forensics.inspection import Made
+from experiments.forensics.stepping import Step
 
 Story = dict[str, Any]
 

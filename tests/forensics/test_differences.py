@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.harness.differences import (
+from experiments.forensics.differences import (
     differing,
     distance,
     first,

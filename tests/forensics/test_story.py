@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.harness.inspection import Made
-from experiments.harness.stepping import Step
-from experiments.harness.story import explain
+from experiments.forensics.inspection import Made
+from experiments.forensics.stepping import Step
+from experiments.forensics.story import explain
 from zoo.losses import BareLogCrossentropy, RootOfSquare
 
 FINE = np.array([[1.0, 2.0], [100.0, -4.0]], "float32")

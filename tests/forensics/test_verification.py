@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness import elsewhere, record, verification
-from experiments.harness.verification import Verifier
+from experiments.forensics import elsewhere, verification
+from experiments.forensics.verification import Verifier
+from experiments.harness import record
 from tests.conftest import ENVIRONMENT
 
 PROCESSORS = ENVIRONMENT["threads"]

@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.harness import elsewhere, golden
+from experiments.forensics import elsewhere, golden
 from experiments.harness.determinism import PACKAGES
 from experiments.harness.spec import UserError, nearest
 
-MADE = "experiments.harness.shortrun:made"
+MADE = "experiments.forensics.shortrun:made"
 HIDDEN = {  # what keeps a backend to the CPU where there is a GPU
     "tensorflow": {"CUDA_VISIBLE_DEVICES": "-1"},
     "jax": {"JAX_PLATFORMS": "cpu"},

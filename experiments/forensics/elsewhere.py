@@ -1,6 +1,6 @@
 """A function of the harness, called in a fresh process on any backend, started in any way.
 
-    elsewhere.call("experiments.harness.selftest:once", {"seed": 1}, backend="jax", start={})
+    elsewhere.call("experiments.forensics.selftest:once", {"seed": 1}, backend="jax", start={})
 
 The request goes to the process's stdin, the answer comes back in a file that only the two of them
 hold open, so that whatever backends print cannot spoil it.

@@ -8,9 +8,9 @@ from typing import Any
 
 from tabulate import tabulate
 
+from experiments.forensics.verification import Finding
 from experiments.harness.result import finite
 from experiments.harness.spec import Run
-from experiments.harness.verification import Finding
 
 
 def beginning(run: Run) -> str:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import replay as door
-from experiments.harness import record, visits
-from experiments.harness.replay import replaying
+from experiments.forensics import visits
+from experiments.forensics.replay import replaying
+from experiments.harness import record
 from tests.conftest import ENVIRONMENT
-from tests.harness.test_stepping import same, watched
+from tests.forensics.test_stepping import same, watched
 from tests.harness.test_training import DIGITS, carry_out, planned
 
 PLAIN = planned(intervals=4)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 
+from experiments.forensics.inspection import MEASURES
+from experiments.forensics.replay import Replay, Visit
 from experiments.harness import files
-from experiments.harness.inspection import MEASURES
-from experiments.harness.replay import Replay, Visit
 from experiments.harness.result import finite
 
 TITLES = {

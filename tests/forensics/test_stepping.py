@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from experiments.forensics.stepping import Stepper
 from experiments.harness import state, training
 from experiments.harness.spec import Run
-from experiments.harness.stepping import Stepper
 from experiments.harness.tensors import read
 from tests.harness.test_training import DIGITS, FACES, faced, planned
 

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.forensics.stepping import Step
 from experiments.harness.probes import gradients
-from experiments.harness.stepping import Step
 from experiments.harness.tensors import unchanged, write
 
 Kind = Literal["weight", "activation", "term", "loss", "gradient", "update"]

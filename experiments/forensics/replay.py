@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.forensics.inspection import Made, inspect
+from experiments.forensics.stepping import Step, Stepper
+from experiments.forensics.story import Story, explain
 from experiments.harness import record, state
 from experiments.harness.data import Dataset
-from experiments.harness.inspection import Made, inspect
 from experiments.harness.spec import Run
 from experiments.harness.state import State
-from experiments.harness.stepping import Step, Stepper
-from experiments.harness.story import Story, explain
 from experiments.harness.training import train
 
 

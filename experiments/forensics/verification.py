@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import elsewhere, knobs, record, state
-from experiments.harness.differences import (
+from experiments.forensics import elsewhere, knobs
+from experiments.forensics.differences import (
     Distance,
     differing,
     distance,
@@ -19,6 +19,7 @@ from experiments.harness.differences import (
     first_batch,
     is_random_state,
 )
+from experiments.harness import record, state
 from experiments.harness.spec import Run, UserError
 
 Tell = Callable[[str], None]
@@ -191,7 +192,7 @@ class Verifier:
 
     def _call(self, function: str, start: Start, **arguments: Any) -> Any:
         return elsewhere.call(
-            f"experiments.harness.retracing:{function}",
+            f"experiments.forensics.retracing:{function}",
             self.given | arguments,
             backend=self.run.environment["backend"],
             start=start,

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from experiments.forensics.stepping import Stepper
 from experiments.harness import datasets, determinism, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.fingerprint import digest
 from experiments.harness.spec import Run
 from experiments.harness.state import State
-from experiments.harness.stepping import Stepper
 from experiments.harness.training import train
 
 
