@@ -69,7 +69,9 @@ def start(
     return _environment
 
 
-def _started(threads: int | None, deterministic: bool, settings: Mapping[str, str]) -> Any:
+def _started(
+    threads: int | None, deterministic: bool, settings: Mapping[str, str]
+) -> dict[str, Any]:
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend not in PACKAGES:
         raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
@@ -81,11 +83,12 @@ def _started(threads: int | None, deterministic: bool, settings: Mapping[str, st
         raise UserError("keras was imported before determinism could be set; start a new process")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     recorded = switches.set_up(backend, deterministic, settings)
-    threads = machine.processors() if threads is None else threads
-    machine.pin(threads)
+    threads = machine.pin(threads)
     with machine.quiet():
         begin = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend]
-        device = _device(begin(threads, deterministic), deterministic)
+        accelerators = begin(threads, deterministic)
+    device = _device(accelerators, deterministic)
+    with machine.quiet():
         import keras
 
         if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly

@@ -19,19 +19,21 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pin(wanted: int) -> None:
-    """Keep this process to ``wanted`` of its processors: every backend's threads follow that.
+def pin(wanted: int | None) -> int:
+    """Keep this process to ``wanted`` of its processors, all where None; return how many.
 
-    Raises ``UserError`` where it has fewer, or where the system cannot do it.
+    Every backend's threads follow that. Raises ``UserError`` where there are fewer, or where the
+    system cannot do it.
     """
     has = processors()
+    if wanted is None or wanted == has:
+        return has
     if not 1 <= wanted <= has:
         raise UserError(f"threads must be 1 to {has}, the processors that there are, not {wanted}")
-    if wanted == has:
-        return
     if not hasattr(os, "sched_setaffinity"):
         raise UserError(f"this system cannot keep a process to {wanted} of {has} processors")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
+    return wanted
 
 
 def cpu() -> str:
