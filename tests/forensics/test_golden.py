@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments.harness import golden, shortrun
+from experiments.forensics import golden, shortrun
 from experiments.harness.determinism import PACKAGES
 from tests.conftest import ENVIRONMENT
 
