@@ -164,7 +164,7 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # an interrupt is no failure
             kept.seek(0)
             os.write(stderr, kept.read())
             raise

@@ -40,3 +40,14 @@ def test_flags_that_the_user_set_are_kept_and_recorded():
     flags = "--xla_cpu_enable_fast_math=false"
     settings = started("jax", XLA_FLAGS=flags)["settings"]
     assert settings["XLA_FLAGS"] == f"{flags} {determinism.BEFORE['jax']['XLA_FLAGS']}"
+
+
+@pytest.mark.parametrize(("error", "told"), [(ImportError, "noise\n"), (KeyboardInterrupt, "")])
+def test_what_a_backend_writes_while_it_starts_is_told_where_it_fails(capfd, error, told):
+    def start():
+        os.write(2, b"noise\n")
+        raise error
+
+    with pytest.raises(error), determinism._quiet():
+        start()
+    assert capfd.readouterr().err == told
