@@ -56,7 +56,7 @@ def quiet() -> Iterator[None]:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # an interrupt is no failure
             kept.seek(0)
             os.write(stderr, kept.read())
             raise

@@ -71,7 +71,7 @@ def test_too_slow_it_is_killed(tmp_path):
 
 def test_interrupted_it_is_killed(tmp_path):
     path = tmp_path / "pid"
-    code = "from experiments.harness import elsewhere; "
+    code = "from experiments.forensics import elsewhere; "
     code += f"elsewhere.call('{HERE}:last', {{'path': {str(path)!r}}})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     while not (path.exists() and path.read_text()):

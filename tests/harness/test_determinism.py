@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from experiments.forensics import elsewhere
-from experiments.harness import determinism, switches
+from experiments.harness import determinism, machine, switches
 from experiments.harness.spec import UserError
 
 BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
@@ -137,3 +137,14 @@ def test_a_backends_word_that_an_operation_is_not_deterministic_becomes_one_line
 def test_other_errors_of_a_backend_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shapes"), determinism.explained():
         raise RuntimeError("determinism.py: shapes do not fit")
+
+
+@pytest.mark.parametrize(("error", "told"), [(ImportError, "noise\n"), (KeyboardInterrupt, "")])
+def test_what_a_backend_writes_while_it_starts_is_told_where_it_fails(capfd, error, told):
+    def start():
+        os.write(2, b"noise\n")
+        raise error
+
+    with pytest.raises(error), machine.quiet():
+        start()
+    assert capfd.readouterr().err == told
