@@ -13,7 +13,7 @@ from pathlib import Path
 from experiments.harness import interrupts, record
 from experiments.harness.spec import Run, UserError
 
-DONE, BAD_USE, INTERRUPTED = 0, 2, 130
+DONE, BAD_USE = 0, 2
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return BAD_USE
     except KeyboardInterrupt:
         print("\nreplay: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return interrupts.INTERRUPTED
     return DONE
 
 
@@ -84,4 +84,4 @@ def replay(run: Run, asked: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

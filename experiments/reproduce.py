@@ -18,7 +18,7 @@ from experiments.harness import interrupts
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 
-DONE, BAD_USE, INTERRUPTED = 0, 2, 130
+DONE, BAD_USE = 0, 2
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return BAD_USE
     except KeyboardInterrupt:
         print("\nreproduce: interrupted; run again, without --fresh, to go on", file=sys.stderr)
-        return INTERRUPTED
+        return interrupts.INTERRUPTED
     return DONE
 
 
@@ -187,7 +187,4 @@ def _seed(text: str) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    if code == INTERRUPTED:
-        interrupts.leave(code)
-    sys.exit(code)
+    interrupts.leave(main())

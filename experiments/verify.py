@@ -14,7 +14,7 @@ from typing import Any
 from experiments.harness import interrupts
 from experiments.harness.spec import UserError
 
-DONE, FAILED, BAD_USE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_USE = 0, 1, 2
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return BAD_USE
     except KeyboardInterrupt:
         print("\nverify: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return interrupts.INTERRUPTED
 
 
 def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str, Any]]:
@@ -137,4 +137,4 @@ def _several(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+INTERRUPTED = 130  # the exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _came: list[int] = []
 
@@ -39,10 +40,13 @@ def check() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once, without Python's own way out.
+    """End this process with the exit code of its door; where it was interrupted, at once.
 
-    A backend that was interrupted may go on in its own threads, and JAX then crashes on that way.
+    A backend that was interrupted may go on in its own threads, and JAX then crashes on Python's
+    own way out.
     """
+    if code != INTERRUPTED:
+        sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
