@@ -1,12 +1,16 @@
-"""The door's self-test, its processes replaced; one test makes a real one in this process."""
+"""The door: runs made again by real processes, and the self-test, whose processes are replaced."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from experiments import verify
 from experiments.forensics import elsewhere, golden, selftest, shortrun
+from experiments.harness import record
 from experiments.harness.spec import UserError
+from tests import faulty
 from tests.conftest import ENVIRONMENT
 
 
@@ -117,3 +121,83 @@ def test_a_process_makes_every_short_run_in_every_directory_and_goes_on_with_it(
         assert len(then["fingerprints"][name]) == 1
         assert len(then["seconds"][name]) == shortrun.REPEATED
         assert min(then["seconds"][name]) > 0
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return Path(faulty.made(str(tmp_path_factory.mktemp("sound")), ENVIRONMENT, None))
+
+
+def changed(sound, tmp_path, **changes) -> Path:
+    """Return a copy of the run whose record says something else."""
+    shutil.copytree(sound, tmp_path / "changed")
+    path = tmp_path / "changed/run.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {name: change(told) for name, change in changes.items()}))
+    return path.parent
+
+
+def flip(told) -> list[str]:
+    """Return the chain with one bit of its third link changed."""
+    return [f"{int(link, 16) ^ (k == 2):064x}" for k, link in enumerate(told["chain"])]
+
+
+def test_a_run_that_comes_out_again_is_identical(sound, capsys):
+    assert verify.main([str(sound)]) == 0
+    told = capsys.readouterr().out
+    assert "identical, 4 intervals" in told
+    assert record.recorded(sound).fingerprint in told
+
+
+def test_a_changed_bit_of_a_link_is_found_by_making_the_run_again(sound, tmp_path, capsys):
+    assert verify.main([str(changed(sound, tmp_path, chain=flip)), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["finding"]
+    assert found["interval"] == 2
+    assert found["cause"].startswith("the record: the link itself was changed")
+
+
+def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, capsys):
+    other = changed(sound, tmp_path, chain=flip)
+    assert verify.main([str(sound), "--against", str(sound)]) == 0
+    assert verify.main([str(sound), "--against", str(other)]) == 1
+    told = capsys.readouterr().out
+    assert "DIFFERENT\ninterval     2 (steps 4 to 6)" in told
+
+
+def test_environments_come_before_bits_and_leave_statistics_only(sound, tmp_path, capsys):
+    def older(told):
+        return told["environment"] | {"python": "3.0"}
+
+    other = changed(sound, tmp_path, chain=flip, environment=older)
+    assert verify.main([str(sound), "--against", str(other)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("the environments differ, so bits need not be the same:\n  python: ")
+    assert "statistics only, over 4 intervals" in told
+    assert "test_accuracy" in told
+    assert "DIFFERENT" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["{tmp}"], "holds no run"),
+        (["{run}", "--data", "no/such.npz"], "no file no/such.npz"),
+        (["{run}", "--against", "{tmp}"], "holds no run"),
+        (["{run}", "--against", "{other}"], "two different runs: seed is 0 and 1"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_one_line_and_2(sound, tmp_path, capsys, words, told):
+    other = changed(sound, tmp_path, seed=lambda _: 1)
+    places = {"tmp": tmp_path, "run": sound, "other": other}
+    assert verify.main([word.format(**places) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["somewhere", "--self-test"]])
+def test_a_run_or_the_self_test_must_be_asked_for(words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        verify.main(words)
+    assert refused.value.code == 2
+    assert "name a run's directory, or --self-test" in capsys.readouterr().err

@@ -51,6 +51,8 @@ def objections(result: Result) -> list[str]:
         *["runs are missing"] * (runs[0].scale == "mini" and not wanted <= complete),
         *["runs are not complete"] * (len(complete) < len(runs)),
         *["runs of several environments"] * (len({str(run.environment) for run in runs}) > 1),
+        *["runs without determinism"]
+        * any(run.environment.get("deterministic") is False for run in runs),
         *["runs of uncommitted code"]
         * any(str(run.commit).endswith(("+", "None")) for run in runs),
     ]
