@@ -167,13 +167,13 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(words, told, capsys):
 
 
 def test_records_readme_and_catalogue_agree(capsys):
-    assert evidence.load(ROOT / "experiments/records"), "there is no evidence"
     assert report.main(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_evidence_is_of_experiments_own_data_and_refutations_are_explained():
+def test_every_experiment_has_evidence_of_its_own_data_and_refutations_are_explained():
     records = evidence.load(ROOT / "experiments/records")
-    assert {record["experiment"] for record in records} <= set(catalog.names())
+    miniatures = [record["experiment"] for record in records if record["scale"] == "mini"]
+    assert miniatures == catalog.names(), "each experiment has its evidence"
     for record in records:
         assert all(not d["stand_in"] or d["name"] == "frames" for d in record["datasets"])
         for number, claim in enumerate(record["claims"], 1):
