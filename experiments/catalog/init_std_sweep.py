@@ -68,8 +68,8 @@ EXPERIMENT = Experiment(
             documented="above 0.9",
             bounds=(0.9, 1.0),
             mini_bounds=(0.8, 1.0),
-            instead="in a tenth of the document's steps 1.0 gets to 0.7 only; at 0.0001 one network "
-            "of three is dead from the start",
+            instead="in a tenth of the document's steps 1.0 gets to 0.7 only; at 0.0001 one "
+            "network of three is dead from the start",
         ),
         Claim(
             "0.3 and 1.0 end lower: the better of them, less the worst of the others, at the end",
