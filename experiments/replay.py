@@ -1,4 +1,4 @@
-"""Visit any training step of a run again, and look inside; the run's directory is only read."""
+"""Visit any training step of a run again, and look inside; the run itself is only read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness import interrupts, record
+from experiments.harness import files, interrupts, record
 from experiments.harness.spec import Run, UserError
 
 DONE, BAD_USE = 0, 2
@@ -21,6 +21,8 @@ def main(words: Sequence[str] | None = None) -> int:
     asked = parser().parse_args(words)
     try:
         with interrupts.heeded():
+            if asked.keep and not asked.first_nonfinite:
+                raise UserError("--keep is for --first-nonfinite")
             run = record.recorded(asked.directory)
             check_range(run, asked.step)  # before the slow imports: bad use answers at once
             replay(run, asked)
@@ -49,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--first-nonfinite", action="store_true", help="the first step whose loss, "
         "or a variable after it, is not finite, and why")
     add("--data", metavar="SOURCE", help="the data that the run was trained on, as for reproduce")
+    add("--keep", action="store_true", help="leave what --first-nonfinite tells in RUN_DIR, if it "
+        "is exact: report shows it on its page")
     add("--images", type=Path, metavar="FILE.png", help="save the step's batch as a picture")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     # fmt: on
@@ -80,6 +84,8 @@ def replay(run: Run, asked: argparse.Namespace) -> None:
         if visit and asked.images:
             visits.picture(dataset.x_train[visit.step.indices], asked.images)
         told = visits.summary(made, visit)
+    if asked.keep and told["story"] and told["exact"]:
+        files.write(asked.directory / record.STORY, visits.headline(told) + "\n")
     print(json.dumps(told, indent=1) if asked.json else visits.text(told))
 
 

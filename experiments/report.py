@@ -64,9 +64,10 @@ def report(asked: argparse.Namespace) -> int:
     if asked.markdown:
         print(page.markdown(told, [str(result.picture) for result in results]), end="")
         return DONE
+    pictures = [result.picture for result in results]
     overviews = plots.overviews(results, asked.logdir)
     path = asked.logdir / "report.html"
-    files.write(path, page.html(told, [result.picture for result in results], overviews))
+    files.write(path, page.html(told, pictures, [result.stories for result in results], overviews))
     if asked.record:
         for result in results:
             if reasons := evidence.objections(result):

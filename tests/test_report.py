@@ -11,6 +11,7 @@ import pytest
 import experiments
 from experiments import catalog, report
 from experiments.harness import collect, evidence, plots, tables
+from experiments.harness.record import STORY
 
 ROOT = Path(__file__).parents[1]
 TINY = {"network.width": 1 / 32, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
@@ -120,6 +121,18 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(logdir, capsys):
     results = collect.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
     for run in results[0].runs:
         assert run.fingerprint[:16] in page
+
+
+@pytest.mark.usefixtures("small")
+def test_the_page_shows_the_stories_that_were_kept(logdir, tmp_path):
+    shutil.copytree(logdir / "alexnet_lr_decay", tmp_path / "alexnet_lr_decay")
+    run = next(tmp_path.rglob("run.json")).parent
+    (run / STORY).write_text("step 3: <NaN>")
+    assert report.main(["--logdir", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    title = f"{run.parent.name}, {run.name.replace('seed', 'seed ')}"
+    assert f"How it stopped being finite: {title}" in page
+    assert "<pre>step 3: &lt;NaN&gt;</pre>" in page
 
 
 @pytest.mark.usefixtures("small")

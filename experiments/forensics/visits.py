@@ -35,6 +35,7 @@ def summary(replay: Replay, visit: Visit | None) -> dict[str, Any]:
         "exact": not replay.doubts,
         "doubts": list(replay.doubts),
         "step": None,
+        "story": None,
     }
     if visit is None:
         return told
@@ -66,9 +67,7 @@ def text(told: Mapping[str, Any]) -> str:
         parts.append("NOT EXACT, statistical only:\n  " + "\n  ".join(told["doubts"]))
     if told["step"] is None:
         return "\n\n".join([*parts, "no training step of the run was not finite"])
-    parts.append("step {step}, in interval {interval}: loss {loss:.8g}".format(**_numbers(told)))
-    if told["story"]:
-        parts.append(story(told["story"]))
+    parts.append(headline(told))
     batch = zip(told["batch"]["indices"], told["batch"]["targets"], strict=True)
     listed = ", ".join(f"{index} ({target:g})" for index, target in batch)
     parts.append(fill(f"batch, index in the training split (target): {listed}", 96))
@@ -76,6 +75,12 @@ def text(told: Mapping[str, Any]) -> str:
         if chosen := [tensor for tensor in told["tensors"] if tensor["kind"] == kind]:
             parts.append(f"{title}:\n\n{_table(chosen)}")
     return "\n\n".join(parts)
+
+
+def headline(told: Mapping[str, Any]) -> str:
+    """Return which step it is, its loss and, where it was not finite, its story."""
+    line = "step {step}, in interval {interval}: loss {loss:.8g}".format(**_numbers(told))
+    return f"{line}\n\n{story(told['story'])}" if told["story"] else line
 
 
 def story(told: Mapping[str, Any]) -> str:

@@ -15,9 +15,15 @@ OUTCOMES = ("REPRODUCED", "REFUTED", "INCONCLUSIVE")
 
 
 def html(
-    told: Sequence[Mapping[str, Any]], pictures: Sequence[Path], overviews: Mapping[str, Path]
+    told: Sequence[Mapping[str, Any]],
+    pictures: Sequence[Path],
+    stories: Sequence[Mapping[str, str]],
+    overviews: Mapping[str, Path],
 ) -> str:
-    """Return one self-contained page: results' summaries, their pictures, and titled overviews."""
+    """Return one self-contained page: results' summaries, pictures and stories; titled overviews.
+
+    A story is how a run stopped being finite, by its title.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -28,6 +34,7 @@ def html(
     return environment.get_template("page.html").render(
         told=told,
         pictures=[_encoded(picture) for picture in pictures],
+        stories=stories,
         overviews=[(title, _encoded(picture)) for title, picture in overviews.items()],
         outcomes=OUTCOMES,
         bounds=lambda claim: tables.bounds(claim["bounds"]),

@@ -25,7 +25,16 @@ from experiments.harness.spec import Arm, Run, UserError
 FORMAT = 1
 COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # the first, where there are
 TABLES = ("history", "digests")  # a run's fields that are files of their own, not in run.json
-MADE = ("run.json", "history.csv", "digests.csv", "model.keras", "state", "events.out.tfevents.*")
+STORY = "first-nonfinite.txt"  # what replay found, where the user wanted it kept
+MADE = (
+    "run.json",
+    "history.csv",
+    "digests.csv",
+    STORY,
+    "model.keras",
+    "state",
+    "events.out.tfevents.*",
+)
 
 
 def identity(run: Run) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.harness import tables
+from experiments.harness import record, tables
 from experiments.harness.spec import Experiment, Run, Verdict
 
 if TYPE_CHECKING:
@@ -41,6 +41,16 @@ class Result:
             )
             for run in self.runs
         }
+
+    @property
+    def stories(self) -> dict[str, str]:
+        """How runs stopped being finite, by arm and seed, where ``replay --keep`` has told it."""
+        told = {}
+        for run in self.runs:
+            path = record.directory_of(run, self.logdir) / record.STORY
+            if path.is_file():
+                told[f"{self.experiment.named(run)}, seed {run.seed}"] = path.read_text()
+        return told
 
     @property
     def verdicts(self) -> pd.DataFrame:

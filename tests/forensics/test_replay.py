@@ -94,6 +94,9 @@ def test_a_bare_log_that_meets_an_underflow_is_told_with_its_sample(tmp_path):
     assert f"step 1, in interval 1: loss {visit.step.loss:.8g}" in text
     assert ("the step's own loss is" in text) == (not np.isnan(visit.step.loss))
     assert f"{sample['in_training_split']} of the training split" in text
+    words = [str(directory), "--data", "digits", "--first-nonfinite", "--keep"]
+    assert door.main(words) == 0
+    assert (directory / record.STORY).read_text() == visits.headline(told) + "\n"
 
 
 def test_an_overflowing_layer_is_told_with_what_it_came_from(tmp_path):
@@ -162,6 +165,7 @@ def test_the_door_prints_tables_json_and_a_picture(finished, tmp_path, capsys):
         (["{run}", "--step", "1", "--data", "{other}"], "the run was trained on digits"),
         (["{run}", "--step", "1", "--data", "no/such.npz"], "no file no/such.npz"),
         (["{run}", "--step", "1", "--data", "digits", "--images", "no/such/a.png"], "cannot write"),
+        (["{run}", "--step", "1", "--keep"], "--keep is for --first-nonfinite"),
         (["{damaged}", "--step", "1"], "run.json is damaged"),
     ],
 )
