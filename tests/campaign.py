@@ -32,8 +32,9 @@ from tests.lives import Place, Whole, undisturbed
 
 IN_A_ROW = 5  # faults that a run suffers before it may end
 ATTEMPTS = 4  # at a fault that came too late, each in a fresh directory
-EACH = ("state", "history.csv", "AlexNet.csv", "run.json")  # written after each interval
-LAST = ("model.keras", "curves-part.png")  # written at the end
+# written after each interval, and at the end
+EACH = ("state", "history.csv", "digests.csv", "AlexNet.csv", "run.json")
+LAST = ("model.keras", "curves-part.png")
 STEPS = [(moment, name) for name in EACH + LAST for moment in MOMENTS]
 STEPS += [(moment, "state") for moment in DELETION]
 FULL = [(moment, name) for name in EACH + LAST for moment in ("half", "synced")]

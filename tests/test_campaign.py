@@ -59,10 +59,10 @@ def test_saving_visits_every_moment_that_a_trap_can_be_laid_at(tmp_path, monkeyp
             visits.append((moment, path.name))
 
     faults.lay(Recorder(faults.kill, "before", "state", 1))
-    for interval in range(3):
+    for interval in range(4):
         state.save(at(interval), tmp_path)
-    assert [moment for moment, name in visits if name == "000001"] == [*faults.MOMENTS]
-    assert [moment for moment, name in visits if name == "000000"][-2:] == [*faults.DELETION]
+    assert [moment for moment, name in visits if name == "000002"] == [*faults.MOMENTS]
+    assert [moment for moment, name in visits if name == "000001"][-2:] == [*faults.DELETION]
 
 
 @pytest.mark.parametrize("how", DAMAGE)
