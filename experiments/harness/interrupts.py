@@ -43,8 +43,10 @@ def leave(code: int) -> NoReturn:
     """End this process with the exit code of its door; where it was interrupted, at once.
 
     A backend that was interrupted may go on in its own threads, and JAX then crashes on Python's
-    own way out.
+    own way out. Signals that come now are too late to change what was done.
     """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     if code != INTERRUPTED:
         sys.exit(code)
     sys.stdout.flush()

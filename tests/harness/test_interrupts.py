@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -40,3 +42,15 @@ def test_what_a_library_makes_of_an_interrupt_is_one_still():
         initialise()
     with pytest.raises(ZeroDivisionError), interrupts.heeded():
         print(1 / 0)
+
+
+@pytest.mark.parametrize("code", [0, 2, interrupts.INTERRUPTED])
+def test_a_signal_that_comes_when_all_is_done_changes_no_exit_code(code):
+    lines = (
+        "import atexit, signal",
+        "from experiments.harness import interrupts",
+        "atexit.register(signal.raise_signal, signal.SIGTERM)",
+        f"interrupts.leave({code})",
+    )
+    made = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False)
+    assert made.returncode == code
