@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.forensics.stepping import Step
-from experiments.harness.probes import gradients
+from experiments.harness.gradients import Gradients
 from experiments.harness.tensors import unchanged, write
 
 Kind = Literal["weight", "activation", "term", "loss", "gradient", "update"]
@@ -60,7 +60,7 @@ def inspect(model: keras.Model, step: Step) -> list[Made]:
         made += _activations(model, step)
         made += _losses(model, step, made[-1].value)
         write(model, step.before)  # the gradients' own forward pass draws the same masks
-        found = gradients(model, step.batch)
+        found = Gradients(model)(step.batch)
     made += [Made("gradient", p, "derivative", value) for p, value in reversed(found.items())]
     optimizer = type(model.optimizer).__name__
     for path, value in before.items():

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.tensors import unchanged
+from experiments.harness.gradients import Gradients
+from experiments.harness.tensors import passed, unchanged
 
 GRID = 1e-6
 Tensors = Mapping[str, NDArray[Any]]
@@ -91,10 +92,10 @@ def variances(seen: Seen) -> dict[str, float]:
         for layer in seen.model.layers
         if isinstance(layer, keras.layers.Activation | keras.layers.ReLU)
     }
-    with unchanged(seen.model):
+    with unchanged(seen.model, passed):
         values = keras.Model(seen.model.input, outputs)(seen.batch[0], training=True)
         told = {f"{name}_activation_variance": _variance(v) for name, v in values.items()}
-        for variable, gradient in gradients(seen.model, seen.batch).items():
+        for variable, gradient in Gradients(seen.model)(seen.batch).items():
             layer, _, kind = variable.rpartition("/")
             if kind == "kernel":
                 told[f"{layer}_gradient_variance"] = _variance(gradient)
@@ -104,34 +105,6 @@ def variances(seen: Seen) -> dict[str, float]:
 ALL: dict[str, Callable[[Seen], dict[str, float]]] = {
     probe.__name__: probe for probe in (distinct_units, movement, variances)
 }
-
-
-class KeptGradients(keras.optimizers.Optimizer):
-    """An optimiser that keeps the gradients and leaves the variables as they are."""
-
-    def __init__(self) -> None:
-        super().__init__(learning_rate=0.0)
-
-    def build(self, variables: list[Any]) -> None:
-        super().build(variables)
-        self.kept = [self.add_variable_from_reference(v, name="gradient") for v in variables]
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        self.assign(self.kept[self._get_variable_index(variable)], gradient)
-
-
-def gradients(model: keras.Model, batch: tuple[NDArray[Any], ...]) -> dict[str, NDArray[Any]]:
-    """Return the loss's gradient for each trainable variable, by path, on any backend.
-
-    Runs the model in training mode: what that changes (moving averages, seeds) is the caller's.
-    """
-    optimizer = KeptGradients()
-    same = keras.Model(model.input, model.output)
-    same.compile(optimizer=optimizer, loss=model.loss, run_eagerly=True, jit_compile=False)
-    x, y, *weight = batch
-    same.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
-    kept = zip(same.trainable_variables, optimizer.kept, strict=True)
-    return {variable.path: keras.ops.convert_to_numpy(value) for variable, value in kept}
 
 
 def _weighted(model: keras.Model) -> list[Any]:

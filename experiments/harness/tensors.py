@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.determinism import random_state, restore_random_state
+
+Variables = Callable[[keras.Model], dict[str, Any]]
 
 
 def variables(model: keras.Model) -> dict[str, Any]:
@@ -22,24 +24,32 @@ def variables(model: keras.Model) -> dict[str, Any]:
     return paths
 
 
-def read(model: keras.Model) -> dict[str, NDArray[Any]]:
+def passed(model: keras.Model) -> dict[str, Any]:
+    """Return the variables that a pass through the model may change: moving averages, seeds."""
+    trained = {id(variable) for variable in (*model.trainable_variables, *model.optimizer.variables)}
+    return {path: v for path, v in variables(model).items() if id(v) not in trained}
+
+
+def read(model: keras.Model, which: Variables = variables) -> dict[str, NDArray[Any]]:
     """Return the values of all variables, and of generators outside them, by path."""
-    values = {path: keras.ops.convert_to_numpy(v) for path, v in variables(model).items()}
+    values = {path: keras.ops.convert_to_numpy(v) for path, v in which(model).items()}
     return {path: np.array(value) for path, value in (values | random_state()).items()}
 
 
-def write(model: keras.Model, values: Mapping[str, NDArray[Any]]) -> None:
+def write(
+    model: keras.Model, values: Mapping[str, NDArray[Any]], which: Variables = variables
+) -> None:
     """Put back what ``read`` returned."""
     restore_random_state(values)
-    for path, variable in variables(model).items():
+    for path, variable in which(model).items():
         variable.assign(values[path])
 
 
 @contextmanager
-def unchanged(model: keras.Model) -> Iterator[None]:
+def unchanged(model: keras.Model, which: Variables = variables) -> Iterator[None]:
     """Put variables and generators back to what they are now when the block ends."""
-    before = read(model)
+    before = read(model, which)
     try:
         yield
     finally:
-        write(model, before)
+        write(model, before, which)

@@ -1,0 +1,57 @@
+"""What TensorBoard shows of an experiment as a whole: its card, its charts, the document's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from experiments.harness.panels import Printed
+from experiments.harness.spec import Arm, Experiment, Scale
+from experiments.harness.telemetry.events import Events
+from experiments.harness.telemetry.tags import metric
+
+DOCUMENT = "document"  # beside an arm's seeds: what the document prints of it
+
+
+def write(experiment: Experiment, scale: Scale, texts: Mapping[str, str], folder: Path) -> None:
+    """Write texts (Markdown by tag), charts and documented values into ``folder``, afresh.
+
+    A chart for each of the experiment's panels, in the Custom Scalars tab; the values that the
+    document prints of an arm stand at the intervals that it prints them for, beside the arm's runs.
+    """
+    with _afresh(folder) as events:
+        for tag, text in texts.items():
+            events.text(0, tag, text)
+        columns = {panel.column: panel.label for panel in experiment.panels}
+        events.charts({experiment.title: {label: [metric(c)] for c, label in columns.items()}})
+    for name, printed in experiment.documented.items():
+        if name in experiment.at[scale]:
+            _documented(printed, experiment.at[scale][name], folder / name / DOCUMENT)
+
+
+def card(experiment: Experiment, scale: Scale) -> str:
+    """Return the experiment's lab card as Markdown."""
+    arms = experiment.at[scale].items()
+    parts = {
+        "Arms": [f"**{name}** ({arm.role}): {arm.about}" for name, arm in arms],
+        "Claims": [f"{c.text}. Document: {c.documented} ({c.where})" for c in experiment.claims],
+        "The document's framework": experiment.framework,
+        "Deviations": experiment.deviations,
+    }
+    lines = [f"# {experiment.title}", experiment.question, f"Document {experiment.document}"]
+    for title, items in parts.items():
+        lines += [f"## {title}", "\n".join(f"{n}. {item}" for n, item in enumerate(items, 1))]
+    return "\n\n".join(lines)
+
+
+def _documented(printed: Printed, arm: Arm, folder: Path) -> None:
+    with _afresh(folder) as events:
+        for column in printed.columns:
+            for interval, value in printed.points(column).items():
+                events.scalar(interval * arm.steps, metric(column), value)
+
+
+def _afresh(folder: Path) -> Events:
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    return Events(folder)

@@ -1,0 +1,132 @@
+"""The callback that writes what TensorBoard shows of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from experiments.harness.gradients import Batch
+from experiments.harness.telemetry import pictures, readings
+from experiments.harness.telemetry.anatomy import BATCH, anatomy
+from experiments.harness.telemetry.events import Events
+from experiments.harness.telemetry.graph import graph
+from experiments.harness.telemetry.probe import Probe
+from experiments.harness.telemetry.readings import Numbers, Tensors
+
+KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
+EVERY = 5
+IMAGES = 32
+
+
+class Telemetry(keras.callbacks.Callback):
+    """Write TensorBoard events of a functional model's training, on any backend.
+
+    After each epoch the scalars of its logs. Before the first step and after every ``every``th
+    epoch also histograms, and what they come to as scalars, of the ``kinds`` named:
+
+    - ``variables``: each weight and bias; a layer's number of distinct units;
+    - ``updates``: what the epoch changed in them; the change's norm by the norm before it;
+    - ``outputs``: each layer's output in training mode, before its activation too; mean, spread,
+      and the share of units that a ReLU leaves at 0 for the whole batch;
+    - ``gradients``: the loss's gradient for each variable; its norm;
+    - ``images``: the batch as the first layer with weights is given it, and that layer's filters;
+    - ``graph``: a node a layer.
+
+    ``batch`` is what the model is asked about: examples, targets and maybe a weight for each, of
+    which the first 32 are used; without it there are no outputs and no gradients. Values that are
+    not finite are counted, as ``nonfinite/...``, and left out. The step is the optimiser's: a
+    training that goes on with its optimiser restored has one unbroken axis. Only reads the model:
+    training with this or without it is the same to the last bit. Raises ``ValueError`` for a kind
+    unknown and, when training begins, for a model that is not functional.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        batch: Batch | None = None,
+        *,
+        every: int = EVERY,
+        kinds: Collection[str] = KINDS,
+    ) -> None:
+        super().__init__()
+        if unknown := set(kinds) - {*KINDS}:
+            raise ValueError(f"no kind is called {unknown.pop()!r}; there are: {', '.join(KINDS)}")
+        if every < 1:
+            raise ValueError(f"every must be 1 or more, not {every!r}")
+        self.directory, self.every, self.kinds = Path(directory), every, frozenset(kinds)
+        self.batch = tuple(part[:IMAGES] for part in batch) if batch else None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.anatomy = anatomy(self.model)
+        self.probe = Probe(self.model, self.batch, self.anatomy) if self.batch else None
+        self.before: Tensors = {}
+        step = self._step()
+        self.events = Events(self.directory, step + 1 if step else 0)
+        if not step:
+            self._once()
+            self._snapshot(0)
+            self.events.flush()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        wanted = self._due(epoch) and "updates" in self.kinds
+        self.before = self._variables() if wanted else {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        step, logs = self._step(), logs or {}
+        for name, value in logs.items():
+            if name.startswith("val_"):
+                tag = f"{name[4:]}/test"
+            else:
+                tag = f"{name}/train" if f"val_{name}" in logs else name
+            self.events.scalar(step, tag, value)
+        if self._due(epoch):
+            self._snapshot(step)
+        self.events.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.events.close()
+
+    def _due(self, epoch: int) -> bool:
+        return (epoch + 1) % self.every == 0
+
+    def _step(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _variables(self) -> Tensors:
+        tags = self.anatomy.variables
+        return {tag: np.array(keras.ops.convert_to_numpy(v)) for tag, v in tags.items()}
+
+    def _once(self) -> None:
+        if "graph" in self.kinds:
+            self.events.graph(graph(self.model))
+        if "images" in self.kinds and self.probe and pictures.are_images(seen := self.probe.seen()):
+            self.events.image(0, f"{BATCH}/seen", pictures.batch(seen))
+
+    def _snapshot(self, step: int) -> None:
+        variables = self._variables()
+        for suffix, tensors, numbers in self._readings(variables):
+            for tag, tensor in tensors.items():
+                self.events.histogram(step, f"{tag}{suffix}", tensor)
+            for tag, value in numbers.items():
+                self.events.scalar(step, tag, value)
+        filters = variables.get(self.anatomy.filters or "")
+        if "images" in self.kinds and filters is not None and pictures.are_filters(filters):
+            self.events.image(step, f"{self.anatomy.filters}/filters", pictures.filters(filters))
+
+    def _readings(self, variables: Tensors) -> Iterator[tuple[str, Tensors, Numbers]]:
+        """Yield, for each kind that is wanted: its tags' suffix, its tensors, and its numbers."""
+        if "variables" in self.kinds:
+            yield "", variables, readings.of_variables(variables)
+        if self.before:
+            updates = readings.changes(self.before, variables)
+            yield "/update", updates, readings.of_updates(updates, self.before)
+        if "outputs" in self.kinds and self.probe:
+            outputs = self.probe.outputs()
+            yield "", outputs, readings.of_outputs(outputs, self.anatomy.rectified)
+        if "gradients" in self.kinds and self.probe:
+            gradients = self.probe.gradients()
+            yield "/gradient", gradients, readings.of_gradients(gradients)
