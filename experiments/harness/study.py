@@ -15,7 +15,6 @@ from experiments.harness.overrides import resolve
 from experiments.harness.result import Result
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 
-_AFRESH: set[Path] = set()  # what this process has cleared: shared runs are made afresh once
 PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
 
 
@@ -30,6 +29,7 @@ def carry_out(
     changes: Mapping[str, Any] | None = None,
     intervals: int | None = None,
     fresh: bool = False,
+    cleared: set[Path] | None = None,
     deterministic: bool = True,
     verbose: int = 0,
     tell: Callable[[str], None] = print,
@@ -40,9 +40,11 @@ def carry_out(
     ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
     there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
     sources (``datasets.choose``); the rest is as for ``made``. ``begin`` gets the runs that are
-    planned, and warnings. Runs that are not ``deterministic`` are marked so. Raises ``UserError``
-    for whatever the user can mend.
+    planned, and warnings. Runs that are not ``deterministic`` are marked so. Studies that are given
+    the same ``cleared``, directories, make a run that they share afresh only once. Raises
+    ``UserError`` for whatever the user can mend.
     """
+    cleared = set() if cleared is None else cleared
     if scale not in (None, "mini", "full"):
         raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
     if intervals is not None and intervals < 1:
@@ -69,7 +71,10 @@ def carry_out(
         name = experiment.named(run)
         tell(f"\n[{number}/{len(planned)}] {name}, seed {run.seed}: {run.arm.about}")
         dataset, _ = loaded[run.arm.dataset]
-        options: dict[str, Any] = {"intervals": intervals, "fresh": fresh, "verbose": verbose}
+        directory = record.directory_of(run, logdir)
+        afresh = fresh and directory not in cleared
+        cleared.add(directory)
+        options: dict[str, Any] = {"intervals": intervals, "fresh": afresh, "verbose": verbose}
         runs.append(made(run, logdir, dataset, tell=tell, **options))
     seeded = {run.seed for run in runs} >= set(experiment.seeds)
     whole = seeded and not (arms or changes or intervals)
@@ -136,9 +141,8 @@ def made(
     """
     directory = record.directory_of(run, logdir)
     with files.owned(directory):
-        if fresh and directory not in _AFRESH:
+        if fresh:
             record.clear(run, directory)
-            _AFRESH.add(directory)
         found = record.load(directory, tell)
         if found is not None:
             record.check_same(found, run, directory)

@@ -165,14 +165,18 @@ def test_killed_between_telemetry_and_state_the_axis_has_no_point_twice(undistur
     assert values == [(event.step, event.value) for event in scalars(directory, "loss/train")]
 
 
-def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("run.json", "{"), ("digests.csv", 'interval,step\n0,"' + "1" * 200_000)],
+)
+def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path, name, content):
     run, _ = undisturbed
     part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)
     directory = record.directory_of(part, tmp_path)
-    (directory / "run.json").write_text("{")
+    (directory / name).write_text(content)
     told = []
     assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path, tell=told.append).chain == run.chain
-    assert "run.json is damaged" in told[0]
+    assert "is damaged" in told[0]
     for damage in ("3", "[" * 100_000, '{"format": 1}'):
         (directory / "run.json").write_text(damage)
         assert record.load(directory, told.append) is None
@@ -250,8 +254,10 @@ def test_a_complete_run_is_shown_and_repeated_only_when_fresh(tmp_path):
     told = []
     assert carry_out(run, tmp_path, tell=told.append) == first
     assert "holds this run already" in told[0]
-    repeated = carry_out(run, tmp_path, fresh=True)
-    assert repeated.chain == first.chain
+    for _ in range(2):
+        repeated = carry_out(run, tmp_path, fresh=True, tell=told.append)
+        assert repeated.chain == first.chain
+    assert len(told) == 1
 
 
 def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
@@ -277,6 +283,22 @@ def test_fresh_deletes_only_what_a_run_leaves(tmp_path):
     (directory / "notes.txt").write_text("mine")
     record.clear(run, directory)
     assert [path.name for path in directory.iterdir() if path.name != ".lock"] == ["notes.txt"]
+
+
+def test_an_interrupt_within_a_save_leaves_a_record_of_what_is_on_disk(tmp_path, monkeypatch):
+    def interrupted(now, folder):
+        if now.interval == 3:
+            raise KeyboardInterrupt
+        save(now, folder)
+
+    save = state.save
+    monkeypatch.setattr(state, "save", interrupted)
+    run = planned()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(run, tmp_path)
+    directory = record.directory_of(run, tmp_path)
+    assert record.recorded(directory).intervals == 2
+    assert [*state.kept(directory / "state")] == [0, 1, 2]
 
 
 def test_nan_is_trained_through_counted_and_compared(tmp_path):
