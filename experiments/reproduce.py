@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from experiments import catalog
 from experiments.harness import doors, interrupts
 from experiments.harness.overrides import resolve
-from experiments.harness.spec import Experiment, Run, Scale, UserError
+from experiments.harness.spec import Experiment, Scale, UserError
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -36,8 +37,7 @@ def answer(asked: argparse.Namespace) -> int:
         told = [resolved(experiment, asked) for experiment in experiments]
     else:
         with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-            cleared: set[Path] = set()
-            told = [reproduce(experiment, asked, cleared) for experiment in experiments]
+            told = reproduce(experiments, asked)
             if asked.all:
                 from experiments.harness import tables
 
@@ -73,6 +73,8 @@ def parser() -> argparse.ArgumentParser:
         "partial")
     add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
         help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
+    add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
+        "of its own; default: 1, with --all on a CPU 2")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
     add("--allow-nondeterministic", action="store_true", help="go without the switches that make "
         "a run repeat to the last bit, where a device or an operation has none; marked in the run")
@@ -105,34 +107,38 @@ def sources(experiment: Experiment, asked: argparse.Namespace) -> list[str]:
     return [s for s in asked.data if not asked.all or datasets.kind_of(s) in used]
 
 
-def reproduce(
-    experiment: Experiment, asked: argparse.Namespace, cleared: set[Path]
-) -> dict[str, Any]:
-    """Do what was asked, telling it on stdout; return the result as JSON types."""
-    import experiments
-    from experiments.harness import announce
+def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Do what was asked, telling it on stdout; return the results as JSON types."""
+    from experiments.harness import announce, datasets, determinism, study
 
-    def begin(runs: Sequence[Run], warnings: Sequence[str]) -> None:
-        print(announce.beginning(experiment, runs, warnings), flush=True)
-
-    result = experiments.run(
-        experiment.name,
-        scale=asked.scale,
-        arms=asked.arm,
-        seeds=asked.seed,
-        data=sources(experiment, asked),
-        logdir=asked.logdir,
-        changes=dict(asked.set),
+    load = functools.cache(datasets.load)
+    studies = [
+        study.prepare(
+            experiment,
+            scale=asked.scale,
+            arms=asked.arm,
+            seeds=asked.seed,
+            data=sources(experiment, asked),
+            changes=dict(asked.set),
+            deterministic=not asked.allow_nondeterministic,
+            load=load,
+        )
+        for experiment in experiments
+    ]
+    told = []
+    for result in study.carry_out(
+        studies,
+        asked.logdir,
         intervals=asked.intervals,
         fresh=asked.fresh,
-        cleared=cleared,
-        deterministic=not asked.allow_nondeterministic,
+        jobs=asked.jobs or (2 if asked.all and determinism.start()["device"] == "cpu" else 1),
         verbose=1 if sys.stdout.isatty() else 2,
         tell=doors.tell,
-        begin=begin,
-    )
-    print(announce.end(result))
-    return result.summary()
+        begin=lambda of: doors.tell(announce.beginning(of.experiment, of.runs, of.warnings)),
+    ):
+        doors.tell(announce.end(result))
+        told.append(result.summary())
+    return told
 
 
 def catalog_table() -> str:

@@ -19,6 +19,7 @@ from experiments.harness import (
     datasets,
     fingerprint,
     interrupts,
+    making,
     mnist,
     record,
     state,
@@ -53,7 +54,7 @@ def planned(seed: int = 0, arm: str = "decayed_rate", **changes) -> Run:
 
 
 def carry_out(run: Run, logdir, **options) -> Run:
-    return study.made(run, logdir, DIGITS, **options)
+    return making.made(run, logdir, DIGITS, **options)
 
 
 @pytest.fixture(scope="module")
@@ -248,16 +249,12 @@ def test_an_interrupt_that_python_drops_stops_the_training_too(
     assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path).chain == run.chain
 
 
-def test_a_complete_run_is_shown_and_repeated_only_when_fresh(tmp_path):
+def test_a_complete_run_is_shown_not_repeated(tmp_path):
     run = planned(intervals=1)
     first = carry_out(run, tmp_path)
     told = []
     assert carry_out(run, tmp_path, tell=told.append) == first
-    assert "holds this run already" in told[0]
-    for _ in range(2):
-        repeated = carry_out(run, tmp_path, fresh=True, tell=told.append)
-        assert repeated.chain == first.chain
-    assert len(told) == 1
+    assert "holds this run" in told[0]
 
 
 def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
@@ -348,9 +345,9 @@ def faced(arm: str, **changes) -> Run:
 
 def test_what_is_probed_and_evaluated_is_the_same_after_a_stop(tmp_path):
     options = {"train_examples": 8, "held_out": 3}
-    whole = study.made(faced("as_documented", **options), tmp_path / "a", FACES)
-    study.made(faced("as_documented", **options), tmp_path / "b", FACES, intervals=2)
-    again = study.made(faced("as_documented", **options), tmp_path / "b", FACES)
+    whole = making.made(faced("as_documented", **options), tmp_path / "a", FACES)
+    making.made(faced("as_documented", **options), tmp_path / "b", FACES, intervals=2)
+    again = making.made(faced("as_documented", **options), tmp_path / "b", FACES)
     assert again.chain == whole.chain
     assert (again.history, again.initial) == (whole.history, whole.initial)
     assert {"test_loss", "train_loss", "kernel_moved"} <= set(whole.initial)
@@ -363,6 +360,6 @@ def test_what_is_probed_and_evaluated_is_the_same_after_a_stop(tmp_path):
     [("weights_frozen", "kernel", "bias"), ("biases_frozen", "bias", "kernel")],
 )
 def test_frozen_variables_keep_their_initial_values(tmp_path, arm, frozen, trained):
-    run = study.made(faced(arm, intervals=1), tmp_path, FACES)
+    run = making.made(faced(arm, intervals=1), tmp_path, FACES)
     assert run.history[f"{frozen}_update"][-1] == run.history[f"{frozen}_drift"][-1] == 0
     assert run.history[f"{trained}_update"][-1] > 0
