@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.harness.spec import UserError
@@ -26,14 +28,33 @@ def load(name: str) -> Experiment:
     return catalog.load(name)
 
 
-def run(name: str, **options: Any) -> Result:
+def run(
+    name: str,
+    *,
+    logdir: Path | str = "logs",
+    intervals: int | None = None,
+    fresh: bool = False,
+    jobs: int = 1,
+    verbose: int = 0,
+    tell: Callable[[str], None] = print,
+    **chosen: Any,
+) -> Result:
     """Make the runs of an experiment, or find them made, and judge its claims.
 
-    Options, all with defaults: ``scale`` (``"mini"``, ``"full"``), ``arms``, ``seeds``, ``data``,
-    ``logdir``, ``changes``, ``intervals``, ``fresh``, ``deterministic``, ``verbose``, ``tell``; see
-    ``experiments.harness.study.carry_out``. Call it before anything imports keras: it makes the
-    process deterministic first. Raises ``UserError`` for whatever you can mend.
+    ``chosen``, all with defaults, are ``scale`` (``"mini"``, ``"full"``), ``arms``, ``seeds``,
+    ``data``, ``changes`` and ``deterministic`` (``experiments.harness.study.prepare``); the other
+    options are those of ``experiments.harness.study.carry_out``. Call it before anything imports
+    keras: it makes the process deterministic first. Raises ``UserError`` for whatever you can mend.
     """
     from experiments.harness import study
 
-    return study.carry_out(load(name), **options)
+    (result,) = study.carry_out(
+        [study.prepare(load(name), **chosen)],
+        Path(logdir),
+        intervals=intervals,
+        fresh=fresh,
+        jobs=jobs,
+        verbose=verbose,
+        tell=tell,
+    )
+    return result

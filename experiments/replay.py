@@ -10,29 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness import files, interrupts, record
+from experiments.harness import doors, files, interrupts, record
 from experiments.harness.spec import Run, UserError
-
-DONE, BAD_USE = 0, 2
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    try:
-        with interrupts.heeded():
-            if asked.keep and not asked.first_nonfinite:
-                raise UserError("--keep is for --first-nonfinite")
-            run = record.recorded(asked.directory)
-            check_range(run, asked.step)  # before the slow imports: bad use answers at once
-            replay(run, asked)
-    except (UserError, OSError) as error:
-        print(f"replay: {error}", file=sys.stderr)
-        return BAD_USE
-    except KeyboardInterrupt:
-        print("\nreplay: interrupted", file=sys.stderr)
-        return interrupts.INTERRUPTED
-    return DONE
+    return doors.answered("replay", lambda: replay(asked))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,8 +51,12 @@ def check_range(run: Run, step: int | None) -> None:
         raise UserError(f"there is no step {step}: the run made steps 1 to {made}")
 
 
-def replay(run: Run, asked: argparse.Namespace) -> None:
+def replay(asked: argparse.Namespace) -> int:
     """Visit the step that was asked for, and print what is found there."""
+    if asked.keep and not asked.first_nonfinite:
+        raise UserError("--keep is for --first-nonfinite")
+    run = record.recorded(asked.directory)
+    check_range(run, asked.step)  # before the slow imports: bad use answers at once
     from experiments.forensics import knobs
     from experiments.harness import datasets, determinism
 
@@ -79,7 +68,7 @@ def replay(run: Run, asked: argparse.Namespace) -> None:
         from experiments.forensics.replay import replaying
 
         dataset = datasets.recorded(run, asked.data)
-        with replaying(run, asked.directory, dataset, environment, print) as made:
+        with replaying(run, asked.directory, dataset, environment, doors.tell) as made:
             visit = made.visit(asked.step) if asked.step else made.first_nonfinite()
         if visit and asked.images:
             visits.picture(dataset.x_train[visit.step.indices], asked.images)
@@ -87,6 +76,7 @@ def replay(run: Run, asked: argparse.Namespace) -> None:
     if asked.keep and told["story"] and told["exact"]:
         files.write(asked.directory / record.STORY, visits.headline(told) + "\n")
     print(json.dumps(told, indent=1) if asked.json else visits.text(told))
+    return doors.DONE
 
 
 if __name__ == "__main__":

@@ -9,20 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import catalog
+from experiments.harness import doors, interrupts
 from experiments.harness.spec import UserError
 
-DONE, DRIFTED, BAD_USE = 0, 1, 2
 ROOT = Path(__file__).parents[1]
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    try:
-        return check() if asked.check else report(asked)
-    except (UserError, OSError, ValueError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return BAD_USE
+    return doors.answered("report", lambda: check() if asked.check else report(asked))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +26,8 @@ def parser() -> argparse.ArgumentParser:
     door = argparse.ArgumentParser(
         prog="python -m experiments.report",
         description=__doc__,
-        epilog="Exit codes: 0 done, 1 records and pages have drifted apart (--check), 2 bad use.",
+        epilog="Exit codes: 0 done, 1 records and pages have drifted apart (--check), 2 bad use "
+        "or bad input, 130 interrupted.",
     )
     add = door.add_argument
     # fmt: off
@@ -60,10 +57,10 @@ def report(asked: argparse.Namespace) -> int:
     told = [result.summary() for result in results]
     if asked.json:
         print(json.dumps(told, indent=1))
-        return DONE
+        return doors.DONE
     if asked.markdown:
         print(page.markdown(told, [str(result.picture) for result in results]), end="")
-        return DONE
+        return doors.DONE
     pictures = [result.picture for result in results]
     overviews = plots.overviews(results, asked.logdir)
     path = asked.logdir / "report.html"
@@ -78,7 +75,7 @@ def report(asked: argparse.Namespace) -> int:
     from experiments.harness import tables
 
     print(f"{tables.tally(told)}\n\npage         {path}")
-    return DONE
+    return doors.DONE
 
 
 def check() -> int:
@@ -88,8 +85,8 @@ def check() -> int:
     lines = evidence.drift(ROOT, catalog.load)
     for line in lines:
         print(line)
-    return DRIFTED if lines else DONE
+    return doors.FAILED if lines else doors.DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -14,45 +15,36 @@ from pathlib import Path
 from typing import Any
 
 from experiments import catalog
-from experiments.harness import interrupts
+from experiments.harness import doors, interrupts
 from experiments.harness.overrides import resolve
-from experiments.harness.spec import Experiment, Run, Scale, UserError
-
-DONE, BAD_USE = 0, 2
+from experiments.harness.spec import Experiment, Scale, UserError
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    try:
-        with interrupts.heeded():
-            answer(asked)
-    except (UserError, OSError) as error:
-        print(f"reproduce: {error}", file=sys.stderr)
-        return BAD_USE
-    except KeyboardInterrupt:
-        print("\nreproduce: interrupted; run again, without --fresh, to go on", file=sys.stderr)
-        return interrupts.INTERRUPTED
-    return DONE
+    resumed = "; run again, without --fresh, to go on"
+    return doors.answered("reproduce", lambda: answer(asked), resumed)
 
 
-def answer(asked: argparse.Namespace) -> None:
+def answer(asked: argparse.Namespace) -> int:
     """Do what was asked and print what comes of it."""
     if asked.list:
         print(catalog_table())
-        return
+        return doors.DONE
     experiments = chosen(asked)  # before the slow imports: bad use answers at once
     if asked.dry_run:
         told = [resolved(experiment, asked) for experiment in experiments]
     else:
         with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-            told = [reproduce(experiment, asked) for experiment in experiments]
+            told = reproduce(experiments, asked)
             if asked.all:
                 from experiments.harness import tables
 
                 print(f"\nAll experiments:\n\n{tables.tally(told)}")
     if asked.json or asked.dry_run:
         print(json.dumps(told if asked.all else told[0], indent=1))
+    return doors.DONE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,14 +63,18 @@ def parser() -> argparse.ArgumentParser:
     add("--scale", choices=("mini", "full"), help="full is the document to the letter, mini fits "
         "a laptop's CPU; default: full where an accelerator is visible, else mini")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
-    add("--seed", nargs="+", type=_seed, metavar="N", help="default: the experiment's own")
+    add("--seed", nargs="+", type=doors.whole(0, 2**32), metavar="N", help="default: the "
+        "experiment's own")
     add("--data", nargs="+", default=[], metavar="SOURCE", help="mnist (the default: as Keras has "
         "it or downloads it), digits (scikit-learn's), a file laid out as mnist.npz; for document "
         "003 frames (the default: drawn faces), or a folder with labels.csv")
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
-    add("--intervals", type=_positive, metavar="N", help="stop after the first N; marked partial")
+    add("--intervals", type=doors.whole(1), metavar="N", help="stop after the first N; marked "
+        "partial")
     add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
         help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
+    add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
+        "of its own; default: 1, with --all on a CPU 2")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
     add("--allow-nondeterministic", action="store_true", help="go without the switches that make "
         "a run repeat to the last bit, where a device or an operation has none; marked in the run")
@@ -111,31 +107,38 @@ def sources(experiment: Experiment, asked: argparse.Namespace) -> list[str]:
     return [s for s in asked.data if not asked.all or datasets.kind_of(s) in used]
 
 
-def reproduce(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any]:
-    """Do what was asked, telling it on stdout; return the result as JSON types."""
-    import experiments
-    from experiments.harness import announce
+def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Do what was asked, telling it on stdout; return the results as JSON types."""
+    from experiments.harness import announce, datasets, determinism, study
 
-    def begin(runs: Sequence[Run], warnings: Sequence[str]) -> None:
-        print(announce.beginning(experiment, runs, warnings), flush=True)
-
-    result = experiments.run(
-        experiment.name,
-        scale=asked.scale,
-        arms=asked.arm,
-        seeds=asked.seed,
-        data=sources(experiment, asked),
-        logdir=asked.logdir,
-        changes=dict(asked.set),
+    load = functools.cache(datasets.load)
+    studies = [
+        study.prepare(
+            experiment,
+            scale=asked.scale,
+            arms=asked.arm,
+            seeds=asked.seed,
+            data=sources(experiment, asked),
+            changes=dict(asked.set),
+            deterministic=not asked.allow_nondeterministic,
+            load=load,
+        )
+        for experiment in experiments
+    ]
+    told = []
+    for result in study.carry_out(
+        studies,
+        asked.logdir,
         intervals=asked.intervals,
         fresh=asked.fresh,
-        deterministic=not asked.allow_nondeterministic,
+        jobs=asked.jobs or (2 if asked.all and determinism.start()["device"] == "cpu" else 1),
         verbose=1 if sys.stdout.isatty() else 2,
-        tell=lambda line: print(line, flush=True),
-        begin=begin,
-    )
-    print(announce.end(result))
-    return result.summary()
+        tell=doors.tell,
+        begin=lambda of: doors.tell(announce.beginning(of.experiment, of.runs, of.warnings)),
+    ):
+        doors.tell(announce.end(result))
+        told.append(result.summary())
+    return told
 
 
 def catalog_table() -> str:
@@ -172,18 +175,6 @@ def _change(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except (ValueError, RecursionError):
         return key, value
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
-    return int(text)
 
 
 if __name__ == "__main__":

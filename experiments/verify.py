@@ -11,38 +11,50 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import interrupts
-from experiments.harness.spec import UserError
+from experiments.harness import doors, interrupts
+from experiments.harness.doors import tell
+from experiments.harness.spec import ProcessError, UserError
 
-DONE, FAILED, BAD_USE = 0, 1, 2
+# what only some uses heed: the option, and what it is for
+HEEDED = {
+    "against": "RUN_DIR",
+    "data": "RUN_DIR alone",
+    "times": "--self-test",
+    "backend": "--self-test",
+    "bless": "--self-test",
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
-    door = parser()
-    asked = door.parse_args(words)
-    if bool(asked.directory) == asked.self_test:
-        door.error("name a run's directory, or --self-test")
-    try:
-        with interrupts.heeded():
-            with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-                told = chosen(asked)(asked)
-            if asked.json:
-                print(json.dumps(told, indent=1))
-            return DONE if told["sound"] else FAILED
-    except (UserError, OSError) as error:
-        print(f"verify: {error}", file=sys.stderr)
-        return BAD_USE
-    except KeyboardInterrupt:
-        print("\nverify: interrupted", file=sys.stderr)
-        return interrupts.INTERRUPTED
+    asked = parser().parse_args(words)
+    return doors.answered("verify", lambda: answer(asked))
+
+
+def answer(asked: argparse.Namespace) -> int:
+    """Do what was asked and print what comes of it."""
+    verification = chosen(asked)
+    with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
+        told = verification(asked)
+    if asked.json:
+        print(json.dumps(told, indent=1))
+    return doors.FAILED if told["sound"] is False else doors.DONE
 
 
 def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str, Any]]:
-    """Return what does that which was asked for."""
+    """Return what does that which was asked for; ``UserError`` for words that it does not heed."""
+    if bool(asked.directory) == asked.self_test:
+        raise UserError("name a run's directory, or --self-test")
     if asked.self_test:
-        return self_test
-    return against if asked.against else again
+        use, heeds = self_test, {"--self-test"}
+    elif asked.against:
+        use, heeds = against, {"RUN_DIR"}
+    else:
+        use, heeds = again, {"RUN_DIR", "RUN_DIR alone"}
+    for option, what in HEEDED.items():
+        if getattr(asked, option) and what not in heeds:
+            raise UserError(f"--{option} is for {what}")
+    return use
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,8 +75,8 @@ def parser() -> argparse.ArgumentParser:
     add("--self-test", action="store_true", help="repeat short trainings in fresh processes, on "
         "each backend that is installed and each device, one of them stopped and gone on with; "
         "about a minute a backend")
-    add("--times", type=_several, default=3, metavar="N", help="fresh processes; default: 3")
-    add("--backend", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
+    add("--times", type=doors.whole(2), metavar="N", help="fresh processes; default: 3")
+    add("--backend", nargs="+", metavar="NAME", help="default: all that are installed")
     add("--bless", action="store_true", help="then keep the fingerprints as those of this "
         "environment, in experiments/golden.json")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
@@ -80,7 +92,7 @@ def again(asked: argparse.Namespace) -> dict[str, Any]:
         verifier = verification.Verifier(asked.directory, asked.data, Path(scratch), tell)
         tell(findings.beginning(verifier.run))
         rerun, folder = verifier.rerun()
-        foreign = verification.foreign(verifier.run, rerun)
+        foreign = verification.foreign(verifier.run.environment, rerun.environment)
         found = None if foreign else verifier.diagnose(rerun, folder)
         told = findings.summary(verifier.run, rerun, foreign, found)
     tell(findings.text(told))
@@ -95,7 +107,7 @@ def against(asked: argparse.Namespace) -> dict[str, Any]:
     folders = asked.directory, asked.against
     one, other = map(record.recorded, folders)
     verification.check_comparable(one, other)
-    foreign = verification.foreign(one, other)
+    foreign = verification.foreign(one.environment, other.environment)
     found = None if foreign else verification.compare(one, other, folders)
     told = findings.summary(one, other, foreign, found)
     tell(findings.text(told))
@@ -104,14 +116,14 @@ def against(asked: argparse.Namespace) -> dict[str, Any]:
 
 def self_test(asked: argparse.Namespace) -> dict[str, Any]:
     """Show for each backend and device whether the promise is kept."""
-    from experiments.forensics import elsewhere, golden, selftest
+    from experiments.forensics import golden, selftest
 
     rows: list[selftest.Tested] = []
     failures: dict[str, str] = {}
-    for backend in selftest.backends(asked.backend):
+    for backend in selftest.backends(asked.backend or ()):
         try:
-            rows += selftest.of_backend(backend, asked.times)
-        except (UserError, elsewhere.ProcessError) as error:
+            rows += selftest.of_backend(backend, asked.times or 3, tell)
+        except (UserError, ProcessError) as error:
             failures[backend] = str(error)
     tell(f"\n{selftest.table(rows)}\n")
     for backend, failure in failures.items():
@@ -119,21 +131,11 @@ def self_test(asked: argparse.Namespace) -> dict[str, Any]:
     for row in rows:
         if asked.bless and row.verdict == "KEPT":
             golden.keep(row.environment, row.run, row.fingerprints[0])
-            tell(f"kept {row.run} of {row.environment['backend']} in {golden.KEPT}")
-    broken = any(row.verdict != "KEPT" or (row.kept == "OTHER" and not asked.bless) for row in rows)
+            tell(f"kept {row.run} of {row.environment['backend']} in {golden.PATH}")
+    unlike = {"OTHER"} if not asked.bless else set()
+    broken = any(row.verdict != "KEPT" or row.repository in unlike for row in rows)
     told = {"rows": [row.told() for row in rows], "failures": failures}
     return told | {"sound": not (broken or failures)}
-
-
-def tell(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
-
-
-def _several(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ DAMAGED = (
     ("both", "flip"),
     ("run.json", "cut"),
     ("history.csv", "cut"),
+    ("digests.csv", "cut"),
 )
 
 
@@ -55,7 +56,8 @@ def plan(kills: int, seed: int) -> list[list[Fault]]:
     faults = [
         *spread(random, "SIGKILL at any moment", anyhow, kills - kills // 2),
         *within(random, "SIGKILL within a save", STEPS, kills // 2),
-        *spread(random, "SIGINT or SIGTERM", SIGNALS, max(2, others)),
+        *spread(random, "SIGINT or SIGTERM at any moment", SIGNALS, max(2, others)),
+        *within(random, "SIGINT within a save", STEPS, others),
         *within(random, "disk full within a save", FULL, others),
         *spread(random, "disk full at any moment", anyhow, others),
         *spread(random, "files damaged", DAMAGED, others),

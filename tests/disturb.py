@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from experiments.harness import state
 from tests.lives import PATIENCE, Ended, Place, Process, end, start
 
 CODES = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
@@ -81,8 +82,17 @@ def interrupt(place: Place, fault: Fault) -> Told:
     """Send SIGINT or SIGTERM: exit code 130 and a line, or the signal's own before the door."""
     number = CODES[fault.what[0]]
     ended = struck_at(place, fault, lambda process: process.send_signal(number))
-    clear = ended.code == 130 and "interrupted; run again" in ended.error and ended.lines == 1
-    return expected(ended, clear or (ended.code == -number and not ended.out))
+    return expected(ended, interrupted(ended) or (ended.code == -number and not ended.out))
+
+
+def interrupt_in_a_save(place: Place, fault: Fault) -> Told:
+    ended = end(start(place.logdir, "interrupt", *fault.what), max(place.interval, place.told))
+    return expected(ended, interrupted(ended))
+
+
+def interrupted(ended: Ended) -> bool:
+    """Return whether a process said that it was interrupted, in one line."""
+    return ended.code == 130 and "interrupted; run again" in ended.error and ended.lines == 1
 
 
 def fill_disk_in_a_save(place: Place, fault: Fault) -> Told:
@@ -106,7 +116,7 @@ def damage(place: Place, fault: Fault) -> Told:
     if place.interval < 2:
         end(start(place.logdir, "kill", "kept", "run.json", "3"))
     which, how = fault.what
-    states = sorted((place.directory / "state").glob("[0-9]*"))
+    states = [*state.kept(place.directory / "state").values()]
     chosen = {"newest": states[-1:], "both": states}.get(which, [place.directory / which])
     for path in chosen:
         path.write_bytes(DAMAGE[how](path.read_bytes(), fault.at))
@@ -156,14 +166,15 @@ def struck_at(place: Place, fault: Fault, strike: Callable[[Process], None]) -> 
 def expected(ended: Ended, clear: bool) -> Told:
     """Return what is told of a process that must not end well; one that did was not struck."""
     finished = ended.code == 0
-    told = "" if clear or finished else f"exit code {ended.code}: {ended.error or ended.out}"
-    return not finished, ended, told
+    unclear = "" if clear or finished else f"exit code {ended.code}: {ended.error or ended.out}"
+    return not finished, ended, unclear
 
 
 KINDS: dict[str, Callable[[Place, Fault], Told]] = {
     "SIGKILL at any moment": kill_any_time,
     "SIGKILL within a save": kill_in_a_save,
-    "SIGINT or SIGTERM": interrupt,
+    "SIGINT or SIGTERM at any moment": interrupt,
+    "SIGINT within a save": interrupt_in_a_save,
     "disk full within a save": fill_disk_in_a_save,
     "disk full at any moment": fill_disk_any_time,
     "files damaged": damage,

@@ -2,8 +2,9 @@
 
     python -m tests.faults ACTION MOMENT FILE NTH -- words of reproduce
 
-At the ``NTH`` visit of the moment the process kills itself with SIGKILL (``kill``), finds the disk
-full (``full``), or stops until it is told to continue (``stop``). ``FILE`` is a file's name, or
+At the ``NTH`` visit of the moment the process kills itself with SIGKILL (``kill``), interrupts
+itself (``interrupt``), finds the disk full (``full``), or stops until it is told to continue
+(``stop``). ``FILE`` is a file's name, or
 ``state`` for whichever state.
 """
 
@@ -29,12 +30,19 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def stop() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def full() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+ACTIONS = {"kill": kill, "interrupt": interrupt, "full": full, "stop": stop}
 
 
 class Trap:
@@ -90,7 +98,7 @@ def main(words: list[str]) -> int:
     act, moment, name, nth, dashes, *rest = words
     if dashes != "--" or moment not in MOMENTS + DELETION:
         raise SystemExit(__doc__)
-    lay(Trap({"kill": kill, "full": full, "stop": stop}[act], moment, name, int(nth)))
+    lay(Trap(ACTIONS[act], moment, name, int(nth)))
     return reproduce.main(rest)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments import catalog
-from experiments.harness import data, mnist, record, study, training
+from experiments.harness import data, making, mnist, record, study, training
 from experiments.harness.tensors import variables
 
 TINY = {
@@ -35,7 +35,7 @@ def made(logdir: str, environment: dict[str, Any], fault: str | None) -> str:
     )
     if fault:
         FAULTS[fault]()
-    study.made(run, Path(logdir), digits)
+    making.made(run, Path(logdir), digits)
     return str(record.directory_of(run, Path(logdir)))
 
 

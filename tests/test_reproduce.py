@@ -148,7 +148,42 @@ def test_it_tells_trains_judges_and_points_to_everything(tmp_path, capsys):
     result = json.loads(captured.out, parse_constant=pytest.fail)
     assert [claim["verdict"] for claim in result["claims"]]
     assert {run["fingerprint"] for run in result["runs"]} == set(fingerprints(tmp_path).values())
-    assert captured.err.count("holds this run already") == 3
+    assert captured.err.count("holds this run") == 3
+
+    for _ in range(2):
+        assert reproduce.main([*words, "--fresh", "--arm", "decayed_rate"]) == 0
+        told = capsys.readouterr().out
+        assert "holds this run" not in told
+        assert result["runs"][1]["fingerprint"][:16] in told
+
+
+def test_several_runs_at_a_time_have_the_same_bits_and_end_together_when_interrupted(tmp_path):
+    words = [*WORDS, "intervals=40", "--arm", "fixed_rate", "decayed_rate", "--logdir"]
+    interrupted = door(*words, str(tmp_path / "a"), "--jobs", "2")
+    while len([*(tmp_path / "a").glob("*/mini/*/seed0/run.json")]) < 2:
+        assert interrupted.poll() is None, interrupted.communicate()
+        time.sleep(0.01)
+    interrupted.send_signal(signal.SIGTERM)
+    told, error = interrupted.communicate(timeout=60)
+    assert (interrupted.returncode, error.strip().count("\n")) == (130, 0), error
+    paths = [*(tmp_path / "a").rglob("run.json")]
+    assert [record.load(path.parent).status for path in paths] == ["interrupted"] * 2
+    for logdir, jobs in (("a", "2"), ("b", "1")):
+        process = door(*words, str(tmp_path / logdir), "--jobs", jobs)
+        told, error = process.communicate()
+        assert process.returncode == 0, error
+        assert ("2 runs, 2 at a time" in told) == (jobs == "2")
+        assert "Claims and verdicts" in told
+    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
+
+
+def test_the_workers_of_a_door_that_is_killed_end_too(tmp_path):
+    words = [*WORDS, "intervals=10000", "--arm", "fixed_rate", "decayed_rate", "--jobs", "2"]
+    killed = door(*words, "--logdir", str(tmp_path))
+    (seed, *_) = record_directories(tmp_path, killed)
+    wait_for(seed / "state" / "000001", killed)
+    killed.kill()
+    killed.communicate(timeout=60)  # its workers hold the other ends of its pipes
 
 
 def test_without_determinism_a_run_says_so_and_is_not_mixed_with_others(tmp_path, capsys):
@@ -186,6 +221,7 @@ def test_all_of_them_end_with_a_tally(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(frames, "TRAIN", 64)
     monkeypatch.setattr(frames, "TEST", 64)
     words = ["--all", "--scale", "mini", "--data", "digits", "--logdir", str(tmp_path)]
+    words += ["--jobs", "1"]  # other processes would draw all frames
     assert reproduce.main([*words, "--seed", "0", "--intervals", "1", "--json"]) == 0
     captured = capsys.readouterr()
     told = json.loads(captured.out)

@@ -8,8 +8,8 @@ import pytest
 
 from experiments import verify
 from experiments.forensics import elsewhere, golden, selftest, shortrun
-from experiments.harness import record
-from experiments.harness.spec import UserError
+from experiments.harness import record, state
+from experiments.harness.spec import ProcessError, UserError
 from tests import faulty
 from tests.conftest import ENVIRONMENT
 
@@ -22,7 +22,7 @@ class Processes:
         self.calls = []
 
     def __call__(self, function, arguments, *, backend, start):
-        assert function == selftest.MADE
+        assert function == selftest.SHORT_RUNS
         self.calls.append((backend, arguments, start))
         ended = [d for d, n in arguments["directories"].items() if n is None]
         hidden = start["settings"] == selftest.HIDDEN[backend]
@@ -37,7 +37,7 @@ class Processes:
 def kept(tmp_path, monkeypatch):
     path = tmp_path / "golden.json"
     path.write_text("{}")
-    monkeypatch.setattr(golden, "KEPT", path)
+    monkeypatch.setattr(golden, "PATH", path)
     return path
 
 
@@ -53,7 +53,7 @@ def test_equal_bits_in_every_process_keep_the_promise(monkeypatch, capsys, kept)
     assert row["verdict"] == "KEPT"
     assert row["repeated"] == 3
     assert row["fingerprints"] == ["a"]
-    assert row["kept"] == "unknown"
+    assert row["repository"] == "unknown"
     assert (row["milliseconds"], row["without"], row["timings"]) == (30, 30, [2, 2])
     first, without, _, last = (arguments["directories"] for _, arguments, _ in processes.calls)
     assert without == {}
@@ -87,7 +87,7 @@ def test_where_there_is_an_accelerator_the_cpu_is_tested_too(monkeypatch, capsys
 
 
 @pytest.mark.usefixtures("kept")
-@pytest.mark.parametrize("error", [UserError, elsewhere.ProcessError])
+@pytest.mark.parametrize("error", [UserError, ProcessError])
 def test_a_backend_that_fails_is_told_and_the_next_one_tested(monkeypatch, capsys, error):
     processes = Processes("aaa")
 
@@ -177,6 +177,14 @@ def test_environments_come_before_bits_and_leave_statistics_only(sound, tmp_path
     assert "DIFFERENT" not in told
 
 
+def test_another_environment_than_this_is_told_before_the_run_is_made(sound, tmp_path, capsys):
+    other = changed(sound, tmp_path, environment=lambda told: told["environment"] | {"cpu": "6502"})
+    assert verify.main([str(other), "--json"]) == 0
+    heard = capsys.readouterr()
+    assert json.loads(heard.out)["sound"] is None
+    assert 'the environment cannot be had here:\n  cpu: "6502" in the one' in heard.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -195,9 +203,42 @@ def test_runs_that_cannot_be_compared_are_one_line_and_2(sound, tmp_path, capsys
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [[], ["somewhere", "--self-test"]])
-def test_a_run_or_the_self_test_must_be_asked_for(words, capsys):
-    with pytest.raises(SystemExit) as refused:
-        verify.main(words)
-    assert refused.value.code == 2
-    assert "name a run's directory, or --self-test" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "name a run's directory, or --self-test"),
+        (["somewhere", "--self-test"], "name a run's directory, or --self-test"),
+        (["somewhere", "--bless"], "--bless is for --self-test"),
+        (["somewhere", "--times", "9"], "--times is for --self-test"),
+        (["--self-test", "--against", "there"], "--against is for RUN_DIR"),
+        (["somewhere", "--against", "there", "--data", "digits"], "--data is for RUN_DIR alone"),
+    ],
+)
+def test_words_that_do_not_go_together_are_one_line_and_2(words, told, capsys):
+    assert verify.main(words) == 2
+    assert capsys.readouterr().err == f"verify: {told}\n"
+
+
+def test_a_process_that_fails_is_one_line_and_1(sound, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise ProcessError("retrace failed with exit code -9: it said nothing")
+
+    monkeypatch.setattr(elsewhere, "call", fails)
+    assert verify.main([str(sound)]) == 1
+    assert capsys.readouterr().err.startswith("verify: retrace failed with exit code -9")
+
+
+def test_a_damaged_state_is_passed_over(sound, tmp_path, capsys):
+    other = changed(sound, tmp_path, chain=flip)
+    newest = state.path(other / "state", 4)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert verify.main([str(sound), "--against", str(other)]) == 1
+    assert "DIFFERENT\ninterval     2" in capsys.readouterr().out
+
+
+def test_runs_from_before_the_digests_are_compared_by_their_links(sound, tmp_path, capsys):
+    other = changed(sound, tmp_path, chain=flip)
+    (other / "digests.csv").unlink()
+    assert verify.main([str(sound), "--against", str(other), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["finding"]
+    assert (found["interval"], found["step"], found["tensors"], found["cause"]) == (2, None, [], "")

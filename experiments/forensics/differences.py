@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MARK = 8  # digits of a batch's mark: fingerprint.mark
+from experiments.harness.fingerprint import MARK
+
 SEEDS = ("generator/", "seed_generator_state")  # in the paths of what random numbers come from
 
 

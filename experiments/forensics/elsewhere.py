@@ -19,11 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness import switches
-from experiments.harness.spec import UserError
-
-
-class ProcessError(RuntimeError):
-    """Another process failed, or took too long; tells the last line of its stderr."""
+from experiments.harness.spec import ProcessError, UserError
 
 
 def call(
@@ -32,38 +28,33 @@ def call(
     *,
     backend: str | None = None,
     start: Mapping[str, Any] | None = None,
-    timeout: float | None = None,
 ) -> Any:
     """Return what ``function`` (``module:name``) returns of ``arguments``; all are JSON types.
 
     ``start`` are the arguments of ``determinism.start``, which is called first; where None it is
     not. ``backend`` is as for this process where None. Raises ``UserError`` where the function
-    does, ``ProcessError`` for any other failure and after ``timeout`` seconds; interrupted or too
-    slow, the process is killed.
+    does, ``ProcessError`` for any other failure; where this process is interrupted, the other one
+    is killed.
     """
     environ = switches.inherited() | ({"KERAS_BACKEND": backend} if backend else {})
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     words = [sys.executable, "-P", "-m", __spec__.name]  # -P: another folder's code stays out
     with tempfile.TemporaryFile() as answer:
         request = {"function": function, "arguments": arguments, "start": start}
-        try:
-            made = subprocess.run(
-                words,
-                env=environ,
-                input=json.dumps(request | {"answer": answer.fileno()}).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=[answer.fileno()],
-                timeout=timeout,
-            )
-        except subprocess.TimeoutExpired:
-            raise ProcessError(f"{function} took over {timeout:g} seconds") from None
+        ended = subprocess.run(
+            words,
+            env=environ,
+            input=json.dumps(request | {"answer": answer.fileno()}).encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[answer.fileno()],
+        )
         answer.seek(0)
         told = answer.read()
-    if made.returncode:
-        lines = made.stderr.decode(errors="replace").split("\n")
+    if ended.returncode:
+        lines = ended.stderr.decode(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-        raise ProcessError(f"{function} failed with exit code {made.returncode}: {last.strip()}")
+        raise ProcessError(f"{function} failed with exit code {ended.returncode}: {last.strip()}")
     value, refused = json.loads(told)
     if refused is not None:
         raise UserError(refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from tabulate import tabulate
@@ -26,10 +27,11 @@ def beginning(run: Run) -> str:
 def summary(one: Run, other: Run, foreign: Sequence[str], found: Finding | None) -> dict[str, Any]:
     """Return as JSON types how two runs compare.
 
-    ``foreign`` says how their environments differ; where they do, bits are not compared.
+    ``foreign`` says how their environments differ; where they do, bits are not compared, and
+    ``sound`` is None.
     """
     told: dict[str, Any] = {
-        "sound": found is None,
+        "sound": None if foreign else found is None,
         "run": {"home": one.home, "scale": one.scale, "seed": one.seed},
         "intervals": min(one.intervals, other.intervals),
         "steps": one.arm.steps,
@@ -56,7 +58,7 @@ def _statistics(one: Run, other: Run) -> list[dict[str, Any]]:
     rows = []
     for name in (name for name in one.history if name in other.history and name != "step"):
         pairs = [*zip(one.history[name], other.history[name], strict=False)]
-        distances = [abs(a - b) for a, b in pairs if a == a and b == b]
+        distances = [abs(a - b) for a, b in pairs if isfinite(a) and isfinite(b)]
         lone = sum((a == a) != (b == b) for a, b in pairs)
         row = {"one": pairs[-1][0], "other": pairs[-1][1], "NaN in one only": lone}
         rows.append({"column": name, **row, "largest distance": max(distances, default=None)})

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files
+from experiments.harness import files, fingerprint
 
-KEPT = Path(__file__).parents[1] / "golden.json"
+PATH = Path(__file__).parents[1] / "golden.json"
 
 
 def key(environment: Mapping[str, Any]) -> str:
     """Return the SHA-256 of an environment, in hexadecimal."""
-    return hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()
+    return fingerprint.of_json(environment)
 
 
-def load(path: Path | None = None) -> dict[str, Any]:
+def load() -> dict[str, Any]:
     """Return what is kept: environments and their runs' fingerprints, by the environment's key."""
-    return json.loads((path or KEPT).read_text())
+    return json.loads(PATH.read_text())
 
 
-def compare(
-    environment: Mapping[str, Any], run: str, fingerprint: str, path: Path | None = None
-) -> str:
+def compare(environment: Mapping[str, Any], run: str, found: str) -> str:
     """Return ``same``, ``OTHER``, or ``unknown`` where none is kept for this environment."""
-    wanted = load(path).get(key(environment), {}).get("fingerprints", {}).get(run)
+    wanted = load().get(key(environment), {}).get("fingerprints", {}).get(run)
     if wanted is None:
         return "unknown"
-    return "same" if fingerprint == wanted else "OTHER"
+    return "same" if found == wanted else "OTHER"
 
 
-def keep(
-    environment: Mapping[str, Any], run: str, fingerprint: str, path: Path | None = None
-) -> None:
+def keep(environment: Mapping[str, Any], run: str, found: str) -> None:
     """Keep a fingerprint, in the place of an older one where there is one."""
-    kept = load(path)
+    kept = load()
     entry = kept.setdefault(key(environment), {"environment": environment, "fingerprints": {}})
-    entry["fingerprints"][run] = fingerprint
+    entry["fingerprints"][run] = found
     ordered = sorted(kept.items(), key=lambda item: json.dumps(item[1]["environment"]))
-    files.write(path or KEPT, json.dumps(dict(ordered), indent=1) + "\n")
+    files.write(PATH, json.dumps(dict(ordered), indent=1) + "\n")

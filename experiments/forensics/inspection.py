@@ -75,8 +75,9 @@ def _activations(model: keras.Model, step: Step) -> Iterator[Made]:
     found = keras.Model(model.input, wanted)(step.batch[0], training=True)
     for layer in layers:
         inputs, output = found[layer.name]
-        sources = [*keras.tree.flatten(inputs), *layer.weights]
-        arrays = tuple(keras.ops.convert_to_numpy(source) for source in sources)
+        given = [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(inputs)]
+        # not the layer's own values now: batch norm's averages have moved on
+        arrays = (*given, *(step.before[weight.path] for weight in layer.weights))
         value = keras.ops.convert_to_numpy(output)
         yield Made("activation", layer.name, type(layer).__name__, value, arrays)
 

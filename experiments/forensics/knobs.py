@@ -32,11 +32,12 @@ def recorded(environment: Mapping[str, Any]) -> dict[str, Any]:
 
     As far as it can be had here: the processors may be fewer.
     """
-    ours = switches.BEFORE[environment["backend"]]  # start adds them by itself
-    settings = {k: v for k, v in environment["settings"].items() if ours.get(k) != v}
+    settings, deterministic = environment["settings"], environment.get("deterministic", True)
+    if deterministic:  # start adds ours by itself
+        settings = switches.without_ours(environment["backend"], settings)
     return {
         "threads": min(environment["threads"], machine.processors()),
-        "deterministic": environment.get("deterministic", True),
+        "deterministic": deterministic,
         "settings": settings,
     }
 
@@ -45,13 +46,14 @@ def turned(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     """Yield each knob turned by itself: what it is, and the arguments of ``determinism.start``."""
     as_it_was = recorded(environment)
     threads, deterministic = as_it_was["threads"], as_it_was["deterministic"]
-    for count in range(1, machine.processors() + 1):
-        if count != threads:
-            yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
     switched = {True: "off, not on", False: "on, not off"}[deterministic]
     yield f"determinism: {switched}", as_it_was | {"deterministic": not deterministic}
+    most = machine.processors()
+    for count in sorted({1, 2, 4, 8, 16, 32, 64, most} - {threads}):
+        if count <= most:
+            yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
     for knob, choices in SETTINGS[environment["backend"]].items():
         for settings in choices:
             told = " ".join(f"{name}={value}" for name, value in settings.items())
-            both = as_it_was["settings"] | settings
+            both = switches.together(as_it_was["settings"], settings)
             yield f"{knob}: {told}", as_it_was | {"settings": both}

@@ -68,19 +68,21 @@ class Replay:
     def _state(self, interval: int) -> State:
         """Return the state after ``interval`` intervals, recomputed where it is not kept."""
         nearest = self._nearest(interval)
-        begin = nearest.interval if nearest else 0
-        if nearest and begin == interval:
-            return nearest
-        folder = self.scratch / "state"
+        found = nearest
+        if found is None or found.interval < interval:
+            found = self._recomputed(nearest, interval)
+        if found.chain != self.run.chain[: interval + 1]:
+            self.doubts.append(f"after {interval} intervals the bits are not the record's")
+        return found
+
+    def _recomputed(self, nearest: State | None, interval: int) -> State:
+        folder, begin = self.scratch / "state", nearest.interval if nearest else 0
         if nearest:
             state.save(nearest, folder)
         seconds = self.run.seconds / self.run.intervals * (interval - begin)
         self.tell(f"recomputing intervals {begin + 1} to {interval}, about {seconds:.0f} s")
         train(self.run, self.scratch, self.dataset, intervals=interval, tell=lambda _: None)
-        found = state.load(folder / f"{interval:06d}")
-        if found.chain != self.run.chain[: interval + 1]:
-            self.doubts.append(f"after {interval} intervals the bits are not the record's")
-        return found
+        return state.load(state.path(folder, interval))
 
     def _nearest(self, interval: int) -> State | None:
         nearest = None

@@ -20,23 +20,29 @@ from experiments.harness.state import State
 from experiments.harness.training import train
 
 
-def retrace(recorded: str, source: str | None, folder: str) -> None:
+def retrace(recorded: str, source: str | None, folder: str, anywhere: bool) -> dict[str, Any]:
     """Train the run in ``recorded`` once more in ``folder``, to the first link that is another one.
 
-    To its end where the environment is another one, as then all links may be.
+    In another environment, where all links may be, to its end if ``anywhere``, else not at all.
+    Returns the environment.
     """
     run, dataset = _again(recorded, source)
-
     anew = _anew(run)
+    same = anew.environment == run.environment
 
     def parted(now: State) -> bool:
-        return anew.environment == run.environment and now.chain[-1] != run.chain[now.interval]
+        return same and now.chain[-1] != run.chain[now.interval]
 
-    train(anew, Path(folder), dataset, intervals=run.intervals, enough=parted)
+    if same or anywhere:
+        train(anew, Path(folder), dataset, intervals=run.intervals, enough=parted)
+    return dict(anew.environment)
 
 
 def interval(recorded: str, source: str | None, begun: str | None, folder: str, end: int) -> str:
-    """Train as far as interval ``end`` in ``folder``, from the state ``begun``; return its link."""
+    """Train as far as interval ``end`` in ``folder``; return its link.
+
+    From the state in the file ``begun``; where None, from what ``folder`` holds, if anything.
+    """
     run, dataset = _again(recorded, source)
     anew = _anew(run)
     if begun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,7 @@ from experiments.forensics import elsewhere, golden
 from experiments.harness.determinism import PACKAGES
 from experiments.harness.spec import UserError, nearest
 
-MADE = "experiments.forensics.shortrun:made"
+SHORT_RUNS = "experiments.forensics.shortrun:made"
 HIDDEN = {  # what keeps a backend to the CPU where there is a GPU
     "tensorflow": {"CUDA_VISIBLE_DEVICES": "-1"},
     "jax": {"JAX_PLATFORMS": "cpu"},
@@ -27,16 +27,17 @@ class Tested:
     """What one backend did on one device with one short run.
 
     ``repeated`` counts its trainings, each in a fresh process and the last one begun in another;
-    ``fingerprints`` are the distinct ones, ``kept`` how the first compares with what the repository
-    keeps for this environment (``golden.compare``). ``milliseconds`` are the median training step's
-    with determinism, ``without`` those without it, of ``timings`` repetitions in a process each.
+    ``fingerprints`` are the distinct ones, ``repository`` how the first compares with what the
+    repository keeps for this environment (``golden.compare``). ``milliseconds`` are the median
+    training step's with determinism, ``without`` those without it, of ``timings`` repetitions in a
+    process each.
     """
 
     run: str
     environment: Mapping[str, Any]
     repeated: int
     fingerprints: tuple[str, ...]
-    kept: str
+    repository: str
     milliseconds: float
     without: float
     timings: tuple[int, int]
@@ -51,7 +52,7 @@ class Tested:
         return asdict(self) | {"verdict": self.verdict}
 
 
-def backends(wanted: Iterable[str] = ()) -> list[str]:
+def backends(wanted: Sequence[str] = ()) -> list[str]:
     """Return the backends that are wanted, else those installed; ``UserError`` for an unknown."""
     for name in wanted:
         if name not in PACKAGES:
@@ -59,11 +60,11 @@ def backends(wanted: Iterable[str] = ()) -> list[str]:
     return list(wanted) or [name for name in PACKAGES if importlib.util.find_spec(name)]
 
 
-def of_backend(backend: str, times: int, tell: Callable[[str], None] = print) -> list[Tested]:
+def of_backend(backend: str, times: int, tell: Callable[[str], None]) -> list[Tested]:
     """Return what the backend did on each device: its accelerator, where it has one, and the CPU.
 
     ``times`` fresh processes each, at least 2. Raises ``UserError`` where the backend refuses, and
-    ``elsewhere.ProcessError`` where a process fails.
+    ``ProcessError`` where a process fails.
     """
     rows = _on_device(backend, {}, times, tell)
     if rows[0].environment["device"] == "cpu":
@@ -83,7 +84,7 @@ def _on_device(
             paths = {str(Path(folder, name)): intervals for name, intervals in directories.items()}
             arguments = {"directories": paths, "timing": timing}
             start = {"deterministic": deterministic, "settings": settings}
-            return elsewhere.call(MADE, arguments, backend=backend, start=start)
+            return elsewhere.call(SHORT_RUNS, arguments, backend=backend, start=start)
 
         for number in range(times):
             whole: dict[str, int | None] = {"last" if number == times - 1 else f"{number}": None}
@@ -104,7 +105,7 @@ def _tested(run: str, answers: list[Any], without: list[float]) -> Tested:
         environment=environment,
         repeated=len(found),
         fingerprints=tuple(dict.fromkeys(found)),
-        kept=golden.compare(environment, run, found[0]),
+        repository=golden.compare(environment, run, found[0]),
         milliseconds=1000 * median(seconds),
         without=1000 * median(without),
         timings=(len(seconds), len(without)),
@@ -125,7 +126,7 @@ def table(rows: Iterable[Tested]) -> str:
                 row.repeated,
                 len(row.fingerprints),
                 row.verdict,
-                row.kept,
+                row.repository,
                 f"{row.milliseconds:.1f}",
                 f"{row.without:.1f}",
                 f"{row.milliseconds / row.without:.2f}",

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from experiments.harness import data, determinism, mnist, study, training
+from experiments.harness import data, determinism, making, mnist, training
 from experiments.harness.spec import Arm, Run, config
 
 REPEATED = 8  # intervals that are timed, after a first one that also compiles
@@ -53,7 +53,7 @@ def made(directories: Mapping[str, int | None], timing: bool) -> dict[str, Any]:
     for directory, intervals in directories.items():
         for name, arm in RUNS.items():
             run = Run("self-test", name, arm, 0, "mini", digits.identity(), environment)
-            run = study.made(run, Path(directory), digits, intervals=intervals)
+            run = making.made(run, Path(directory), digits, intervals=intervals)
             if run.status == "complete":
                 fingerprints[name].append(run.fingerprint)
     seconds = {name: timed(arm, digits) for name, arm in RUNS.items() if timing}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +12,7 @@ from experiments.harness import data, tensors
 from experiments.harness.data import Dataset, Examples
 from experiments.harness.spec import Run
 from experiments.harness.state import State
-from experiments.harness.training import RandomState, compiled
+from experiments.harness.training import RandomState, prepared
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -53,13 +52,9 @@ class Stepper:
         self.run, self.dataset = run, dataset
         self.done = begun.interval * run.arm.steps
         self.end = self.done + run.arm.steps
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(run.seed)
-        self.model = compiled(run.arm)
-        rate = float(self.model.optimizer.learning_rate)
+        self.model, learning_rate = prepared(run)
         tensors.write(self.model, begun.tensors)
-        factor = run.arm.learning_rate_factor(begun.interval)
-        self.model.optimizer.learning_rate = rate * factor
+        self.model.optimizer.learning_rate = learning_rate(begun.interval)
 
     def tensors(self) -> Tensors:
         """Return the values of all variables now, by path."""

@@ -42,14 +42,14 @@ def explain(step: Step, made: Sequence[Made], reasons: Mapping[str, str]) -> Sto
     if first.kind in ("activation", "term") or first.name == "each_sample":
         story["sample"] = _sample(step, made, where[0])
     if first.kind == "term":
-        story["trace"] = _trace(made, where)
+        story["trace"] = _trace(made, first.value, where)
     losses = [tensor.value for tensor in made if (tensor.kind, tensor.name) == ("loss", "batch")]
-    if any(_sort(float(loss)) != _sort(step.loss) for loss in losses):
+    if any(_kind(float(loss)) != _kind(step.loss) for loss in losses):
         story["compiled"] = step.loss
     return story
 
 
-def _sort(value: float) -> str:
+def _kind(value: float) -> str:
     return "finite" if np.isfinite(value) else str(value)
 
 
@@ -102,12 +102,15 @@ def _sample(step: Step, made: Sequence[Made], place: int) -> Story:
     }
 
 
-def _trace(made: Sequence[Made], where: tuple[int, ...]) -> Story:
-    """Return the values at the same place of the network's output and of the loss's terms."""
+def _trace(made: Sequence[Made], broken: NDArray[Any], where: tuple[int, ...]) -> Story:
+    """Return the values at the same place of the network's output and of the loss's terms.
+
+    Of those that have the broken term's shape.
+    """
     output = [tensor for tensor in made if tensor.kind == "activation"][-1]
     terms = [output, *(tensor for tensor in made if tensor.kind == "term")]
     return {
         tensor.name: float(tensor.value[where])
         for tensor in terms
-        if tensor.value.ndim == len(where) and tensor.value.shape[1:] == output.value.shape[1:]
+        if tensor.value.shape == broken.shape
     }

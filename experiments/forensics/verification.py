@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ from experiments.forensics.differences import (
     is_random_state,
 )
 from experiments.harness import record, state
-from experiments.harness.spec import Run, UserError
+from experiments.harness.spec import ProcessError, Run, UserError
 
 Tell = Callable[[str], None]
 Start = dict[str, Any]
@@ -44,17 +44,17 @@ class Finding:
     at: str = ""
 
 
-def foreign(a: Run, b: Run) -> list[str]:
-    """Return how two runs' environments differ, a line each; bits compare where there is none."""
-    pairs = record.differences(dict(a.environment), dict(b.environment))
+def foreign(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Return how two environments differ, a line each; bits compare where there is none."""
+    pairs = record.differences(dict(a), dict(b))
     return [f"{path}: {x} in the one, {y} in the other" for path, x, y in pairs]
 
 
 def check_comparable(a: Run, b: Run) -> None:
     """Raise ``UserError`` where two runs are not of one arm, seed and dataset."""
     one, other = (record.identity(run) | {"environment": None} for run in (a, b))
-    if differing := record.differences(one, other):
-        told = "; ".join(f"{path} is {x} and {y}" for path, x, y in differing[:3])
+    if found := record.differences(one, other):
+        told = "; ".join(f"{path} is {x} and {y}" for path, x, y in found[:3])
         raise UserError(f"these are two different runs: {told}")
 
 
@@ -65,7 +65,8 @@ def compare(a: Run, b: Run, folders: Sequence[Path]) -> Finding | None:
         return None
     if place >= min(len(a.chain), len(b.chain)):
         return Finding(place, f"one of them ends after interval {place - 1}")
-    names = differing(a.digests[place], b.digests[place])
+    kept = bool(a.digests[place] and b.digests[place])  # older runs have no digests
+    names = differing(a.digests[place], b.digests[place]) if kept else []
     step, cause = None, ""
     if "batches" in names:
         inside = first_batch(a.digests[place]["batches"], b.digests[place]["batches"])
@@ -74,10 +75,10 @@ def compare(a: Run, b: Run, folders: Sequence[Path]) -> Finding | None:
     elif not place and names:
         kind = "random-number state" if is_random_state(names[0]) else "initial values"
         cause = f"{kind}: {names[0]} is not the same before the first step"
-    elif not names and a.digests[place]:
-        cause = _metrics(a, b, place)
+    elif kept and not names:
+        return Finding(place, _metrics(a, b, place))
     tensors = [name for name in names if name != "batches"]
-    apart, at = _kept(folders, place, tensors)
+    apart, at = _apart(folders, place, tensors)
     return Finding(place, cause, step, tensors, apart, at)
 
 
@@ -93,14 +94,19 @@ def _metrics(a: Run, b: Run, place: int) -> str:
     return "the record: the link itself was changed, all that it is made of is the same"
 
 
-def _kept(folders: Sequence[Path], place: int, names: Sequence[str]) -> tuple[Distance | None, str]:
+def _apart(
+    folders: Sequence[Path], place: int, names: Sequence[str]
+) -> tuple[Distance | None, str]:
     """Return how far apart the first of the tensors is in the first states that both have kept."""
-    numbers = [{path.name for path in folder.glob("state/[0-9]*")} for folder in folders]
-    for name in sorted(number for number in set.intersection(*numbers) if int(number) >= place):
-        a, b = (state.load(folder / "state" / name).tensors for folder in folders)
+    kept = [state.kept(folder / "state") for folder in folders]
+    for interval in (interval for interval in kept[0] if interval >= place):
+        try:
+            a, b = (state.load(paths[interval]).tensors for paths in kept)
+        except (KeyError, *state.DAMAGED):  # only one has kept it, or it is damaged
+            continue
         for path in [*names, *a]:
-            if path in b and a[path].tobytes() != b[path].tobytes():
-                return distance(path, a[path], b[path]), f"interval {int(name)}"
+            if path in a and path in b and a[path].tobytes() != b[path].tobytes():
+                return distance(path, a[path], b[path]), f"interval {interval}"
     return None, ""
 
 
@@ -122,7 +128,11 @@ class Verifier:
         All of it where the environment cannot be had here.
         """
         folder = self._folder()
-        self._call("retrace", self.start, folder=str(folder))
+        here = self._call("retrace", self.start, folder=str(folder), anywhere=False)
+        if lines := foreign(self.run.environment, here):
+            told = "\n  ".join(["the environment cannot be had here:", *lines])
+            self.tell(f"{told}\nmaking the run all the same, to compare statistics")
+            self._call("retrace", self.start, folder=str(folder), anywhere=True)
         return record.recorded(folder), folder
 
     def diagnose(self, again: Run, folder: Path) -> Finding | None:
@@ -132,16 +142,21 @@ class Verifier:
             return None
         if not found.cause:
             found = self._searched(found, again, folder)
-        if found.apart is None and (kept := _kept_from(self.directory, found.interval)):
-            self._call("interval", self.start, begun=None, folder=str(folder), end=kept)
-            apart, at = _kept((self.directory, folder), found.interval, found.tensors)
+        told = any(self.run.digests[found.interval : found.interval + 1])  # older runs tell none
+        if found.apart or (told and not found.tensors):
+            return found
+        later = (at for at in state.kept(self.directory / "state") if at >= found.interval)
+        if (end := next(later, None)) is not None:
+            self.tell(f"training on to interval {end}, whose state is kept, to see how far apart")
+            self._call("interval", self.start, begun=None, folder=str(folder), end=end)
+            apart, at = _apart((self.directory, folder), found.interval, found.tensors)
             found = replace(found, apart=apart, at=at)
         return found
 
     def _searched(self, found: Finding, again: Run, folder: Path) -> Finding:
         """Return the finding with the cause: what, when changed, makes the recorded bits."""
         place = found.interval
-        begun = str(folder / "state" / f"{place - 1:06d}") if place else None
+        begun = str(state.path(folder / "state", place - 1)) if place else None
         self.tell(f"interval {place} differs; looking for the cause")
         if self._link(place, begun, self.start) != again.chain[place]:
             cause = "this machine: the same interval once more has not the same bits"
@@ -150,7 +165,7 @@ class Verifier:
             self.tell(f"trying {name}")
             try:
                 link = self._link(place, begun, start)
-            except (UserError, elsewhere.ProcessError) as error:
+            except (UserError, ProcessError) as error:
                 self.tell(f"cannot be tried: {error}")
                 continue
             if link == self.run.chain[place]:
@@ -160,26 +175,26 @@ class Verifier:
 
     def _stepped(self, found: Finding, begun: str, start: Start) -> Finding:
         """Return the finding with the first step and tensor that differ under ``start``."""
-        there, here, kept = self._both(begun, start, 1)
-        place = first(there, here)
+        rerun, turned, kept = self._both(begun, start, 1)
+        place = first(rerun, turned)
         if place is None:  # they part when evaluated
             return found
         if place:
             _, _, kept = self._both(begun, start, place + 1)
-        names = differing(there[place], here[place])
+        names = differing(rerun[place], turned[place])
         a, b = (np.load(path)[names[0]] for path in kept)
         step = (found.interval - 1) * self.run.arm.steps + place + 1
         apart = distance(names[0], a, b)
         return replace(found, step=step, tensors=names, apart=apart, at=f"step {step}")
 
     def _both(self, begun: str, start: Start, number: int) -> tuple[Steps, Steps, list[str]]:
-        """Return each step's digests, as recorded and with ``start``; and the files kept."""
+        """Return each step's digests, as in the rerun and with ``start``; and the files kept."""
         kept = [str(self._folder() / "step.npz") for _ in range(2)]
-        there, here = (
+        rerun, turned = (
             self._call("steps", each, begun=begun, kept=path, number=number)
             for each, path in zip((self.start, start), kept, strict=True)
         )
-        return there, here, kept
+        return rerun, turned, kept
 
     def _link(self, place: int, begun: str | None, start: Start) -> str:
         folder = str(self._folder())
@@ -197,9 +212,3 @@ class Verifier:
             backend=self.run.environment["backend"],
             start=start,
         )
-
-
-def _kept_from(directory: Path, place: int) -> int | None:
-    """Return the first interval from ``place`` on whose state the run has kept."""
-    numbers = sorted(int(path.name) for path in directory.glob("state/[0-9]*"))
-    return next((number for number in numbers if number >= place), None)

@@ -40,11 +40,11 @@ def found(logdir: Path, tell: Callable[[str], None]) -> list[Run]:
     runs = []
     for path in sorted(logdir.glob("*/*/*/seed*/run.json")):
         try:
-            run = record.load(path.parent, tell)
+            run = record.recorded(path.parent)
         except UserError as error:
-            tell(str(error))
+            tell(f"left out: {error}")
             continue
-        if run and not run.changes:
+        if not run.changes:
             runs.append(run)
     return runs
 

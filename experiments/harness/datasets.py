@@ -10,11 +10,12 @@ from experiments.harness.data import Dataset
 from experiments.harness.spec import Run, UserError
 
 LOADERS = {"mnist": mnist.load, "frames": frames.load}
+NAMED = {"mnist": "mnist", "digits": "mnist", "frames": "frames"}  # sources that are no path
 
 
 def kind_of(source: str) -> str:
-    """Return which dataset a source is for: a folder is frames, anything else MNIST."""
-    return "frames" if source == "frames" or Path(source).is_dir() else "mnist"
+    """Return which dataset a source is for: by its name, or a folder is frames, a file MNIST."""
+    return NAMED.get(source) or ("frames" if Path(source).is_dir() else "mnist")
 
 
 def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
@@ -40,7 +41,7 @@ def recorded(run: Run, source: str | None) -> Dataset:
     Raises ``UserError`` where what is found there is not the same to the last bit.
     """
     name = run.dataset["name"]
-    if source is None and name not in (*LOADERS, "digits"):
+    if source is None and name not in NAMED:
         raise UserError(f"the run was trained on {name}; say where that is by --data")
     found, _ = load(run.arm.dataset, choose([source or name], [run.arm.dataset])[run.arm.dataset])
     if found.sha256 != run.dataset["sha256"]:

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -84,11 +85,11 @@ def _started(
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     recorded = switches.set_up(backend, deterministic, settings)
     threads = machine.pin(threads)
-    with machine.quiet():
+    with _quiet():
         begin = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[backend]
         accelerators = begin(threads, deterministic)
     device = _device(accelerators, deterministic)
-    with machine.quiet():
+    with _quiet():
         import keras
 
         if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly
@@ -197,3 +198,21 @@ def _device(accelerators: Accelerators, deterministic: bool) -> str:
             f"CUDA_VISIBLE_DEVICES=0; {FORGO}"
         )
     return names or "cpu"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the backends' C++ writes to stderr on import to ourselves, unless it fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        stderr = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except Exception:  # an interrupt is no failure
+            kept.seek(0)
+            os.write(stderr, kept.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -60,7 +60,13 @@ def objections(result: Result) -> list[str]:
 
 def load(folder: Path) -> list[dict[str, Any]]:
     """Return every record in ``folder``, by experiment, full before mini."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            records.append(json.loads(path.read_text()))
+        except ValueError as error:
+            raise UserError(f"{path} is no record: {error}") from None
+    return records
 
 
 def pages(root: Path) -> dict[Path, str]:

@@ -25,6 +25,8 @@ def write(path: Path, content: bytes | str) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it becomes ``path`` when the block ends well."""
+    if not path.name:
+        raise UserError(f"{path} is a folder, not a file to write")
     temporary = path.with_name(f".tmp.{path.name}")  # keeps the suffix: Keras goes by it
     try:
         yield temporary

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+MARK = 8  # digits of a batch's mark
 
 
 def link(
@@ -39,5 +43,10 @@ def digest(tensor: NDArray[np.generic]) -> str:
 
 
 def mark(indices: NDArray[np.int64]) -> str:
-    """Return 8 hexadecimal digits that stand for a batch: the indices of its examples, in order."""
-    return f"{zlib.crc32(np.ascontiguousarray(indices).data):08x}"
+    """Return hexadecimal digits that stand for a batch: the indices of its examples, in order."""
+    return f"{zlib.crc32(np.ascontiguousarray(indices).data):0{MARK}x}"
+
+
+def of_json(value: Any) -> str:
+    """Return the SHA-256 of JSON types, whatever the order of their keys, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.harness.spec import UserError
@@ -45,21 +42,3 @@ def cpu() -> str:
             facts.setdefault(key.strip(), value.strip())
     features = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:8]
     return f"{facts.get('model name', platform.processor())} {platform.machine()} {features}"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what the backends' C++ writes to stderr on import to ourselves, unless it fails."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        stderr = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except Exception:  # an interrupt is no failure
-            kept.seek(0)
-            os.write(stderr, kept.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)

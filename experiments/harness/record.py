@@ -19,10 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import files
+from experiments.harness import files, fingerprint
 from experiments.harness.spec import Arm, Run, UserError
 
 FORMAT = 1
+UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error),
+)
+csv.field_size_limit(2**31 - 1)  # a mark for each of an interval's batches is one field
 COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # the first, where there are
 TABLES = ("history", "digests")  # a run's fields that are files of their own, not in run.json
 STORY = "first-nonfinite.txt"  # what replay found, where the user wanted it kept
@@ -49,7 +53,7 @@ def identity(run: Run) -> dict[str, Any]:
 
 def digest(run: Run) -> str:
     """Return the SHA-256 of the identity, in hexadecimal."""
-    return hashlib.sha256(json.dumps(identity(run), sort_keys=True).encode()).hexdigest()
+    return fingerprint.of_json(identity(run))
 
 
 def directory_of(run: Run, logdir: Path) -> Path:
@@ -102,17 +106,47 @@ def _result_file(run: Run, line: str) -> str:
     return "".join(lines)
 
 
+class DamagedError(Exception):
+    """A record that cannot be read; tells which file, and why."""
+
+
 def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
-    """Return the run in ``directory``, None where there is none.
+    """Return the run in ``directory``, to go on with it; None where there is none.
 
     A damaged record is told, and then as good as none: it is written again from the run's state.
     Where there is no state either, ``UserError``.
     """
+    try:
+        return _read(directory)
+    except DamagedError as error:
+        if not any(directory.glob("state/*")):
+            raise UserError(f"{error}, and there is no state; --fresh starts over") from None
+        tell(f"{error}; it will be written again from the state")
+        return None
+
+
+def recorded(directory: Path) -> Run:
+    """Return the run in ``directory``, to look at it.
+
+    Raises ``UserError`` where there is none, a damaged one, or one whose environment is not told.
+    """
+    try:
+        run = _read(directory)
+    except DamagedError as error:
+        raise UserError(str(error)) from None
+    if run is None:
+        raise UserError(f"{directory} holds no run: there is no run.json in it")
+    if missing := {"backend", "device", "threads", "settings"} - {*run.environment}:
+        raise UserError(f"{directory}/run.json does not tell the environment's {min(missing)}")
+    return run
+
+
+def _read(directory: Path) -> Run | None:
     path = directory / "run.json"
     try:
         if not path.exists():
             return None
-        told: Any = {"initial": {}} | json.loads(path.read_text())  # older ones lack it
+        told: dict[str, Any] = {"initial": {}} | json.loads(path.read_text())  # older ones lack it
         if told["format"] != FORMAT:
             raise ValueError(f"format {told['format']}, not {FORMAT}")
         told |= {"arm": _arm(told["arm"]), "chain": tuple(told["chain"])}
@@ -121,23 +155,8 @@ def load(directory: Path, tell: Callable[[str], None] = print) -> Run | None:
         run = Run(**{name: told[name] for name in Run.__dataclass_fields__})
         identity(run)
         return run
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        told = f"{path} is damaged ({error})"
-        if not any(directory.glob("state/*")):
-            raise UserError(f"{told}, and there is no state; --fresh starts over") from None
-        tell(f"{told}; it will be written again from the state")
-        return None
-
-
-def recorded(directory: Path) -> Run:
-    """Return the run in ``directory``; ``UserError`` where there is none, or a damaged one."""
-
-    def damaged(line: str) -> None:
-        raise UserError(line)
-
-    if (run := load(directory, damaged)) is None:
-        raise UserError(f"{directory} holds no run: there is no run.json in it")
-    return run
+    except UNREADABLE as error:
+        raise DamagedError(f"{path} is damaged ({error})") from None
 
 
 def _arm(told: Mapping[str, Any]) -> Arm:

@@ -20,6 +20,10 @@ class UserError(Exception):
     """Something that the person at the keyboard can mend; doors print it as one line, exit 2."""
 
 
+class ProcessError(RuntimeError):
+    """Another process failed; tells the last line of its stderr."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a phrase that offers the known name most like ``name``, or all of them."""
     known = sorted(known)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from experiments.harness import files
 
 MAGIC = b"rerun-zoo state 1\n"
-KEPT = 2  # the newest, and the one before in case the newest is damaged
-_DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
+NEWEST = 2  # states kept: the newest, and the one before in case the newest is damaged
+DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,23 @@ def save(state: State, folder: Path) -> None:
     payload = buffer.getvalue()
     checksum = hashlib.sha256(payload).hexdigest().encode()
     folder.mkdir(exist_ok=True)
-    files.write(folder / f"{state.interval:06d}", MAGIC + checksum + b"\n" + payload)
-    older = [path for path in _newest_first(folder) if int(path.name) <= state.interval]
+    files.write(path(folder, state.interval), MAGIC + checksum + b"\n" + payload)
+    found = kept(folder)
+    older = [interval for interval in found if interval <= state.interval]
     suspect = suspects([(row["loss"], row["test_loss"]) for row in state.rows])
-    for other in set(_newest_first(folder)) - set(older[:KEPT]):
-        if other not in older or int(other.name) not in {0, *(k - 1 for k in suspect[:1])}:
-            other.unlink()
+    needed = {0, *older[-NEWEST:], *(interval - 1 for interval in suspect[:1])}
+    for interval in sorted(set(found) - needed.intersection(older), reverse=True):
+        found[interval].unlink()
+
+
+def path(folder: Path, interval: int) -> Path:
+    """Return where the state after ``interval`` intervals is."""
+    return folder / f"{interval:06d}"
+
+
+def kept(folder: Path) -> dict[int, Path]:
+    """Return the states in ``folder`` by interval, the newest last."""
+    return {int(path.name): path for path in sorted(folder.glob("[0-9]*")) if path.name.isdigit()}
 
 
 def suspects(losses: Sequence[tuple[float, float]]) -> list[int]:
@@ -80,16 +91,17 @@ def newest(folder: Path, until: float = math.inf) -> tuple[State | None, list[st
     Those after more than ``until`` intervals are passed over.
     """
     damaged: list[str] = []
-    for path in (path for path in _newest_first(folder) if int(path.name) <= until):
+    for interval, found in reversed(kept(folder).items()):
         try:
-            return load(path), damaged
-        except _DAMAGED as error:
-            damaged.append(f"{path} is damaged ({error}); looking for the state before")
+            if interval <= until:
+                return load(found), damaged
+        except DAMAGED as error:
+            damaged.append(f"{found} is damaged ({error}); looking for the state before")
     return None, damaged
 
 
 def load(path: Path) -> State:
-    """Read a state; raises ``ValueError`` or ``OSError`` where it is damaged."""
+    """Read a state; raises one of ``DAMAGED`` where it is."""
     magic, checksum, payload = path.read_bytes().split(b"\n", 2)
     if magic + b"\n" != MAGIC or hashlib.sha256(payload).hexdigest().encode() != checksum:
         raise ValueError("its checksum does not hold")
@@ -99,7 +111,3 @@ def load(path: Path) -> State:
     facts = {"digests": [{}] * len(facts["chain"])} | facts  # and these
     tuples = {key: tuple(facts[key]) for key in ("rows", "chain", "digests")}
     return State(tensors=tensors, **facts | tuples)
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[0-9]*"), reverse=True)

@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, plots, record
+from experiments.harness import datasets, determinism, files, making, plots, record
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
+from experiments.harness.making import Tell
 from experiments.harness.overrides import resolve
 from experiments.harness.result import Result
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 
-_AFRESH: set[Path] = set()  # what this process has cleared: shared runs are made afresh once
 PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
 
 
-def carry_out(
+@dataclass(frozen=True)
+class Study:
+    """Runs that are to be made for an experiment.
+
+    ``sources`` and ``data`` map the name of each dataset to what the user calls it and to itself;
+    ``warnings`` tell of substitutes. ``whole``: all its arms and seeds, unchanged.
+    """
+
+    experiment: Experiment
+    runs: Sequence[Run]
+    sources: Mapping[str, str]
+    data: Mapping[str, Dataset]
+    warnings: Sequence[str]
+    whole: bool
+
+
+def prepare(
     experiment: Experiment,
     *,
     scale: Scale | None = None,
     arms: Iterable[str] | str | None = None,
     seeds: Iterable[int] | None = None,
     data: Iterable[str] | str = (),
-    logdir: Path | str = Path("logs"),
     changes: Mapping[str, Any] | None = None,
-    intervals: int | None = None,
-    fresh: bool = False,
     deterministic: bool = True,
-    verbose: int = 0,
-    tell: Callable[[str], None] = print,
-    begin: Callable[[Sequence[Run], Sequence[str]], None] | None = None,
-) -> Result:
-    """Make every run that is asked for, or find it made, and judge them all.
+    load: Callable[[str, str], tuple[Dataset, str | None]] = datasets.load,
+) -> Study:
+    """Start the backend, load the data, and plan every run that is asked for.
 
     ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
     there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
-    sources (``datasets.choose``); the rest is as for ``made``. ``begin`` gets the runs that are
-    planned, and warnings. Runs that are not ``deterministic`` are marked so. Raises ``UserError``
-    for whatever the user can mend.
+    sources (``datasets.choose``), which ``load`` loads. Runs that are not ``deterministic`` are
+    marked so. Raises ``UserError`` for whatever the user can mend.
     """
     if scale not in (None, "mini", "full"):
         raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
-    if intervals is not None and intervals < 1:
-        raise UserError(f"intervals must be 1 or more, not {intervals}")
-    environment, logdir = determinism.start(deterministic=deterministic), Path(logdir)
+    environment = determinism.start(deterministic=deterministic)
     scale = scale or default_scale()
     names = list(dict.fromkeys(_several(arms) or experiment.at[scale]))
     wanted = {resolve(experiment, name, scale, changes).dataset for name in names}
     sources = datasets.choose(_several(data), wanted)
-    loaded = {name: datasets.load(name, source) for name, source in sources.items()}
-    planned = plan(
+    loaded = {name: load(name, source) for name, source in sources.items()}
+    runs = plan(
         experiment,
         scale,
         arms=names,
@@ -62,20 +69,61 @@ def carry_out(
         data={name: dataset.identity() for name, (dataset, _) in loaded.items()},
         environment=environment,
     )
-    if begin:
-        begin(planned, [warning for _, warning in loaded.values() if warning])
-    runs = []
-    for number, run in enumerate(planned, 1):
-        name = experiment.named(run)
-        tell(f"\n[{number}/{len(planned)}] {name}, seed {run.seed}: {run.arm.about}")
-        dataset, _ = loaded[run.arm.dataset]
-        options: dict[str, Any] = {"intervals": intervals, "fresh": fresh, "verbose": verbose}
-        runs.append(made(run, logdir, dataset, tell=tell, **options))
-    seeded = {run.seed for run in runs} >= set(experiment.seeds)
-    whole = seeded and not (arms or changes or intervals)
-    picture = logdir / experiment.name / scale / PICTURES[whole]
-    plots.picture(experiment, runs, picture)
-    return Result(experiment, runs, judge(experiment, runs), logdir, picture)
+    return Study(
+        experiment,
+        runs,
+        sources,
+        {name: dataset for name, (dataset, _) in loaded.items()},
+        [warning for _, warning in loaded.values() if warning],
+        {run.seed for run in runs} >= set(experiment.seeds) and not (arms or changes),
+    )
+
+
+def carry_out(
+    studies: Sequence[Study],
+    logdir: Path,
+    *,
+    intervals: int | None = None,
+    fresh: bool = False,
+    jobs: int = 1,
+    verbose: int = 0,
+    tell: Tell = print,
+    begin: Callable[[Study], None] = lambda _: None,
+) -> Iterator[Result]:
+    """Make every run of the studies, or find it made; yield what each study came to.
+
+    ``fresh`` first deletes what former runs left in their directories. With ``jobs`` above 1 the
+    runs are made before, so many at a time. ``begin`` gets each study as its turn comes; the rest
+    is as for ``training.train``. Raises ``UserError`` for whatever the user can mend.
+    """
+    if intervals is not None and intervals < 1:
+        raise UserError(f"intervals must be 1 or more, not {intervals}")
+    sourced = {
+        record.directory_of(run, logdir): (run, study.sources[run.arm.dataset])
+        for study in studies
+        for run in study.runs
+    }
+    for directory, (run, _) in sourced.items() if fresh else ():
+        with files.owned(directory):
+            record.clear(run, directory)
+    if jobs > 1:
+        for warning in {warning: None for study in studies for warning in study.warnings}:
+            tell(warning)
+        tell(f"{len(sourced)} runs, {jobs} at a time")
+        making.made_together([*sourced.values()], logdir, jobs, intervals=intervals, tell=tell)
+    for study in studies:
+        begin(study)
+        runs = []
+        for number, run in enumerate(study.runs, 1):
+            name = study.experiment.named(run)
+            tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
+            dataset = study.data[run.arm.dataset]
+            options: dict[str, Any] = {"intervals": intervals, "verbose": verbose, "tell": tell}
+            runs.append(making.made(run, logdir, dataset, **options))
+        whole = study.whole and not intervals
+        picture = logdir / study.experiment.name / runs[0].scale / PICTURES[whole]
+        plots.picture(study.experiment, runs, picture)
+        yield Result(study.experiment, runs, judge(study.experiment, runs), logdir, picture)
 
 
 def plan(
@@ -117,44 +165,3 @@ def default_scale(deterministic: bool | None = None) -> Scale:
     """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
     started = determinism.start(deterministic=deterministic)
     return "mini" if started["device"] == "cpu" else "full"
-
-
-def made(
-    run: Run,
-    logdir: Path,
-    dataset: Dataset,
-    *,
-    intervals: int | None = None,
-    fresh: bool = False,
-    verbose: int = 0,
-    tell: Callable[[str], None] = print,
-) -> Run:
-    """Make a planned run, or go on with it, or return it where it is made already.
-
-    The rest is as for ``training.train``; ``fresh`` first deletes what the run's directory holds
-    of a former one.
-    """
-    directory = record.directory_of(run, logdir)
-    with files.owned(directory):
-        if fresh and directory not in _AFRESH:
-            record.clear(run, directory)
-            _AFRESH.add(directory)
-        found = record.load(directory, tell)
-        if found is not None:
-            record.check_same(found, run, directory)
-            if _reaches(found, intervals):
-                tell(f"{directory} holds this run already; --fresh would repeat it")
-                return replace(found, arm=run.arm)
-            if found.commit != record.commit():
-                tell(f"begun by commit {found.commit}, going on with {record.commit()}")
-        from experiments.harness.training import train  # imports keras: only where it is needed
-
-        started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
-        begun = replace(run, started=started, commit=record.commit())
-        return train(begun, directory, dataset, intervals=intervals, verbose=verbose, tell=tell)
-
-
-def _reaches(run: Run, intervals: int | None) -> bool:
-    """Return whether a run was brought to its end, or at least to as many intervals."""
-    enough = intervals is not None and run.intervals >= intervals
-    return run.status == "complete" or (run.status == "partial" and enough)

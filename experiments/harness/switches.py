@@ -71,6 +71,25 @@ def chosen(backend: str, deterministic: bool, settings: Mapping[str, str]) -> di
     return both
 
 
+def without_ours(backend: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """Return settings less what determinism adds to them: what ``chosen`` makes them from."""
+    told = {}
+    for name, value in settings.items():
+        ours = BEFORE[backend].get(name)
+        if value != ours:
+            told[name] = value.removesuffix(f" {ours}")
+    return told
+
+
+def together(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """Return ``settings`` with ``others`` in their places; of flags, with theirs added."""
+    added = {
+        name: f"{settings[name]} {value}" if name in settings and name.endswith("FLAGS") else value
+        for name, value in others.items()
+    }
+    return {**settings, **added}
+
+
 def _joined(given: str, ours: str) -> str:
     """Return the user's XLA flags with ours; ``UserError`` where they cannot be had together."""
     wanted = dict(flag.split("=") for flag in ours.split())

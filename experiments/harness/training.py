@@ -49,10 +49,7 @@ def train(
     """
     arm = run.arm
     end = arm.intervals if intervals is None else min(intervals, arm.intervals)
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(run.seed)
-    model = compiled(arm)
-    rate = float(model.optimizer.learning_rate)
+    model, learning_rate = prepared(run)
     observer = Observer(run, dataset, model)
     begun = _begin(model, run, directory / "state", observer, tell)
     keeper = Keeper(run, directory, begun, enough)
@@ -70,9 +67,7 @@ def train(
                 validation_data=dataset.test(slice(arm.test_examples)),
                 validation_batch_size=arm.test_batch,
                 callbacks=[
-                    keras.callbacks.LearningRateScheduler(
-                        lambda epoch: rate * arm.learning_rate_factor(epoch)
-                    ),
+                    keras.callbacks.LearningRateScheduler(learning_rate),
                     observer,
                     Telemetry(directory, arm.steps, done),
                     keeper,
@@ -87,6 +82,15 @@ def train(
         keeper.write("interrupted")
         raise
     return keeper.write("complete" if keeper.state.interval == arm.intervals else "partial")
+
+
+def prepared(run: Run) -> tuple[keras.Model, Callable[[int], float]]:
+    """Return the run's model before its first step, and the rate after so many intervals."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(run.seed)
+    model = compiled(run.arm)
+    first = float(model.optimizer.learning_rate)
+    return model, lambda interval: first * run.arm.learning_rate_factor(interval)
 
 
 def compiled(arm: Arm) -> keras.Model:
@@ -152,7 +156,7 @@ class Keeper(keras.callbacks.Callback):
         before, tensors, steps = self.state, read(self.model), self.run.arm.steps
         row = _row((epoch + 1) * steps, logs or {})
         marks = (self.marks.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
-        self.state = State(
+        now = State(
             owner=before.owner,
             interval=epoch + 1,
             initial=before.initial,
@@ -162,7 +166,8 @@ class Keeper(keras.callbacks.Callback):
             digests=(*before.digests, _digests(tensors, "".join(marks))),
             seconds=before.seconds + time.perf_counter() - self.clock,
         )
-        state.save(self.state, self.directory / "state")
+        state.save(now, self.directory / "state")
+        self.state = now  # not before: an interrupted save must not be told as done
         self.write("running")
         self.model.stop_training = self.enough(self.state)
 

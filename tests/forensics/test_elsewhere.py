@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.forensics import elsewhere
-from experiments.harness.spec import UserError
+from experiments.harness.spec import ProcessError, UserError
 
 HERE = "tests.forensics.test_elsewhere"
 
@@ -21,7 +21,7 @@ def told(value=None, refusal: str | None = None, failure: str | None = None) -> 
         raise UserError(refusal)
     if failure:
         raise LookupError(failure)
-    return {"value": value, "pid": os.getpid(), "nice": os.nice(0), "folder": str(Path.cwd())}
+    return {"value": value, "pid": os.getpid(), "folder": str(Path.cwd())}
 
 
 def last(path: str) -> None:
@@ -36,7 +36,6 @@ def test_it_answers_from_another_process_whatever_is_printed(tmp_path, monkeypat
     answer = elsewhere.call(f"{HERE}:told", {"value": [large, float("inf"), None]})
     assert answer["value"] == [large, float("inf"), None]
     assert answer["pid"] != os.getpid()
-    assert answer["nice"] == os.nice(0)
     assert answer["folder"] == str(tmp_path)
 
 
@@ -49,7 +48,7 @@ def test_a_folder_with_code_of_that_name_does_not_get_in_the_way(tmp_path, monke
 def test_a_users_error_is_one_here_and_another_failure_tells_its_last_line():
     with pytest.raises(UserError, match="no such thing"):
         elsewhere.call(f"{HERE}:told", {"refusal": "no such thing"})
-    with pytest.raises(elsewhere.ProcessError, match="exit code 1: LookupError: 'deep'"):
+    with pytest.raises(ProcessError, match="exit code 1: LookupError: 'deep'"):
         elsewhere.call(f"{HERE}:told", {"failure": "'deep'"})
     with pytest.raises(UserError, match="KERAS_BACKEND=abacus is no backend"):
         elsewhere.call(f"{HERE}:told", {}, backend="abacus", start={})
@@ -61,12 +60,6 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-def test_too_slow_it_is_killed(tmp_path):
-    with pytest.raises(elsewhere.ProcessError, match="took over 3 seconds"):
-        elsewhere.call(f"{HERE}:last", {"path": str(tmp_path / "pid")}, timeout=3)
-    assert gone(int((tmp_path / "pid").read_text()))
 
 
 def test_interrupted_it_is_killed(tmp_path):

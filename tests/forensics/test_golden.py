@@ -24,15 +24,16 @@ def test_short_runs_end_in_the_bits_that_are_kept_for_this_environment(tmp_path)
     assert found == dict.fromkeys(shortrun.RUNS, "same")
 
 
-def test_what_is_kept_is_found_and_replaced(tmp_path):
+def test_what_is_kept_is_found_and_replaced(tmp_path, monkeypatch):
     path = tmp_path / "golden.json"
     path.write_text("{}")
+    monkeypatch.setattr(golden, "PATH", path)
     one, other = {"backend": "abacus"}, {"backend": "abacus", "threads": 2}
     for environment, run, fingerprint in (
         (one, "a", "1"), (other, "a", "2"), (one, "b", "3"), (one, "a", "4"),
     ):  # fmt: skip
-        golden.keep(environment, run, fingerprint, path)
-    assert golden.compare(one, "a", "4", path) == "same"
-    assert golden.compare(one, "a", "1", path) == "OTHER"
-    assert golden.compare(other, "b", "3", path) == "unknown"
+        golden.keep(environment, run, fingerprint)
+    assert golden.compare(one, "a", "4") == "same"
+    assert golden.compare(one, "a", "1") == "OTHER"
+    assert golden.compare(other, "b", "3") == "unknown"
     assert len(json.loads(path.read_text())) == 2

@@ -8,8 +8,10 @@ import pytest
 
 from experiments import replay as door
 from experiments.forensics import visits
+from experiments.forensics.inspection import inspect
 from experiments.forensics.replay import replaying
-from experiments.harness import record
+from experiments.forensics.stepping import Step
+from experiments.harness import record, tensors, training
 from tests.conftest import ENVIRONMENT
 from tests.forensics.test_stepping import same, watched
 from tests.harness.test_training import DIGITS, carry_out, planned
@@ -105,6 +107,15 @@ def test_an_overflowing_layer_is_told_with_what_it_came_from(tmp_path):
         visit = replay.first_nonfinite()
     assert visit.story["kind"] in ("activation", "gradient", "term")
     assert visit.step.number <= 3
+
+
+def test_what_batch_norm_came_from_are_its_averages_before_the_step():
+    model = training.compiled(planned(arm="fixed_rate", **{"network.norm": "batch"}).arm)
+    before, chosen = tensors.read(model), np.arange(4)
+    step = Step(1, chosen, DIGITS.train(chosen), 0.0, before, before)
+    (made,) = (made for made in inspect(model, step) if made.name == "conv1_bn")
+    found = {values.tobytes() for values in made.sources}
+    assert found >= {v.tobytes() for path, v in before.items() if path.startswith("conv1_bn/")}
 
 
 def test_another_environment_is_told(finished):

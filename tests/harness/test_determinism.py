@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from experiments.forensics import elsewhere
-from experiments.harness import determinism, machine, switches
+from experiments.harness import determinism, switches
 from experiments.harness.spec import UserError
 
 BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
@@ -103,6 +103,16 @@ def test_flags_that_contradict_determinism_are_refused(flags):
     assert switches.chosen("jax", False, {"XLA_FLAGS": flags}) == {"XLA_FLAGS": flags}
 
 
+@pytest.mark.parametrize("flags", ["", "--xla_cpu_enable_fast_math=false"])
+def test_what_determinism_adds_to_settings_can_be_taken_off_again(flags):
+    given = {"XLA_FLAGS": flags, "NPROC": "1"} if flags else {"NPROC": "1"}
+    settings = switches.chosen("jax", True, given)
+    assert switches.without_ours("jax", settings) == given
+    more = switches.together(given, {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"})
+    assert more["XLA_FLAGS"] == f"{flags} --xla_cpu_max_isa=AVX".strip()
+    assert more["NPROC"] == "1"
+
+
 def test_devices_that_promise_nothing_are_refused_unless_bits_do_not_matter():
     one, two = [("cuda", "H200")], [("gpu", "H200"), ("gpu", "H200")]
     assert determinism._device([], True) == "cpu"
@@ -145,6 +155,6 @@ def test_what_a_backend_writes_while_it_starts_is_told_where_it_fails(capfd, err
         os.write(2, b"noise\n")
         raise error
 
-    with pytest.raises(error), machine.quiet():
+    with pytest.raises(error), determinism._quiet():
         start()
     assert capfd.readouterr().err == told

@@ -97,8 +97,11 @@ def test_a_folder_without_labels_or_with_few_is_refused(tmp_path):
         frames.load(str(tmp_path))
 
 
-def test_sources_are_told_apart_by_what_they_are(tmp_path):
+def test_sources_are_told_apart_by_what_they_are(tmp_path, monkeypatch):
     both = ("mnist", "frames")
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert datasets.kind_of("mnist") == "mnist"
     assert datasets.choose([], both) == {"mnist": "mnist", "frames": "frames"}
     chosen = datasets.choose([str(tmp_path), "digits"], both)
     assert chosen == {"mnist": "digits", "frames": str(tmp_path)}

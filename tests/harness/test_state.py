@@ -34,9 +34,11 @@ def test_it_comes_back_as_it_was(tmp_path):
 
 
 def test_the_newest_two_and_the_initial_one_are_kept(tmp_path):
+    (tmp_path / "000003.bak").write_text("a user's")
     for interval in range(12):
         state.save(at(interval), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000", "000010", "000011"]
+    assert [path.name for path in state.kept(tmp_path).values()] == ["000000", "000010", "000011"]
+    assert (tmp_path / "000003.bak").exists()
     assert state.newest(tmp_path, until=10)[0].interval == 10
     assert state.newest(tmp_path, until=9)[0].interval == 0
 

@@ -19,6 +19,7 @@ from experiments.harness import (
     datasets,
     fingerprint,
     interrupts,
+    making,
     mnist,
     record,
     state,
@@ -53,7 +54,7 @@ def planned(seed: int = 0, arm: str = "decayed_rate", **changes) -> Run:
 
 
 def carry_out(run: Run, logdir, **options) -> Run:
-    return study.made(run, logdir, DIGITS, **options)
+    return making.made(run, logdir, DIGITS, **options)
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +166,18 @@ def test_killed_between_telemetry_and_state_the_axis_has_no_point_twice(undistur
     assert values == [(event.step, event.value) for event in scalars(directory, "loss/train")]
 
 
-def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("run.json", "{"), ("digests.csv", 'interval,step\n0,"' + "1" * 200_000)],
+)
+def test_a_damaged_record_is_written_again_from_the_state(undisturbed, tmp_path, name, content):
     run, _ = undisturbed
     part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)
     directory = record.directory_of(part, tmp_path)
-    (directory / "run.json").write_text("{")
+    (directory / name).write_text(content)
     told = []
     assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path, tell=told.append).chain == run.chain
-    assert "run.json is damaged" in told[0]
+    assert "is damaged" in told[0]
     for damage in ("3", "[" * 100_000, '{"format": 1}'):
         (directory / "run.json").write_text(damage)
         assert record.load(directory, told.append) is None
@@ -244,14 +249,12 @@ def test_an_interrupt_that_python_drops_stops_the_training_too(
     assert carry_out(planned(schedule=[[2, 0.1]]), tmp_path).chain == run.chain
 
 
-def test_a_complete_run_is_shown_and_repeated_only_when_fresh(tmp_path):
+def test_a_complete_run_is_shown_not_repeated(tmp_path):
     run = planned(intervals=1)
     first = carry_out(run, tmp_path)
     told = []
     assert carry_out(run, tmp_path, tell=told.append) == first
-    assert "holds this run already" in told[0]
-    repeated = carry_out(run, tmp_path, fresh=True)
-    assert repeated.chain == first.chain
+    assert "holds this run" in told[0]
 
 
 def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
@@ -277,6 +280,22 @@ def test_fresh_deletes_only_what_a_run_leaves(tmp_path):
     (directory / "notes.txt").write_text("mine")
     record.clear(run, directory)
     assert [path.name for path in directory.iterdir() if path.name != ".lock"] == ["notes.txt"]
+
+
+def test_an_interrupt_within_a_save_leaves_a_record_of_what_is_on_disk(tmp_path, monkeypatch):
+    def interrupted(now, folder):
+        if now.interval == 3:
+            raise KeyboardInterrupt
+        save(now, folder)
+
+    save = state.save
+    monkeypatch.setattr(state, "save", interrupted)
+    run = planned()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(run, tmp_path)
+    directory = record.directory_of(run, tmp_path)
+    assert record.recorded(directory).intervals == 2
+    assert [*state.kept(directory / "state")] == [0, 1, 2]
 
 
 def test_nan_is_trained_through_counted_and_compared(tmp_path):
@@ -326,9 +345,9 @@ def faced(arm: str, **changes) -> Run:
 
 def test_what_is_probed_and_evaluated_is_the_same_after_a_stop(tmp_path):
     options = {"train_examples": 8, "held_out": 3}
-    whole = study.made(faced("as_documented", **options), tmp_path / "a", FACES)
-    study.made(faced("as_documented", **options), tmp_path / "b", FACES, intervals=2)
-    again = study.made(faced("as_documented", **options), tmp_path / "b", FACES)
+    whole = making.made(faced("as_documented", **options), tmp_path / "a", FACES)
+    making.made(faced("as_documented", **options), tmp_path / "b", FACES, intervals=2)
+    again = making.made(faced("as_documented", **options), tmp_path / "b", FACES)
     assert again.chain == whole.chain
     assert (again.history, again.initial) == (whole.history, whole.initial)
     assert {"test_loss", "train_loss", "kernel_moved"} <= set(whole.initial)
@@ -341,6 +360,6 @@ def test_what_is_probed_and_evaluated_is_the_same_after_a_stop(tmp_path):
     [("weights_frozen", "kernel", "bias"), ("biases_frozen", "bias", "kernel")],
 )
 def test_frozen_variables_keep_their_initial_values(tmp_path, arm, frozen, trained):
-    run = study.made(faced(arm, intervals=1), tmp_path, FACES)
+    run = making.made(faced(arm, intervals=1), tmp_path, FACES)
     assert run.history[f"{frozen}_update"][-1] == run.history[f"{frozen}_drift"][-1] == 0
     assert run.history[f"{trained}_update"][-1] > 0

@@ -1,0 +1,46 @@
+"""What every door does alike: exit codes, errors as one line, words of a command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+
+from experiments.harness import interrupts
+from experiments.harness.spec import ProcessError, UserError
+
+DONE, FAILED, BAD_USE = 0, 1, 2
+
+
+def answered(door: str, work: Callable[[], int], after_interrupt: str = "") -> int:
+    """Return the exit code of ``work()``; an error for the user becomes one line on stderr."""
+    try:
+        with interrupts.heeded():
+            return work()
+    except (UserError, OSError) as error:
+        print(f"{door}: {error}", file=sys.stderr)
+        return BAD_USE
+    except ProcessError as error:
+        print(f"{door}: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"\n{door}: interrupted{after_interrupt}", file=sys.stderr)
+        return interrupts.INTERRUPTED
+
+
+def tell(line: str) -> None:
+    """Print a line at once."""
+    print(line, flush=True)
+
+
+def whole(least: int, below: float = math.inf) -> Callable[[str], int]:
+    """Return a type for ``argparse``: whole numbers from ``least`` on, and ``below`` a bound."""
+
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and least <= int(text) < below:
+            return int(text)
+        bound = f" and below {below}" if below < math.inf else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on{bound}")
+
+    return parse

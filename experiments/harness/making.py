@@ -1,0 +1,130 @@
+"""Planned runs, made: one in this process, or several at a time by a few worker processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from experiments.harness import datasets, determinism, files, interrupts, record
+from experiments.harness.data import Dataset
+from experiments.harness.spec import ProcessError, Run, UserError
+
+Tell = Callable[[str], None]
+
+
+def made(
+    run: Run,
+    logdir: Path,
+    dataset: Dataset,
+    *,
+    intervals: int | None = None,
+    verbose: int = 0,
+    tell: Tell = print,
+) -> Run:
+    """Make a planned run, or go on with it, or return it where it is made already.
+
+    The rest is as for ``training.train``.
+    """
+    directory = record.directory_of(run, logdir)
+    with files.owned(directory):
+        found = record.load(directory, tell)
+        if found is not None:
+            record.check_same(found, run, directory)
+            if _reaches(found, intervals):
+                tell(f"{directory} holds this run; --fresh would repeat it")
+                return replace(found, arm=run.arm)
+            if found.commit != record.commit():
+                tell(f"begun by commit {found.commit}, going on with {record.commit()}")
+        from experiments.harness.training import train  # imports keras: only where it is needed
+
+        started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
+        begun = replace(run, started=started, commit=record.commit())
+        return train(begun, directory, dataset, intervals=intervals, verbose=verbose, tell=tell)
+
+
+def _reaches(run: Run, intervals: int | None) -> bool:
+    """Return whether a run was brought to its end, or at least to as many intervals."""
+    enough = intervals is not None and run.intervals >= intervals
+    return run.status == "complete" or (run.status == "partial" and enough)
+
+
+def made_together(
+    runs: Sequence[tuple[Run, str]],
+    logdir: Path,
+    jobs: int,
+    *,
+    intervals: int | None = None,
+    tell: Tell = print,
+) -> None:
+    """Make runs, each told with the source of its data, ``jobs`` at a time.
+
+    Tells a line a run. Raises what making a run raises, and ``ProcessError`` where a worker dies;
+    the other runs are left as an interrupt leaves them.
+    """
+    begun, done = time.monotonic(), 0
+    with _workers(jobs) as pool:
+        futures = [pool.submit(_made, run, logdir, source, intervals) for run, source in runs]
+        try:
+            for future in as_completed(futures):
+                run, lines = future.result()
+                done += 1
+                left = (time.monotonic() - begun) / done * (len(runs) - done)
+                facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
+                ahead = f"; about {left / 60:.0f} min left" if done < len(runs) else ""
+                tell(f"[{done}/{len(runs)}] {run.home}, seed {run.seed}: {facts}{ahead}")
+                for line in lines:
+                    tell(f"  {line}")
+        except BrokenProcessPool:
+            raise ProcessError("a worker process died; run again to go on") from None
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield the pool; where the block fails, its workers are interrupted and waited for."""
+    fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
+    deterministic = determinism.start().get("deterministic", True)
+    pool = ProcessPoolExecutor(jobs, fresh, _begin, (deterministic,))
+    try:
+        yield pool
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(deterministic: bool) -> None:
+    """Start a worker; it ends when the process that it works for has."""
+
+    def follow() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    determinism.start(deterministic=deterministic)
+
+
+def _made(run: Run, logdir: Path, source: str, intervals: int | None) -> tuple[Run, list[str]]:
+    if determinism.start() != run.environment:
+        raise UserError("a worker process has another environment than this one; use --jobs 1")
+    lines: list[str] = []
+    with interrupts.heeded():
+        dataset = _loaded(run.arm.dataset, source)
+        return made(run, logdir, dataset, intervals=intervals, tell=lines.append), lines
+
+
+@cache
+def _loaded(name: str, source: str) -> Dataset:
+    return datasets.load(name, source)[0]
