@@ -35,6 +35,7 @@ def run(
     intervals: int | None = None,
     fresh: bool = False,
     jobs: int = 1,
+    telemetry: int | None = None,
     verbose: int = 0,
     tell: Callable[[str], None] = print,
     **chosen: Any,
@@ -54,6 +55,7 @@ def run(
         intervals=intervals,
         fresh=fresh,
         jobs=jobs,
+        telemetry=telemetry,
         verbose=verbose,
         tell=tell,
     )

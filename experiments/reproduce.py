@@ -75,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
         help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
     add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
         "of its own; default: 1, with --all on a CPU 2")
+    add("--telemetry-every", type=doors.whole(0), metavar="N", help="intervals from one set of "
+        "TensorBoard histograms to the next; default: 5; with 0 TensorBoard gets nothing")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
     add("--allow-nondeterministic", action="store_true", help="go without the switches that make "
         "a run repeat to the last bit, where a device or an operation has none; marked in the run")
@@ -131,6 +133,7 @@ def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> l
         asked.logdir,
         intervals=asked.intervals,
         fresh=asked.fresh,
+        telemetry=asked.telemetry_every,
         jobs=asked.jobs or (2 if asked.all and determinism.start()["device"] == "cpu" else 1),
         verbose=1 if sys.stdout.isatty() else 2,
         tell=doors.tell,

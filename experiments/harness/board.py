@@ -22,11 +22,13 @@ def write(experiment: Experiment, scale: Scale, texts: Mapping[str, str], folder
     with _afresh(folder) as events:
         for tag, text in texts.items():
             events.text(0, tag, text)
-        columns = {panel.column: panel.label for panel in experiment.panels}
-        events.charts({experiment.title: {label: [metric(c)] for c, label in columns.items()}})
+        arms = experiment.at[scale]
+        named = [name for arm in arms.values() for name in _columns(arm)]
+        charts = {panel.label: [metric(panel.column, named)] for panel in experiment.panels}
+        events.charts({experiment.title: charts})
     for name, printed in experiment.documented.items():
-        if name in experiment.at[scale]:
-            _documented(printed, experiment.at[scale][name], folder / name / DOCUMENT)
+        if name in arms:
+            _documented(printed, arms[name], folder / name / DOCUMENT)
 
 
 def card(experiment: Experiment, scale: Scale) -> str:
@@ -48,7 +50,12 @@ def _documented(printed: Printed, arm: Arm, folder: Path) -> None:
     with _afresh(folder) as events:
         for column in printed.columns:
             for interval, value in printed.points(column).items():
-                events.scalar(interval * arm.steps, metric(column), value)
+                events.scalar(interval * arm.steps, metric(column, _columns(arm)), value)
+
+
+def _columns(arm: Arm) -> list[str]:
+    """Return the columns of the test split in an arm's history."""
+    return [f"test_{name}" for name in ("loss", *arm.metrics)]
 
 
 def _afresh(folder: Path) -> Events:

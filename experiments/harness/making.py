@@ -28,6 +28,7 @@ def made(
     dataset: Dataset,
     *,
     intervals: int | None = None,
+    telemetry: int | None = None,
     verbose: int = 0,
     tell: Tell = print,
 ) -> Run:
@@ -49,7 +50,15 @@ def made(
 
         started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
         begun = replace(run, started=started, commit=record.commit())
-        return train(begun, directory, dataset, intervals=intervals, verbose=verbose, tell=tell)
+        return train(
+            begun,
+            directory,
+            dataset,
+            intervals=intervals,
+            telemetry=telemetry,
+            verbose=verbose,
+            tell=tell,
+        )
 
 
 def _reaches(run: Run, intervals: int | None) -> bool:
@@ -64,6 +73,7 @@ def made_together(
     jobs: int,
     *,
     intervals: int | None = None,
+    telemetry: int | None = None,
     tell: Tell = print,
 ) -> None:
     """Make runs, each told with the source of its data, ``jobs`` at a time.
@@ -73,7 +83,9 @@ def made_together(
     """
     begun, done = time.monotonic(), 0
     with _workers(jobs) as pool:
-        futures = [pool.submit(_made, run, logdir, source, intervals) for run, source in runs]
+        futures = [
+            pool.submit(_made, run, logdir, source, intervals, telemetry) for run, source in runs
+        ]
         try:
             for future in as_completed(futures):
                 run, lines = future.result()
@@ -116,13 +128,16 @@ def _begin(deterministic: bool) -> None:
     determinism.start(deterministic=deterministic)
 
 
-def _made(run: Run, logdir: Path, source: str, intervals: int | None) -> tuple[Run, list[str]]:
+def _made(
+    run: Run, logdir: Path, source: str, intervals: int | None, telemetry: int | None
+) -> tuple[Run, list[str]]:
     if determinism.start() != run.environment:
         raise UserError("a worker process has another environment than this one; use --jobs 1")
     lines: list[str] = []
     with interrupts.heeded():
         dataset = _loaded(run.arm.dataset, source)
-        return made(run, logdir, dataset, intervals=intervals, tell=lines.append), lines
+        how = {"intervals": intervals, "telemetry": telemetry}
+        return made(run, logdir, dataset, **how, tell=lines.append), lines
 
 
 @cache

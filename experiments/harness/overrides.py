@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -59,6 +59,20 @@ def resolve(
         also = f" at {scale}" if name in experiment.arms else ""
         raise UserError(f"{experiment.name} has no arm {name!r}{also}{nearest(name, arms)}")
     return override(arms[name], changes or {})
+
+
+def flat(arm: Arm) -> dict[str, bool | float | str]:
+    """Return an arm's fields as plain values, by the paths that ``override`` takes."""
+
+    def walk(path: str, value: Any) -> Iterator[tuple[str, bool | float | str]]:
+        if isinstance(value, Mapping) and set(value) == CONFIG:
+            yield path, value["class_name"]
+            for name, inner in value["config"].items():
+                yield from walk(f"{path}.{name}", inner)
+        elif value is not None:
+            yield path, value if isinstance(value, bool | int | float | str) else json.dumps(value)
+
+    return {key: told for name, value in arm.identity().items() for key, told in walk(name, value)}
 
 
 def override(arm: Arm, changes: Mapping[str, Any]) -> Arm:

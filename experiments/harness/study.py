@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, making, plots, record
+from experiments.harness import board, datasets, determinism, files, making, plots, record, tables
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
@@ -86,6 +86,7 @@ def carry_out(
     intervals: int | None = None,
     fresh: bool = False,
     jobs: int = 1,
+    telemetry: int | None = None,
     verbose: int = 0,
     tell: Tell = print,
     begin: Callable[[Study], None] = lambda _: None,
@@ -98,6 +99,7 @@ def carry_out(
     """
     if intervals is not None and intervals < 1:
         raise UserError(f"intervals must be 1 or more, not {intervals}")
+    options: dict[str, Any] = {"intervals": intervals, "telemetry": telemetry, "tell": tell}
     sourced = {
         record.directory_of(run, logdir): (run, study.sources[run.arm.dataset])
         for study in studies
@@ -110,20 +112,24 @@ def carry_out(
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        making.made_together([*sourced.values()], logdir, jobs, intervals=intervals, tell=tell)
+        making.made_together([*sourced.values()], logdir, jobs, **options)
     for study in studies:
         begin(study)
-        runs = []
+        runs, experiment = [], study.experiment
+        folder = logdir / experiment.name / study.runs[0].scale
+        card = {"lab_card": board.card(experiment, study.runs[0].scale)}
+        board.write(experiment, study.runs[0].scale, card, folder)
         for number, run in enumerate(study.runs, 1):
-            name = study.experiment.named(run)
+            name = experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
             dataset = study.data[run.arm.dataset]
-            options: dict[str, Any] = {"intervals": intervals, "verbose": verbose, "tell": tell}
-            runs.append(making.made(run, logdir, dataset, **options))
-        whole = study.whole and not intervals
-        picture = logdir / study.experiment.name / runs[0].scale / PICTURES[whole]
-        plots.picture(study.experiment, runs, picture)
-        yield Result(study.experiment, runs, judge(study.experiment, runs), logdir, picture)
+            runs.append(making.made(run, logdir, dataset, verbose=verbose, **options))
+        picture = folder / PICTURES[study.whole and not intervals]
+        plots.picture(experiment, runs, picture)
+        result = Result(experiment, runs, judge(experiment, runs), logdir, picture)
+        verdicts = tables.verdicts(result.summary()["claims"], "github")
+        board.write(experiment, runs[0].scale, card | {"verdicts": verdicts}, folder)
+        yield result
 
 
 def plan(

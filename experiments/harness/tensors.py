@@ -26,7 +26,9 @@ def variables(model: keras.Model) -> dict[str, Any]:
 
 def passed(model: keras.Model) -> dict[str, Any]:
     """Return the variables that a pass through the model may change: moving averages, seeds."""
-    trained = {id(variable) for variable in (*model.trainable_variables, *model.optimizer.variables)}
+    trained = {
+        id(variable) for variable in (*model.trainable_variables, *model.optimizer.variables)
+    }
     return {path: v for path, v in variables(model).items() if id(v) not in trained}
 
 

@@ -21,9 +21,10 @@ from experiments.harness.determinism import explained, restore_random_state
 from experiments.harness.fingerprint import digest, link, mark
 from experiments.harness.metrics import OWN
 from experiments.harness.observer import Observer
+from experiments.harness.overrides import flat
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.state import State
-from experiments.harness.telemetry import Telemetry
+from experiments.harness.telemetry.callback import EVERY, Telemetry
 from experiments.harness.tensors import read, write
 
 
@@ -35,6 +36,7 @@ def train(
     *,
     intervals: int | None = None,
     enough: Callable[[State], bool] = lambda _: False,
+    telemetry: int | None = None,
     verbose: int = 0,
     tell: Callable[[str], None] = print,
 ) -> Run:
@@ -43,7 +45,8 @@ def train(
     ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
     ``intervals`` intervals in all, or at a state that is ``enough`` (status ``partial``), else at
     the arm's own end; with 0 only the initial state is kept. A killed or interrupted run goes on
-    from its last whole interval, to the same bits as one undisturbed. ``verbose`` is Keras's;
+    from its last whole interval, to the same bits as one undisturbed. ``telemetry`` says after how
+    many intervals each TensorBoard gets histograms, with 0 it gets nothing. ``verbose`` is Keras's;
     ``tell`` gets a line for whatever the user should know. Raises ``UserError`` where the directory
     is another run's or a file cannot be written.
     """
@@ -69,7 +72,7 @@ def train(
                 callbacks=[
                     keras.callbacks.LearningRateScheduler(learning_rate),
                     observer,
-                    Telemetry(directory, arm.steps, done),
+                    *_telemetry(run, directory, observer, telemetry),
                     keeper,
                     RandomState(keeper.state.tensors),
                 ],
@@ -117,6 +120,15 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
         raise ValueError(f"no variable to freeze is called {unknown.pop()!r}")
     for variable in variables:
         variable.trainable = variable.name not in names
+
+
+def _telemetry(
+    run: Run, directory: Path, observer: Observer, every: int | None
+) -> list[keras.callbacks.Callback]:
+    if every == 0:
+        return []
+    told = {"arm": run.arm_name, "seed": run.seed, "scale": run.scale, **flat(run.arm)}
+    return [Telemetry(directory, observer.batch, every=every or EVERY, hyperparameters=told)]
 
 
 class RandomState(keras.callbacks.Callback):

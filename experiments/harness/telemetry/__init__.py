@@ -1,5 +1,4 @@
-"""What TensorBoard shows of a training, with TensorFlow installed or not."""
+"""What TensorBoard shows of a training, with TensorFlow installed or not.
 
-from experiments.harness.telemetry.callback import Telemetry
-
-__all__ = ["Telemetry"]
+``callback.Telemetry`` is an ordinary Keras callback, for any functional model's ``fit``.
+"""

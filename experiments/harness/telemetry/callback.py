@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from experiments.harness.telemetry.events import Events
 from experiments.harness.telemetry.graph import graph
 from experiments.harness.telemetry.probe import Probe
 from experiments.harness.telemetry.readings import Numbers, Tensors
+from experiments.harness.telemetry.tags import metric
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
 EVERY = 5
@@ -37,7 +38,8 @@ class Telemetry(keras.callbacks.Callback):
     - ``graph``: a node a layer.
 
     ``batch`` is what the model is asked about: examples, targets and maybe a weight for each, of
-    which the first 32 are used; without it there are no outputs and no gradients. Values that are
+    which the first 32 are used; without it there are no outputs and no gradients.
+    ``hyperparameters`` tell the training apart from others, in the HParams tab. Values that are
     not finite are counted, as ``nonfinite/...``, and left out. The step is the optimiser's: a
     training that goes on with its optimiser restored has one unbroken axis. Only reads the model:
     training with this or without it is the same to the last bit. Raises ``ValueError`` for a kind
@@ -51,6 +53,7 @@ class Telemetry(keras.callbacks.Callback):
         *,
         every: int = EVERY,
         kinds: Collection[str] = KINDS,
+        hyperparameters: Mapping[str, bool | float | str] | None = None,
     ) -> None:
         super().__init__()
         if unknown := set(kinds) - {*KINDS}:
@@ -59,6 +62,7 @@ class Telemetry(keras.callbacks.Callback):
             raise ValueError(f"every must be 1 or more, not {every!r}")
         self.directory, self.every, self.kinds = Path(directory), every, frozenset(kinds)
         self.batch = tuple(part[:IMAGES] for part in batch) if batch else None
+        self.hyperparameters = hyperparameters or {}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.anatomy = anatomy(self.model)
@@ -78,11 +82,7 @@ class Telemetry(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         step, logs = self._step(), logs or {}
         for name, value in logs.items():
-            if name.startswith("val_"):
-                tag = f"{name[4:]}/test"
-            else:
-                tag = f"{name}/train" if f"val_{name}" in logs else name
-            self.events.scalar(step, tag, value)
+            self.events.scalar(step, metric(name, logs), value)
         if self._due(epoch):
             self._snapshot(step)
         self.events.flush()
@@ -101,6 +101,8 @@ class Telemetry(keras.callbacks.Callback):
         return {tag: np.array(keras.ops.convert_to_numpy(v)) for tag, v in tags.items()}
 
     def _once(self) -> None:
+        if self.hyperparameters:
+            self.events.hyperparameters(self.hyperparameters)
         if "graph" in self.kinds:
             self.events.graph(graph(self.model))
         if "images" in self.kinds and self.probe and pictures.are_images(seen := self.probe.seen()):
