@@ -1,4 +1,4 @@
-"""What TensorBoard shows of an experiment as a whole: its card, its charts, the document's values."""
+"""What TensorBoard shows of an experiment: its card and verdicts, charts, the document's values."""
 
 from __future__ import annotations
 
