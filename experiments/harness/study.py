@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import board, datasets, determinism, files, making, plots, record, tables
+from experiments.harness import datasets, determinism, files, making, plots, record, tables
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
@@ -97,6 +97,8 @@ def carry_out(
     runs are made before, so many at a time. ``begin`` gets each study as its turn comes; the rest
     is as for ``training.train``. Raises ``UserError`` for whatever the user can mend.
     """
+    from experiments.harness import board  # may import a backend: only after it was started
+
     if intervals is not None and intervals < 1:
         raise UserError(f"intervals must be 1 or more, not {intervals}")
     options: dict[str, Any] = {"intervals": intervals, "telemetry": telemetry, "tell": tell}
