@@ -6,6 +6,7 @@ import pytest
 
 import zoo
 from experiments.harness import probes
+from experiments.harness.gradients import Gradients
 from experiments.harness.tensors import read
 
 
@@ -75,7 +76,7 @@ def test_variances_measures_variances_before_training_and_leaves_every_bit_as_it
 
 def test_gradients_are_those_that_a_step_of_plain_sgd_takes():
     built = model()
-    found = probes.gradients(built, batch())
+    found = Gradients(built)(batch())
     before = read(built)
     built.compile(keras.optimizers.SGD(1.0), built.loss)
     built.train_on_batch(*batch())
