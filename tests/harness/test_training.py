@@ -27,6 +27,7 @@ from experiments.harness import (
     training,
 )
 from experiments.harness.spec import Run, UserError
+from experiments.harness.telemetry.anatomy import anatomy
 from tests.conftest import ENVIRONMENT
 
 DIGITS = mnist.load("digits")[0]
@@ -60,7 +61,7 @@ def carry_out(run: Run, logdir, **options) -> Run:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> tuple[Run, object]:
     logdir = tmp_path_factory.mktemp("undisturbed")
-    run = carry_out(planned(schedule=[[2, 0.1]]), logdir)
+    run = carry_out(planned(schedule=[[2, 0.1]]), logdir, telemetry=1)
     return run, record.directory_of(run, logdir)
 
 
@@ -115,7 +116,7 @@ def scalars(directory, tag: str) -> list:
     return events.Scalars(tag)
 
 
-def test_tensorboard_reads_scalars_and_a_histogram_of_every_variable(undisturbed):
+def test_tensorboard_reads_scalars_and_a_histogram_of_every_tensor(undisturbed):
     run, directory = undisturbed
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0, "histograms": 0})
     events.Reload()
@@ -124,12 +125,26 @@ def test_tensorboard_reads_scalars_and_a_histogram_of_every_variable(undisturbed
     values = [event.value for event in events.Scalars("loss/train")]
     assert values == pytest.approx(run.history["loss"])
     kept, _ = state.newest(directory / "state")
-    for path in (v.path for v in training.compiled(run.arm).weights):
-        histograms = events.Histograms(path)
+    found = anatomy(training.compiled(run.arm))
+    for tag, variable in found.variables.items():
+        histograms = events.Histograms(tag)
         assert [event.step for event in histograms] == [0, 3, 6, 9, 12]
         last = histograms[-1].histogram_value
-        assert sum(last.bucket) == last.num == kept.tensors[path].size
-        assert last.sum == pytest.approx(kept.tensors[path].sum(dtype="float64"))
+        assert sum(last.bucket) == last.num == kept.tensors[variable.path].size
+        assert last.sum == pytest.approx(kept.tensors[variable.path].sum(dtype="float64"))
+        assert [event.step for event in events.Histograms(f"{tag}/gradient")][-1] == 12
+        assert [event.step for event in events.Scalars(f"{tag}/relative_update")][-1] == 12
+    for tag in found.outputs:
+        assert [event.step for event in events.Histograms(tag)] == [0, 3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_telemetry_at_any_cadence_or_none_changes_no_bit(undisturbed, tmp_path, every):
+    run, _ = undisturbed
+    again = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, telemetry=every)
+    assert again.chain == run.chain
+    written = [*record.directory_of(run, tmp_path).glob("events.*")]
+    assert bool(written) == bool(every)
 
 
 def test_repeated_elsewhere_it_has_the_same_fingerprints(undisturbed, tmp_path):

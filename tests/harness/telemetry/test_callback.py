@@ -52,7 +52,8 @@ def test_scalars_stand_at_each_epochs_end_and_histograms_at_every_second(trained
     for tag in ("loss/train", "loss/test", "accuracy/train", "accuracy/test"):
         assert [event.step for event in found.Scalars(tag)] == [3, 6, 9, 12]
     for tag in ("conv1/kernel", "conv1/pre_activation", "conv1/output", "conv1/bn",
-                "conv1/bn/gamma", "output/bias", "output/output", "output/kernel/gradient"):  # fmt: skip
+                "conv1/bn/gamma", "output/bias", "output/output",
+                "output/kernel/gradient"):  # fmt: skip
         assert [event.step for event in found.Histograms(tag)] == [0, 6, 12], tag
     for tag in ("conv1/kernel/update", "conv1/bn/moving_mean/update"):
         assert [event.step for event in found.Histograms(tag)] == [6, 12]
