@@ -117,6 +117,7 @@ def against(asked: argparse.Namespace) -> dict[str, Any]:
 def self_test(asked: argparse.Namespace) -> dict[str, Any]:
     """Show for each backend and device whether the promise is kept."""
     from experiments.forensics import golden, selftest
+    from experiments.harness import tables
 
     rows: list[selftest.Tested] = []
     failures: dict[str, str] = {}
@@ -125,7 +126,7 @@ def self_test(asked: argparse.Namespace) -> dict[str, Any]:
             rows += selftest.of_backend(backend, asked.times or 3, tell)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
-    tell(f"\n{selftest.table(rows)}\n")
+    tell(f"\n{tables.self_test([row.told() for row in rows])}\n")
     for backend, failure in failures.items():
         tell(f"{backend} FAILED: {failure}")
     for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -109,30 +109,4 @@ def _tested(run: str, answers: list[Any], without: list[float]) -> Tested:
         milliseconds=1000 * median(seconds),
         without=1000 * median(without),
         timings=(len(seconds), len(without)),
-    )
-
-
-def table(rows: Iterable[Tested]) -> str:
-    """Return the rows as a table."""
-    from tabulate import tabulate
-
-    names = ("backend", "device", "run", "trainings", "fingerprints", "verdict", "repository")
-    return tabulate(
-        [
-            (
-                row.environment["backend"],
-                row.environment["device"],
-                row.run,
-                row.repeated,
-                len(row.fingerprints),
-                row.verdict,
-                row.repository,
-                f"{row.milliseconds:.1f}",
-                f"{row.without:.1f}",
-                f"{row.milliseconds / row.without:.2f}",
-            )
-            for row in rows
-        ],
-        (*names, "ms a step", "without", "ratio"),
-        disable_numparse=True,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from experiments.harness import data, determinism, making, mnist, training
+from experiments.harness.feeding import Batches
 from experiments.harness.spec import Arm, Run, config
 
 REPEATED = 8  # intervals that are timed, after a first one that also compiles
@@ -64,7 +65,7 @@ def timed(arm: Arm, dataset: data.Dataset) -> list[float]:
     """Return the seconds that a training step of ``arm`` takes, once for each repetition."""
     stopwatch = Stopwatch()
     training.compiled(arm).fit(
-        data.batches(dataset, 0, arm.batch_size),
+        Batches(data.batches(dataset, 0, arm.batch_size)),
         steps_per_epoch=arm.steps,
         epochs=1 + REPEATED,
         shuffle=False,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from experiments.harness import data, tensors
 from experiments.harness.data import Dataset, Examples
+from experiments.harness.feeding import Batches
 from experiments.harness.spec import Run
 from experiments.harness.state import State
 from experiments.harness.training import RandomState, prepared
@@ -65,7 +66,9 @@ class Stepper:
         assert self.done < to <= self.end, f"step {to} is not after {self.done} up to {self.end}"
         arm = self.run.arm
         history = self.model.fit(
-            data.batches(self.dataset, self.run.seed, arm.batch_size, self.done, arm.held_out),
+            Batches(
+                data.batches(self.dataset, self.run.seed, arm.batch_size, self.done, arm.held_out)
+            ),
             steps_per_epoch=to - self.done,
             shuffle=False,
             callbacks=[RandomState(self.tensors())],

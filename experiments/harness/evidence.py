@@ -16,7 +16,7 @@ from experiments.harness.judge import judge
 from experiments.harness.result import Result, summary
 from experiments.harness.spec import Arm, Experiment, Run, UserError
 
-BEGIN, END = "<!-- records -->", "<!-- end of records -->"
+RELIABILITY = "reliability"  # in the records' folder: what campaigns and self-tests told
 
 
 def write(result: Result, folder: Path) -> Path:
@@ -60,8 +60,12 @@ def objections(result: Result) -> list[str]:
 
 def load(folder: Path) -> list[dict[str, Any]]:
     """Return every record in ``folder``, by experiment, full before mini."""
+    return _read(folder, "*.json")
+
+
+def _read(folder: Path, pattern: str) -> list[dict[str, Any]]:
     records = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob(pattern)):
         try:
             records.append(json.loads(path.read_text()))
         except ValueError as error:
@@ -75,13 +79,20 @@ def pages(root: Path) -> dict[Path, str]:
     records = load(folder)
     names = [f"{record['experiment']}-{record['scale']}.png" for record in records]
     readme = root / "README.md"
-    before, _, rest = readme.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    table = tables.tally(records, "github", link="experiments/records/README.md")
-    return {
-        readme: f"{before}{BEGIN}\n{table}\n{END}{after}",
-        folder / "README.md": page.markdown(records, names),
+    campaigns = _read(folder / RELIABILITY, "campaign-*.json")
+    tested = _read(folder / RELIABILITY, "self-test-*.json")
+    told = {
+        "records": tables.tally(records, "github", link="experiments/records/README.md"),
+        "campaigns": tables.campaigns(campaigns, "github"),
+        "self-tests": tables.self_test([row for each in tested for row in each["rows"]], "github"),
     }
+    text = readme.read_text()
+    for name, table in told.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{table}\n{end}{after}" if found else text
+    return {readme: text, folder / "README.md": page.markdown(records, names)}
 
 
 def drift(root: Path, load_experiment: Callable[[str], Experiment]) -> list[str]:

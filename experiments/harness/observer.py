@@ -8,6 +8,7 @@ import keras
 
 from experiments.harness import data, probes
 from experiments.harness.data import Dataset
+from experiments.harness.feeding import Arrays
 from experiments.harness.spec import Run
 from experiments.harness.tensors import read
 
@@ -44,9 +45,8 @@ class Observer(keras.callbacks.Callback):
         return self._evaluated(model, self.watched, "train") if self.arm.train_examples else {}
 
     def _evaluated(self, model: keras.Model, examples: Any, split: str) -> dict[str, float]:
-        x, y, *weight = examples
-        options: dict[str, Any] = {"sample_weight": weight[0] if weight else None, "verbose": 0}
-        found = model.evaluate(x, y, self.arm.test_batch, return_dict=True, **options)
+        fed = Arrays(examples, self.arm.test_batch)
+        found = model.evaluate(fed, return_dict=True, verbose=0)
         return {f"{split}_{name}": value for name, value in found.items()}
 
     def _probed(self, model: keras.Model, untrained: bool = False) -> dict[str, float]:

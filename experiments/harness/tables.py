@@ -95,6 +95,43 @@ def printed(told: Mapping[str, Any], style: str = "simple") -> str:
     return tabulate(table, ("arm", "interval", *headers), style, disable_numparse=True)
 
 
+def self_test(rows: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
+    """Return a line for each backend, device and short run: what came of it, and what bits cost."""
+    lines = [
+        (
+            _version(row["environment"]),
+            row["environment"]["device"],
+            row["run"],
+            row["repeated"],
+            len(row["fingerprints"]),
+            row["verdict"],
+            row["repository"],
+            f"{row['milliseconds']:.1f}",
+            f"{row['without']:.1f}",
+            f"{row['milliseconds'] / row['without']:.2f}",
+        )
+        for row in rows
+    ]
+    names = ("backend", "device", "run", "trainings", "fingerprints", "verdict", "repository")
+    times = ("ms a step", "without", "ratio")
+    return tabulate(lines, (*names, *times), style, disable_numparse=True)
+
+
+def campaigns(told: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
+    """Return how often each fault struck on each backend, and what it did."""
+    counts = [{row["fault"]: row["count"] for row in each["table"]} for each in told]
+    faults = dict.fromkeys(fault for each in counts for fault in each)
+    harms = ("intervals lost", "wrong fingerprints", "unclear endings")
+    lines = [(fault, *(each.get(fault, 0) for each in counts)) for fault in faults]
+    lines += [(harm, *(sum(row[harm] for row in each["table"]) for each in told)) for harm in harms]
+    return tabulate(lines, ("", *(_version(each["environment"]) for each in told)), style)
+
+
+def _version(environment: Mapping[str, Any]) -> str:
+    backend = environment["backend"]
+    return f"{backend} {environment['versions'][backend]}"
+
+
 def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
     """Return a line for each run: how far it got, where it is, its fingerprint."""
     rows = [

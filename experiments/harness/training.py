@@ -18,6 +18,7 @@ import zoo.losses
 from experiments.harness import data, files, interrupts, probes, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import explained, restore_random_state
+from experiments.harness.feeding import Arrays, Batches
 from experiments.harness.fingerprint import digest, link, mark
 from experiments.harness.metrics import OWN
 from experiments.harness.observer import Observer
@@ -60,15 +61,21 @@ def train(
     try:
         if done < end and not enough(begun):
             model.fit(
-                data.batches(
-                    dataset, run.seed, arm.batch_size, done * arm.steps, arm.held_out, keeper.fed
+                Batches(
+                    data.batches(
+                        dataset,
+                        run.seed,
+                        arm.batch_size,
+                        done * arm.steps,
+                        arm.held_out,
+                        keeper.fed,
+                    )
                 ),
                 steps_per_epoch=arm.steps,
                 initial_epoch=done,
                 epochs=end,
                 shuffle=False,
-                validation_data=dataset.test(slice(arm.test_examples)),
-                validation_batch_size=arm.test_batch,
+                validation_data=Arrays(dataset.test(slice(arm.test_examples)), arm.test_batch),
                 callbacks=[
                     keras.callbacks.LearningRateScheduler(learning_rate),
                     observer,
