@@ -2,6 +2,7 @@ from math import inf, nan
 
 import pytest
 
+from experiments.harness import tables
 from experiments.harness.tables import spread
 
 
