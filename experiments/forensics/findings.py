@@ -1,4 +1,4 @@
-"""What a verification found, as JSON types and as text. Pure."""
+"""What a verification found, as JSON types and as text."""
 
 from __future__ import annotations
 

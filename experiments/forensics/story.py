@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.forensics.inspection import Made
-from experiments.forensics.stepping import Step
+if TYPE_CHECKING:
+    from experiments.forensics.inspection import Made
+    from experiments.forensics.stepping import Step
 
 Story = dict[str, Any]
 

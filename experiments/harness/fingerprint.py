@@ -1,4 +1,4 @@
-"""The fingerprint of a run: a chain of hashes, one link an interval; and a digest a tensor."""
+"""The fingerprint of a run: a chain of hashes, one link an interval; a digest a tensor. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documented beside measured, and the verdicts, as tables of text. Pure."""
+"""Documented beside measured, and the verdicts, as tables of text."""
 
 from __future__ import annotations
 

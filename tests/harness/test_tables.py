@@ -2,6 +2,7 @@ from math import inf, nan
 
 import pytest
 
+from experiments.harness import tables
 from experiments.harness.tables import spread
 
 
@@ -17,3 +18,17 @@ from experiments.harness.tables import spread
 )
 def test_spread(values, told):
     assert spread(values) == told
+
+
+def test_campaigns_stand_side_by_side_with_what_they_harmed():
+    def campaign(backend: str, count: int, lost: int) -> dict:
+        row = {"fault": "SIGKILL", "count": count, "intervals lost": lost}
+        return {
+            "environment": {"backend": backend, "versions": {backend: "1.2"}},
+            "table": [row | {"wrong fingerprints": 0, "unclear endings": 0}],
+        }
+
+    told = tables.campaigns([campaign("jax", 50, 0), campaign("torch", 7, 1)]).splitlines()
+    assert told[0].split() == ["jax", "1.2", "torch", "1.2"]
+    assert told[2].split() == ["SIGKILL", "50", "7"]
+    assert told[3].split() == ["intervals", "lost", "0", "1"]
