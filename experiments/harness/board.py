@@ -13,8 +13,14 @@ from experiments.harness.telemetry.tags import metric
 DOCUMENT = "document"  # beside an arm's seeds: what the document prints of it
 
 
-def write(experiment: Experiment, scale: Scale, texts: Mapping[str, str], folder: Path) -> None:
-    """Write texts (Markdown by tag), charts and documented values into ``folder``, afresh.
+def write(
+    experiment: Experiment,
+    scale: Scale,
+    folder: Path,
+    texts: Mapping[str, str],
+    picture: Path | None = None,
+) -> None:
+    """Write texts (Markdown by tag), the picture, charts and documented values, afresh.
 
     A chart for each of the experiment's panels, in the Custom Scalars tab; the values that the
     document prints of an arm stand at the intervals that it prints them for, beside the arm's runs.
@@ -22,6 +28,8 @@ def write(experiment: Experiment, scale: Scale, texts: Mapping[str, str], folder
     with _afresh(folder) as events:
         for tag, text in texts.items():
             events.text(0, tag, text)
+        if picture:
+            events.png(0, "curves", picture)
         arms = experiment.at[scale]
         named = [name for arm in arms.values() for name in _columns(arm)]
         charts = {panel.label: [metric(panel.column, named)] for panel in experiment.panels}

@@ -120,7 +120,7 @@ def carry_out(
         runs, experiment = [], study.experiment
         folder = logdir / experiment.name / study.runs[0].scale
         card = {"lab_card": board.card(experiment, study.runs[0].scale)}
-        board.write(experiment, study.runs[0].scale, card, folder)
+        board.write(experiment, study.runs[0].scale, folder, card)
         for number, run in enumerate(study.runs, 1):
             name = experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
@@ -130,7 +130,8 @@ def carry_out(
         plots.picture(experiment, runs, picture)
         result = Result(experiment, runs, judge(experiment, runs), logdir, picture)
         verdicts = tables.verdicts(result.summary()["claims"], "github")
-        board.write(experiment, runs[0].scale, card | {"verdicts": verdicts}, folder)
+        told = card | {"verdicts": verdicts}
+        board.write(experiment, runs[0].scale, folder, told, picture)
         yield result
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 from experiments.harness.telemetry.distribution import distribution
 
@@ -57,6 +58,13 @@ class Events:
     def image(self, step: int, tag: str, pixels: NDArray[np.uint8]) -> None:
         """Write pixels ``(height, width, 1 or 3)``."""
         self._write(step, summary=summary.image(tag, pixels, dataformats="HWC"))
+
+    def png(self, step: int, tag: str, path: Path) -> None:
+        """Write a picture that is a PNG file."""
+        content = path.read_bytes()
+        height, width = (int.from_bytes(content[place : place + 4]) for place in (20, 16))
+        shown = Summary.Image(height=height, width=width, encoded_image_string=content)
+        self._write(step, summary=Summary(value=[Summary.Value(tag=tag, image=shown)]))
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         self._write(step, summary=summary.text(tag, markdown))
