@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.harness import tables
 from experiments.harness.panels import Printed
+from experiments.harness.result import Result
 from experiments.harness.spec import Arm, Experiment, Scale
 from experiments.harness.telemetry.events import Events
 from experiments.harness.telemetry.tags import metric
@@ -13,24 +14,19 @@ from experiments.harness.telemetry.tags import metric
 DOCUMENT = "document"  # beside an arm's seeds: what the document prints of it
 
 
-def write(
-    experiment: Experiment,
-    scale: Scale,
-    folder: Path,
-    texts: Mapping[str, str],
-    picture: Path | None = None,
-) -> None:
-    """Write texts (Markdown by tag), the picture, charts and documented values, afresh.
+def write(experiment: Experiment, scale: Scale, folder: Path, result: Result | None = None) -> None:
+    """Write into ``folder`` afresh what there is to tell: before training, and of its result.
 
-    A chart for each of the experiment's panels, in the Custom Scalars tab; the values that the
-    document prints of an arm stand at the intervals that it prints them for, beside the arm's runs.
+    The lab card, then the verdicts and the picture; a chart for each of the experiment's panels, in
+    the Custom Scalars tab; and beside an arm's runs the values that the document prints of it, at
+    the intervals that it prints them for.
     """
+    arms = experiment.at[scale]
     with _afresh(folder) as events:
-        for tag, text in texts.items():
-            events.text(0, tag, text)
-        if picture:
-            events.png(0, "curves", picture)
-        arms = experiment.at[scale]
+        events.text(0, "lab_card", card(experiment, scale))
+        if result:
+            events.text(0, "verdicts", tables.verdicts(result.summary()["claims"], "github"))
+            events.png(0, "curves", result.picture)
         named = [name for arm in arms.values() for name in _columns(arm)]
         charts = {panel.label: [metric(panel.column, named)] for panel in experiment.panels}
         events.charts({experiment.title: charts})

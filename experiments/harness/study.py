@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, making, plots, record, tables
+from experiments.harness import datasets, determinism, files, making, plots, record
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
@@ -117,10 +117,9 @@ def carry_out(
         making.made_together([*sourced.values()], logdir, jobs, **options)
     for study in studies:
         begin(study)
-        runs, experiment = [], study.experiment
-        folder = logdir / experiment.name / study.runs[0].scale
-        card = {"lab_card": board.card(experiment, study.runs[0].scale)}
-        board.write(experiment, study.runs[0].scale, folder, card)
+        runs, experiment, scale = [], study.experiment, study.runs[0].scale
+        folder = logdir / experiment.name / scale
+        board.write(experiment, scale, folder)
         for number, run in enumerate(study.runs, 1):
             name = experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
@@ -129,9 +128,7 @@ def carry_out(
         picture = folder / PICTURES[study.whole and not intervals]
         plots.picture(experiment, runs, picture)
         result = Result(experiment, runs, judge(experiment, runs), logdir, picture)
-        verdicts = tables.verdicts(result.summary()["claims"], "github")
-        told = card | {"verdicts": verdicts}
-        board.write(experiment, runs[0].scale, folder, told, picture)
+        board.write(experiment, scale, folder, result)
         yield result
 
 
