@@ -70,7 +70,7 @@ def test_a_shared_arm_is_trained_once(logdir):
         logdir=logdir,
         tell=told.append,
     )
-    assert sum("holds this run already" in line for line in told) == len(result.runs) == 4
+    assert sum("holds this run;" in line for line in told) == len(result.runs) == 4
 
 
 @pytest.mark.usefixtures("small")
