@@ -35,7 +35,7 @@ def test_an_experiments_card_charts_and_documented_values_are_there(tmp_path):
     assert [chart.title for chart in charts] == [panel.label for panel in experiment.panels]
     assert [*charts[0].multiline.tag] == ["loss/test"]
 
-    arm, printed = "fixed_rate", experiment.documented["fixed_rate"]
+    arm, printed = "decayed_rate", experiment.documented["decayed_rate"]
     steps = experiment.at["mini"][arm].steps
     values = read(tmp_path / arm / board.DOCUMENT).Scalars("accuracy/test")
     points = printed.points("test_accuracy")
