@@ -34,7 +34,7 @@ class Distribution:
 
 def distribution(tensor: NDArray[Any]) -> Distribution:
     """Return the distribution of a tensor of any shape; without finite values it has no size."""
-    values = tensor.ravel()
+    values = tensor.ravel().astype("float64")  # float32 overflows in sums, and in a range
     finite = np.isfinite(values)
     if not finite.all():
         values = values[finite]
@@ -43,14 +43,13 @@ def distribution(tensor: NDArray[Any]) -> Distribution:
         return Distribution(np.zeros(BINS), np.zeros(BINS, "int64"), 0, 0, 0, 0, nonfinite)
     least, greatest = float(values.min()), float(values.max())
     counts, edges = np.histogram(values, BINS, _span(least, greatest))
-    wide = values.astype("float64")
     return Distribution(
         edges=edges[1:],
         counts=counts,
         least=least,
         greatest=greatest,
-        total=float(wide.sum()),
-        squares=float(np.dot(wide, wide)),
+        total=float(values.sum()),
+        squares=float(np.dot(values, values)),
         nonfinite=nonfinite,
     )
 

@@ -13,6 +13,7 @@ Y = np.arange(48) % 3
 
 
 def model() -> keras.Model:
+    keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     x = image = keras.Input((8, 8, 1), name="image")
     x = keras.layers.Conv2D(4, 3, activation="relu", name="conv1")(x)
