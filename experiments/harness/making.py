@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from experiments.harness import datasets, determinism, files, interrupts, record
 from experiments.harness.data import Dataset
@@ -136,7 +137,7 @@ def _made(
     lines: list[str] = []
     with interrupts.heeded():
         dataset = _loaded(run.arm.dataset, source)
-        how = {"intervals": intervals, "telemetry": telemetry}
+        how: dict[str, Any] = {"intervals": intervals, "telemetry": telemetry}
         return made(run, logdir, dataset, **how, tell=lines.append), lines
 
 
