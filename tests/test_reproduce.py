@@ -55,6 +55,15 @@ def test_fast_doors_import_no_backend(words):
     assert "alexnet_lr_decay" in made.stdout or "--scale" in made.stdout
 
 
+def test_a_reader_who_has_read_enough_is_no_error():
+    words = f"{sys.executable} -m experiments.reproduce alexnet_lr_decay --dry-run --scale mini"
+    made = subprocess.run(
+        ["bash", "-c", f"{words} | head -c 1; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (made.returncode, made.stdout, made.stderr) == (0, "{", "")
+
+
 def test_dry_run_prints_the_resolved_arms(capsys):
     assert reproduce.main([*WORDS, "optimizer.learning_rate=0.5", "--dry-run"]) == 0
     told = json.loads(capsys.readouterr().out)
