@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +106,22 @@ def carry_out(
     for directory, (run, _) in sourced.items() if fresh else ():
         with files.owned(directory):
             record.clear(run, directory)
+    finished: dict[Path, Run] = {}
     if jobs > 1:
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        making.made_together([*sourced.values()], logdir, jobs, intervals=intervals, tell=tell)
+        several = [*sourced.values()]
+        finished = making.made_together(several, logdir, jobs, intervals=intervals, tell=tell)
     for study in studies:
         begin(study)
         runs = []
         for number, run in enumerate(study.runs, 1):
             name = study.experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
+            if found := finished.get(record.directory_of(run, logdir)):
+                runs.append(replace(found, arm=run.arm))
+                continue
             dataset = study.data[run.arm.dataset]
             options: dict[str, Any] = {"intervals": intervals, "verbose": verbose, "tell": tell}
             runs.append(making.made(run, logdir, dataset, **options))
