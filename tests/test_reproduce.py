@@ -1,10 +1,12 @@
 """The door, as a person uses it: most of it in this process, kills and signals in others."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +55,15 @@ def test_fast_doors_import_no_backend(words):
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     assert "alexnet_lr_decay" in made.stdout or "--scale" in made.stdout
+
+
+def test_a_reader_who_has_read_enough_is_no_error():
+    words = f"{sys.executable} -m experiments.reproduce alexnet_lr_decay --dry-run --scale mini"
+    made = subprocess.run(
+        ["bash", "-c", f"{words} | head -c 1; exit ${{PIPESTATUS[0]}}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (made.returncode, made.stdout, made.stderr) == (0, "{", "")
 
 
 def test_dry_run_prints_the_resolved_arms(capsys):
@@ -158,7 +169,7 @@ def test_it_tells_trains_judges_and_points_to_everything(tmp_path, capsys):
 
 
 def test_several_runs_at_a_time_have_the_same_bits_and_end_together_when_interrupted(tmp_path):
-    words = [*WORDS, "intervals=40", "--arm", "fixed_rate", "decayed_rate", "--logdir"]
+    words = [*WORDS, "intervals=15", "--arm", "fixed_rate", "decayed_rate", "--logdir"]
     interrupted = door(*words, str(tmp_path / "a"), "--jobs", "2")
     while len([*(tmp_path / "a").glob("*/mini/*/seed0/run.json")]) < 2:
         assert interrupted.poll() is None, interrupted.communicate()
@@ -174,6 +185,7 @@ def test_several_runs_at_a_time_have_the_same_bits_and_end_together_when_interru
         assert process.returncode == 0, error
         assert ("2 runs, 2 at a time" in told) == (jobs == "2")
         assert "Claims and verdicts" in told
+        assert "holds this run" not in told
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
 
@@ -184,6 +196,23 @@ def test_the_workers_of_a_door_that_is_killed_end_too(tmp_path):
     wait_for(seed / "state" / "000001", killed)
     killed.kill()
     killed.communicate(timeout=60)  # its workers hold the other ends of its pipes
+
+
+def test_a_worker_that_dies_ends_the_door_with_1_and_a_line(tmp_path, capsys):
+    words = [*WORDS, "intervals=10000", "--arm", "fixed_rate", "decayed_rate", "--jobs", "2"]
+
+    def kill_a_worker() -> None:
+        while len({path.parent for path in tmp_path.rglob("state/*[1-9]*")}) < 2:
+            time.sleep(0.01)
+        multiprocessing.active_children()[0].kill()
+
+    threading.Thread(target=kill_a_worker, daemon=True).start()
+    assert reproduce.main([*words, "--logdir", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert error == "reproduce: a worker process died; run again to go on\n"
+    assert not multiprocessing.active_children()
+    for path in tmp_path.rglob("run.json"):
+        assert record.load(path.parent).intervals >= 1
 
 
 def test_without_determinism_a_run_says_so_and_is_not_mixed_with_others(tmp_path, capsys):

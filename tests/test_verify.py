@@ -27,7 +27,11 @@ class Processes:
         ended = [d for d, n in arguments["directories"].items() if n is None]
         hidden = start["settings"] == selftest.HIDDEN[backend]
         return {
-            "environment": {"backend": backend, "device": "cpu" if hidden else self.device},
+            "environment": {
+                "backend": backend,
+                "device": "cpu" if hidden else self.device,
+                "versions": {backend: "1.2"},
+            },
             "fingerprints": {"run": [next(self.fingerprints) for _ in ended]},
             "seconds": {"run": [0.02, 0.04]} if arguments["timing"] else {},
         }

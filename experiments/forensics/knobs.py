@@ -48,12 +48,17 @@ def turned(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     threads, deterministic = as_it_was["threads"], as_it_was["deterministic"]
     switched = {True: "off, not on", False: "on, not off"}[deterministic]
     yield f"determinism: {switched}", as_it_was | {"deterministic": not deterministic}
-    most = machine.processors()
-    for count in sorted({1, 2, 4, 8, 16, 32, 64, most} - {threads}):
-        if count <= most:
+    for count in _likely_first(machine.processors()):
+        if count != threads:
             yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
     for knob, choices in SETTINGS[environment["backend"]].items():
         for settings in choices:
             told = " ".join(f"{name}={value}" for name, value in settings.items())
             both = switches.together(as_it_was["settings"], settings)
             yield f"{knob}: {told}", as_it_was | {"settings": both}
+
+
+def _likely_first(most: int) -> list[int]:
+    """Return 1 to ``most``: all of them, the powers of two, the rest."""
+    powers = [count for count in range(1, most) if count & (count - 1) == 0]
+    return list(dict.fromkeys([most, *powers, *range(1, most)]))

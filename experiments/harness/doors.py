@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,7 +18,12 @@ def answered(door: str, work: Callable[[], int], after_interrupt: str = "") -> i
     """Return the exit code of ``work()``; an error for the user becomes one line on stderr."""
     try:
         with interrupts.heeded():
-            return work()
+            code = work()
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # whoever reads it has read enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (UserError, OSError) as error:
         print(f"{door}: {error}", file=sys.stderr)
         return BAD_USE

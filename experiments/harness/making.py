@@ -76,29 +76,27 @@ def made_together(
     intervals: int | None = None,
     telemetry: int | None = None,
     tell: Tell = print,
-) -> None:
-    """Make runs, each told with the source of its data, ``jobs`` at a time.
+) -> dict[Path, Run]:
+    """Make runs, each told with the source of its data, ``jobs`` at a time; by their directories.
 
     Tells a line a run. Raises what making a run raises, and ``ProcessError`` where a worker dies;
     the other runs are left as an interrupt leaves them.
     """
-    begun, done = time.monotonic(), 0
+    begun, done = time.monotonic(), dict[Path, Run]()
     with _workers(jobs) as pool:
         futures = [
             pool.submit(_made, run, logdir, source, intervals, telemetry) for run, source in runs
         ]
-        try:
-            for future in as_completed(futures):
-                run, lines = future.result()
-                done += 1
-                left = (time.monotonic() - begun) / done * (len(runs) - done)
-                facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
-                ahead = f"; about {left / 60:.0f} min left" if done < len(runs) else ""
-                tell(f"[{done}/{len(runs)}] {run.home}, seed {run.seed}: {facts}{ahead}")
-                for line in lines:
-                    tell(f"  {line}")
-        except BrokenProcessPool:
-            raise ProcessError("a worker process died; run again to go on") from None
+        for future in as_completed(futures):
+            run, lines = future.result()
+            done[record.directory_of(run, logdir)] = run
+            left = (time.monotonic() - begun) / len(done) * (len(runs) - len(done))
+            facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
+            ahead = f"; about {left / 60:.0f} min left" if len(done) < len(runs) else ""
+            tell(f"[{len(done)}/{len(runs)}] {run.home}, seed {run.seed}: {facts}{ahead}")
+            for line in lines:
+                tell(f"  {line}")
+    return done
 
 
 @contextmanager
@@ -108,7 +106,12 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     deterministic = determinism.start().get("deterministic", True)
     pool = ProcessPoolExecutor(jobs, fresh, _begin, (deterministic,))
     try:
+        # The pool notices the death only of workers that were there at the result before.
+        for begun in [pool.submit(os.getpid) for _ in range(jobs)]:
+            begun.result()
         yield pool
+    except BrokenProcessPool:  # it has ended the others itself
+        raise ProcessError("a worker process died; run again to go on") from None
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +110,12 @@ def carry_out(
     for directory, (run, _) in sourced.items() if fresh else ():
         with files.owned(directory):
             record.clear(run, directory)
+    finished: dict[Path, Run] = {}
     if jobs > 1:
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        making.made_together([*sourced.values()], logdir, jobs, **options)
+        finished = making.made_together([*sourced.values()], logdir, jobs, **options)
     for study in studies:
         begin(study)
         runs, experiment, scale = [], study.experiment, study.runs[0].scale
@@ -123,6 +124,9 @@ def carry_out(
         for number, run in enumerate(study.runs, 1):
             name = experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
+            if found := finished.get(record.directory_of(run, logdir)):
+                runs.append(replace(found, arm=run.arm))
+                continue
             dataset = study.data[run.arm.dataset]
             runs.append(making.made(run, logdir, dataset, verbose=verbose, **options))
         picture = folder / PICTURES[study.whole and not intervals]

@@ -137,13 +137,14 @@ def test_states_of_another_backend_are_not_used(finished):
     assert replay.kept == ()
 
 
-def test_bits_that_are_not_the_records_are_told(finished):
+@pytest.mark.parametrize(("step", "begun"), [(8, 2), (11, 3)])  # recomputed, and kept
+def test_bits_that_are_not_the_records_are_told(finished, step, begun):
     directory, _ = finished
     run = record.load(directory)
-    run = replace(run, chain=(*run.chain[:2], "other", *run.chain[3:]))
+    run = replace(run, chain=(*run.chain[:begun], "other", *run.chain[begun + 1 :]))
     with replaying(run, directory, DIGITS, ENVIRONMENT, [].append) as replay:
-        replay.visit(8)
-    assert replay.doubts == ["after 2 intervals the bits are not the record's"]
+        replay.visit(step)
+    assert replay.doubts == [f"after {begun} intervals the bits are not the record's"]
 
 
 def test_the_door_prints_tables_json_and_a_picture(finished, tmp_path, capsys):
