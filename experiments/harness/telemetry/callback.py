@@ -26,8 +26,8 @@ IMAGES = 32
 class Telemetry(keras.callbacks.Callback):
     """Write TensorBoard events of a functional model's training, on any backend.
 
-    After each epoch the scalars of its logs. Before the first step and after every ``every``th
-    epoch also histograms, and what they come to as scalars, of the ``kinds`` named:
+    After each epoch the scalars of its logs. Before the first step, after every ``every``th
+    epoch and after the last also histograms, and what they come to as scalars, of the ``kinds``:
 
     - ``variables``: each weight and bias; a layer's number of distinct units;
     - ``updates``: what the epoch changed in them; the change's norm by the norm before it;
@@ -91,7 +91,7 @@ class Telemetry(keras.callbacks.Callback):
         self.events.close()
 
     def _due(self, epoch: int) -> bool:
-        return (epoch + 1) % self.every == 0
+        return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
 
     def _step(self) -> int:
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))

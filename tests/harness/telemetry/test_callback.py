@@ -66,6 +66,12 @@ def test_scalars_stand_at_each_epochs_end_and_histograms_at_every_second(trained
     assert found.Graph().node
 
 
+def test_the_last_epoch_has_histograms_at_any_cadence(tmp_path):
+    fit(model(), Telemetry(tmp_path, every=3, kinds=["variables"]))
+    found = events(tmp_path).Histograms("conv1/kernel")
+    assert [event.step for event in found] == [0, 9, 12]
+
+
 def test_histograms_hold_the_tensors_values(trained):
     built, found = trained
     for tag, variable in (

@@ -33,7 +33,8 @@ def test_one_value_alone_has_a_narrow_range_about_it(value):
     assert told.counts.max() == told.size == 10
     place = told.counts.argmax()
     width = told.edges[1] - told.edges[0]
-    assert told.edges[place] - width <= np.float32(value) <= told.edges[place]
+    assert abs(told.edges[place] - width / 2 - float(np.float32(value))) <= width
+    assert width <= max(abs(value), 1e-6) * 1e-4
 
 
 def test_the_widest_floats_do_not_overflow():
