@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import catalog, reproduce
 from experiments.harness import determinism, frames, record
@@ -136,6 +137,42 @@ def test_a_backend_that_is_not_there_is_told(backend, told):
     assert made.returncode == 2
     assert told in made.stderr
     assert made.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
+def test_where_tensorflow_is_not_installed_tensorboard_shows_the_same(tmp_path):
+    words = [*WORDS, "--arm", "decayed_rate", "--telemetry-every", "2", "--logdir"]
+    without = [*words, str(tmp_path / "without")]
+    code = f"""if True:
+        import sys
+        from importlib.machinery import PathFinder
+
+        class Without(PathFinder):
+            @classmethod
+            def find_spec(cls, name, path=None, target=None):
+                return None if name == "tensorflow" else super().find_spec(name, path, target)
+
+        sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+        from experiments import reproduce
+        code = reproduce.main({without})
+        raise SystemExit("tensorflow was imported" if "tensorflow" in sys.modules else code)
+    """
+    environ = os.environ | {"KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, check=True)
+    assert reproduce.main([*words, str(tmp_path / "with")]) == 0
+    assert tags(tmp_path / "without") == tags(tmp_path / "with")
+
+
+def tags(logdir: Path) -> dict[str, dict]:
+    """Return what TensorBoard's own reader finds, by directory."""
+    found = {}
+    for folder in {path.parent for path in logdir.rglob("events.*")}:
+        reader = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+        reader.Reload()
+        kinds = {kind: told for kind, told in reader.Tags().items() if told}
+        assert kinds
+        found[str(folder.relative_to(logdir))] = kinds
+    return found
 
 
 def test_it_tells_trains_judges_and_points_to_everything(tmp_path, capsys):
