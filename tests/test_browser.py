@@ -37,7 +37,7 @@ def address(tmp_path_factory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = ["--logdir", str(logdir), "--port", str(port), "--bind_all=false"]
+    words = ["--logdir", str(logdir), "--port", str(port), "--host", "127.0.0.1"]
     server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words])
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60

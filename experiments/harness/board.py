@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.harness import tables
 from experiments.harness.panels import Printed
 from experiments.harness.result import Result
-from experiments.harness.spec import Arm, Experiment, Scale
+from experiments.harness.spec import Arm, Experiment, Run, Scale
 from experiments.harness.telemetry.events import Events
 from experiments.harness.telemetry.tags import metric
 
 DOCUMENT = "document"  # beside an arm's seeds: what the document prints of it
 
 
-def write(experiment: Experiment, scale: Scale, folder: Path, result: Result | None = None) -> None:
+def write(
+    experiment: Experiment, runs: Sequence[Run], folder: Path, result: Result | None = None
+) -> None:
     """Write into ``folder`` afresh what there is to tell: before training, and of its result.
 
     The lab card, then the verdicts and the picture; a chart for each of the experiment's panels, in
-    the Custom Scalars tab; and beside an arm's runs the values that the document prints of it, at
-    the intervals that it prints them for.
+    the Custom Scalars tab; and beside the runs of an arm, where it is not changed, the values that
+    the document prints of it, at the intervals that it prints them for.
     """
+    scale = runs[0].scale
     arms = experiment.at[scale]
     with _afresh(folder) as events:
         events.text(0, "lab_card", card(experiment, scale))
@@ -30,9 +34,9 @@ def write(experiment: Experiment, scale: Scale, folder: Path, result: Result | N
         named = [name for arm in arms.values() for name in _columns(arm)]
         charts = {panel.label: [metric(panel.column, named)] for panel in experiment.panels}
         events.charts({experiment.title: charts})
-    for name, printed in experiment.documented.items():
-        if name in arms:
-            _documented(printed, arms[name], folder / name / DOCUMENT)
+    for name in {experiment.named(run) for run in runs if not run.changes}:
+        if name in experiment.documented:
+            _documented(experiment.documented[name], arms[name], folder / name / DOCUMENT)
 
 
 def card(experiment: Experiment, scale: Scale) -> str:
@@ -64,5 +68,5 @@ def _columns(arm: Arm) -> list[str]:
 
 def _afresh(folder: Path) -> Events:
     for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
+        old.unlink(missing_ok=True)  # another process may be here, too
     return Events(folder)

@@ -120,7 +120,7 @@ def carry_out(
         begin(study)
         runs, experiment, scale = [], study.experiment, study.runs[0].scale
         folder = logdir / experiment.name / scale
-        board.write(experiment, scale, folder)
+        board.write(experiment, study.runs, folder)
         for number, run in enumerate(study.runs, 1):
             name = experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
@@ -132,7 +132,7 @@ def carry_out(
         picture = folder / PICTURES[study.whole and not intervals]
         plots.picture(experiment, runs, picture)
         result = Result(experiment, runs, judge(experiment, runs), logdir, picture)
-        board.write(experiment, scale, folder, result)
+        board.write(experiment, runs, folder, result)
         yield result
 
 

@@ -4,7 +4,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from experiments import catalog
-from experiments.harness import board
+from experiments.harness import board, study
+from experiments.harness.spec import Experiment, Run
 
 
 def read(folder) -> EventAccumulator:
@@ -21,10 +22,22 @@ def texts(found: EventAccumulator) -> dict[str, str]:
     }
 
 
+def planned(experiment: Experiment, **changes) -> list[Run]:
+    return study.plan(
+        experiment,
+        "mini",
+        arms=["decayed_rate"],
+        seeds=[0, 1],
+        changes=changes,
+        data={"mnist": {}},
+        environment={},
+    )
+
+
 def test_an_experiments_card_charts_and_documented_values_are_there(tmp_path):
     experiment = catalog.load("alexnet_lr_decay")
     for _ in range(2):  # the second takes the first's place
-        board.write(experiment, "mini", tmp_path)
+        board.write(experiment, planned(experiment), tmp_path)
     found = read(tmp_path)
     assert len([*tmp_path.glob("events.*")]) == 1
     card = texts(found)["lab_card"]
@@ -42,3 +55,9 @@ def test_an_experiments_card_charts_and_documented_values_are_there(tmp_path):
     assert {event.step: round(event.value, 6) for event in values} == {
         interval * steps: round(value, 6) for interval, value in points.items()
     }
+
+
+def test_what_is_documented_is_not_shown_beside_an_arm_that_is_changed(tmp_path):
+    experiment = catalog.load("alexnet_lr_decay")
+    board.write(experiment, planned(experiment, steps=3), tmp_path)
+    assert [path.parent for path in tmp_path.rglob("events.*")] == [tmp_path]
