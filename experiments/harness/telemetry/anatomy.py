@@ -33,7 +33,8 @@ class Anatomy:
     ``outputs`` maps a tag to the layer's output, a Keras tensor; ``variables`` a tag to the
     variable. ``fused`` maps the tag of what goes into a layer's own activation to the layer.
     ``rectified`` are tags of a ReLU's outputs; ``seen`` is the batch as the first layer with
-    weights is given it, a Keras tensor; ``filters`` the tag of that layer's kernel.
+    weights is given it, a Keras tensor; ``filters`` the tag of that layer's kernel; ``groups`` maps
+    the names of layers to their group's.
     """
 
     outputs: Mapping[str, Any]
@@ -42,6 +43,7 @@ class Anatomy:
     rectified: frozenset[str]
     seen: Any
     filters: str | None
+    groups: Mapping[str, str]
 
 
 def anatomy(model: keras.Model) -> Anatomy:
@@ -80,6 +82,7 @@ def anatomy(model: keras.Model) -> Anatomy:
         rectified=frozenset(rectified),
         seen=groups[BATCH][-1].output if groups.get(BATCH) else model.inputs[0],
         filters=kernels[0] if kernels else None,
+        groups={layer.name: titles[name] for name in groups for layer in groups[name]},
     )
 
 

@@ -35,7 +35,7 @@ class Telemetry(keras.callbacks.Callback):
       and the share of units that a ReLU leaves at 0 for the whole batch;
     - ``gradients``: the loss's gradient for each variable; its norm;
     - ``images``: the batch as the first layer with weights is given it, and that layer's filters;
-    - ``graph``: a node a layer.
+    - ``graph``: a node a layer, in groups.
 
     ``batch`` is what the model is asked about: examples, targets and maybe a weight for each, of
     which the first 32 are used; without it there are no outputs and no gradients.
@@ -104,7 +104,7 @@ class Telemetry(keras.callbacks.Callback):
         if self.hyperparameters:
             self.events.hyperparameters(self.hyperparameters)
         if "graph" in self.kinds:
-            self.events.graph(graph(self.model))
+            self.events.graph(graph(self.model, self.anatomy.groups))
         if "images" in self.kinds and self.probe and pictures.are_images(seen := self.probe.seen()):
             self.events.image(0, f"{BATCH}/seen", pictures.batch(seen))
 

@@ -1,7 +1,8 @@
-"""A functional model as TensorBoard's graph: a node a layer."""
+"""A functional model as TensorBoard's graph: a node a layer, in groups."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,13 +11,20 @@ from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef
 
 
-def graph(model: keras.Model) -> bytes:
-    """Return the serialised ``GraphDef``: layers by name, with class, output shape and weights."""
+def graph(model: keras.Model, groups: Mapping[str, str]) -> bytes:
+    """Return the serialised ``GraphDef``: layers by name, with class, output shape and weights.
+
+    ``groups`` maps the names of layers to the group that they are shown in.
+    """
+
+    def path(name: str) -> str:
+        return f"{groups[name]}/{name}" if name in groups else name
+
     nodes = [
         NodeDef(
-            name=layer.name,
+            name=path(layer.name),
             op=type(layer).__name__,
-            input=[tensor._keras_history.operation.name for tensor in _inputs(layer)],
+            input=[path(tensor._keras_history.operation.name) for tensor in _inputs(layer)],
             attr=_attributes(layer),
         )
         for layer in model.layers

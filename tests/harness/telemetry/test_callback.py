@@ -63,7 +63,9 @@ def test_scalars_stand_at_each_epochs_end_and_histograms_at_every_second(trained
     for tag in ("conv1/distinct_units", "conv1/kernel/gradient_norm", "conv1/output/mean",
                 "conv1/output/spread", "conv1/output/dead"):  # fmt: skip
         assert [event.step for event in found.Scalars(tag)] == [0, 6, 12]
-    assert found.Graph().node
+    nodes = {node.name: [*node.input] for node in found.Graph().node}
+    assert nodes["conv1/conv1_bn"] == ["conv1/conv1"]
+    assert nodes["output/output"] == ["flatten"]
 
 
 def test_the_last_epoch_has_histograms_at_any_cadence(tmp_path):
