@@ -159,6 +159,7 @@ def test_a_changed_bit_of_a_link_is_found_by_making_the_run_again(sound, tmp_pat
     found = json.loads(capsys.readouterr().out)["finding"]
     assert found["interval"] == 2
     assert found["cause"].startswith("the record: the link itself was changed")
+    assert len({*found["links"]}) == 2
 
 
 def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, capsys):
@@ -167,6 +168,8 @@ def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, caps
     assert verify.main([str(sound), "--against", str(other)]) == 1
     told = capsys.readouterr().out
     assert "DIFFERENT\ninterval     2 (steps 4 to 6)" in told
+    for path in (sound, other):
+        assert record.load(path).chain[2] in told  # only their last digits differ
 
 
 @pytest.mark.parametrize("name", ["history.csv", "digests.csv"])
