@@ -5,7 +5,8 @@
 Real processes of ``reproduce``, on the backend of KERAS_BACKEND, are killed at random moments and
 within every step of a save, interrupted, denied the disk, given damaged files and rivals; several
 times in a row, then run to the end. Nothing may be lost but the interval under way, and the bits
-must be an undisturbed run's. Exit code 1 where they are not.
+must be an undisturbed run's. Exit code 1 where they are not. With --json a campaign that is ended
+itself goes on with the same command: what is done is kept beside FILE, as FILE.jsonl.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
@@ -26,6 +27,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from experiments.harness import doors, fingerprint
+from experiments.harness.spec import UserError
 from tests.disturb import CODES, KINDS, Fault, Outcome, disturb
 from tests.faults import DELETION, MOMENTS
 from tests.lives import Place, Whole, undisturbed
@@ -137,14 +140,35 @@ def table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     return rows
 
 
-def campaign(plans: Sequence[Sequence[Fault]], jobs: int, folder: Path) -> dict[str, Any]:
-    """Carry out all plans, ``jobs`` at a time; return what came of them as JSON types."""
+def campaign(
+    plans: Sequence[Sequence[Fault]], jobs: int, folder: Path, kept: Path | None = None
+) -> dict[str, Any]:
+    """Carry out all plans, ``jobs`` at a time; return what came of them as JSON types.
+
+    In ``kept`` is what was done before, and what is done is added to it. Raises ``UserError`` where
+    it is another campaign's.
+    """
     whole = undisturbed([folder / "undisturbed" / str(job) for job in range(jobs)])
     print(f"undisturbed: {whole.seconds:.1f} s, fingerprint {whole.run.fingerprint}", flush=True)
+    head = {"plans": repr(plans), "chain": whole.run.chain, "commit": whole.run.commit}
+    done = begun(kept, fingerprint.of_json(head)) if kept else {}
     with ThreadPoolExecutor(jobs) as pool:
-        folders = [folder / str(number) for number in range(len(plans))]
-        done = pool.map(suffer, plans, [whole] * len(plans), folders)
-        outcomes = [outcome for each in done for outcome in each]
+        futures = {
+            pool.submit(suffer, plan, whole, folder / str(number)): number
+            for number, plan in enumerate(plans)
+            if number not in done
+        }
+        try:
+            for future in as_completed(futures):
+                number, several = futures[future], future.result()
+                done[number] = several
+                if kept:
+                    with kept.open("a") as file:
+                        file.write(json.dumps([number, [*map(asdict, several)]]) + "\n")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    outcomes = [each for _, several in sorted(done.items()) for each in several]
     return {
         "fingerprint": whole.run.fingerprint,
         "seconds": whole.seconds,
@@ -157,7 +181,28 @@ def campaign(plans: Sequence[Sequence[Fault]], jobs: int, folder: Path) -> dict[
     }
 
 
+def begun(kept: Path, mark: str) -> dict[int, list[Outcome]]:
+    """Return what was done before of the campaign of that mark, by the number of its plan."""
+    lines = kept.read_text().split("\n")[:-1] if kept.exists() else []  # without a cut one
+    if lines[:1] not in ([], [mark]):
+        raise UserError(f"{kept} is of another campaign, or of other code; delete it to start over")
+    kept.write_text("\n".join([mark, *lines[1:]]) + "\n")
+    return {number: [*map(outcome, told)] for number, told in map(json.loads, lines[1:])}
+
+
+def outcome(told: dict[str, Any]) -> Outcome:
+    """Return the outcome that JSON tells of."""
+    fault = told["fault"]
+    return Outcome(**told | {"fault": Fault(**fault | {"what": tuple(fault["what"])})})
+
+
 def main() -> int:
+    """Run the campaign that the command line asks for; return the exit code."""
+    return doors.answered("campaign", answer, "; with --json run again to go on")
+
+
+def answer() -> int:
+    """Do what was asked and print what comes of it."""
     door = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     door.add_argument("--kills", type=int, default=200, metavar="N", help="default: 200")
     door.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
@@ -165,13 +210,15 @@ def main() -> int:
     door.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
     asked = door.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
+    kept = asked.json and asked.json.with_name(f"{asked.json.name}l")
     told = {"kills": asked.kills, "seed": asked.seed, "jobs": asked.jobs}
-    told |= campaign(plan(asked.kills, asked.seed), asked.jobs, folder)
+    told |= campaign(plan(asked.kills, asked.seed), asked.jobs, folder, kept)
     print("\n" + tabulate(told["table"], headers="keys"))
     if asked.json:
         outcomes = ",\n  ".join(map(json.dumps, told.pop("outcomes")))
         head = json.dumps(told, indent=1).removesuffix("\n}")
         asked.json.write_text(f'{head},\n "outcomes": [\n  {outcomes}\n ]\n}}\n')
+        kept.unlink()
     if not told["right"]:
         print(f"what was lost or wrong is in {folder}", file=sys.stderr)
         return 1

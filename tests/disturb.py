@@ -138,7 +138,10 @@ DAMAGE = {"cut": cut, "flip": flip}
 
 
 def two_processes(place: Place, _fault: Fault) -> Told:
-    """Start two at once: the first to save waits until the other was refused, then ends."""
+    """Start two at once: the first to save waits until the other was refused, then ends.
+
+    Where nothing is left to save, the other may find the run complete: the fault came too late.
+    """
     both = [start(place.logdir, "stop", "kept", "state", "1") for _ in range(2)]
     deadline = time.monotonic() + PATIENCE
     while all(process.poll() is None for process in both) and time.monotonic() < deadline:
@@ -149,7 +152,8 @@ def two_processes(place: Place, _fault: Fault) -> Told:
         time.sleep(0.1)
     refused, ended = end(other), end(owner, place.interval)
     clear = refused.refused and "in use by another process" in refused.error
-    return refused.code != 0, ended, "" if clear else f"{refused.code}: {refused.error}"
+    struck = refused.code != 0
+    return struck, ended, "" if clear or not struck else f"{refused.code}: {refused.error}"
 
 
 def struck_at(place: Place, fault: Fault, strike: Callable[[Process], None]) -> Ended:

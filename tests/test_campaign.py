@@ -1,13 +1,16 @@
 """A small campaign in every test run, and the big one of 200 kills with ``-m campaign``."""
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from experiments.harness import files, state
+from experiments.harness.spec import UserError
 from tests import campaign, faults
-from tests.disturb import DAMAGE, KINDS, Fault
+from tests.disturb import DAMAGE, KINDS, Fault, Outcome
 from tests.harness.test_state import at
 
 FEW = [
@@ -27,6 +30,32 @@ def test_a_run_that_suffers_a_fault_of_each_kind_ends_in_the_same_bits(tmp_path)
     assert told["right"], [each for each in told["outcomes"] if each["unclear"]] or told["table"]
     assert {fault.kind for fault in FEW} | {"run again to the end"} == set(KINDS)
     assert all(row["count"] for row in told["table"] if row["fault"] != "run again to the end")
+
+
+def test_a_campaign_that_is_ended_goes_on_where_it_stood(tmp_path, monkeypatch):
+    run = SimpleNamespace(fingerprint="b", chain="ab", commit="c", intervals=1, environment={})
+    whole = SimpleNamespace(seconds=1.0, run=run)
+    suffered = []
+
+    def suffer(plan, _whole, _folder):
+        suffered.append(plan)
+        if len(suffered) == 2:
+            time.sleep(0.5)  # the first is told before
+            raise KeyboardInterrupt
+        return [Outcome(fault, True, -9, 1, 0, False, "", 1.0) for fault in plan]
+
+    monkeypatch.setattr(campaign, "undisturbed", lambda _: whole)
+    monkeypatch.setattr(campaign, "suffer", suffer)
+    kept, plans = tmp_path / "kept", [[fault] for fault in FEW[:3]]
+    with pytest.raises(KeyboardInterrupt):
+        campaign.campaign(plans, 1, tmp_path, kept)
+    kept.write_text(kept.read_text() + "[1, [{")  # killed as it wrote
+    told = campaign.campaign(plans, 1, tmp_path, kept)
+    assert suffered.count(plans[0]) == 1
+    assert suffered[-2:] == plans[1:]
+    assert [each["fault"]["kind"] for each in told["outcomes"]] == [f.kind for f in FEW[:3]]
+    with pytest.raises(UserError, match="another campaign"):
+        campaign.campaign(plans[:1], 1, tmp_path, kept)
 
 
 @pytest.mark.campaign

@@ -1,6 +1,7 @@
 """The door: runs made again by real processes, and the self-test, whose processes are replaced."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -158,6 +159,7 @@ def test_a_changed_bit_of_a_link_is_found_by_making_the_run_again(sound, tmp_pat
     found = json.loads(capsys.readouterr().out)["finding"]
     assert found["interval"] == 2
     assert found["cause"].startswith("the record: the link itself was changed")
+    assert len({*found["links"]}) == 2
 
 
 def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, capsys):
@@ -166,6 +168,52 @@ def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, caps
     assert verify.main([str(sound), "--against", str(other)]) == 1
     told = capsys.readouterr().out
     assert "DIFFERENT\ninterval     2 (steps 4 to 6)" in told
+    for path in (sound, other):
+        assert record.load(path).chain[2] in told  # only their last digits differ
+
+
+@pytest.mark.parametrize("name", ["history.csv", "digests.csv"])
+def test_a_table_that_the_links_contradict_is_told(sound, tmp_path, capsys, name):
+    path = changed(sound, tmp_path) / name
+    lines = path.read_text().splitlines()
+    lines[3] = lines[3][:-1] + "3210"[int(lines[3][-1], 16) % 4]  # of interval 2, or 3
+    path.write_text("\n".join(lines) + "\n")
+    assert verify.main([str(path.parent)]) == 1
+    told = capsys.readouterr().out
+    assert f"interval     {3 if name == 'history.csv' else 2} " in told
+    assert f"likely cause the record: {name} was changed" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("seed", lambda _: -1, "seed is no whole number"),
+        ("seed", lambda _: "0", "seed is no whole number"),
+        ("chain", lambda _: "abc", "chain is not a list"),
+        ("intervals_done", lambda _: 10**9, "intervals_done is not the chain's length"),
+        ("status", lambda _: [], "status is unknown"),
+        ("arm", lambda told: told["arm"] | {"steps": float("inf")}, "steps is no whole number"),
+        ("arm", lambda told: told["arm"] | {"schedule": [[1, "x"]]}, "schedule is no list"),
+        ("environment", lambda told: told["environment"] | {"backend": "../evil"}, "backend"),
+        ("environment", lambda told: told["environment"] | {"threads": "2"}, "threads"),
+        ("environment", lambda told: told["environment"] | {"settings": {"A": "\0"}}, "settings"),
+    ],
+)
+def test_records_of_no_run_are_one_line_and_2(sound, tmp_path, capsys, name, change, said):
+    other = str(changed(sound, tmp_path, **{name: change}))
+    for words in ([other], [str(sound), "--against", other]):
+        assert verify.main(words) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_what_is_no_file_is_not_waited_for(sound, tmp_path, capsys):
+    path = changed(sound, tmp_path) / "history.csv"
+    path.unlink()
+    os.mkfifo(path)
+    assert verify.main([str(path.parent)]) == 2
+    assert "history.csv is no file" in capsys.readouterr().err
 
 
 def test_environments_come_before_bits_and_leave_statistics_only(sound, tmp_path, capsys):

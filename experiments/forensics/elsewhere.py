@@ -3,7 +3,8 @@
     elsewhere.call("experiments.forensics.selftest:once", {"seed": 1}, backend="jax", start={})
 
 The request goes to the process's stdin, the answer comes back in a file that only the two of them
-hold open, so that whatever backends print cannot spoil it.
+hold open, so that whatever backends print cannot spoil it. Where the caller is killed, the other
+process ends too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +42,16 @@ def call(
     environ = switches.inherited() | ({"KERAS_BACKEND": backend} if backend else {})
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     words = [sys.executable, "-P", "-m", __spec__.name]  # -P: another folder's code stays out
-    with tempfile.TemporaryFile() as answer:
-        request = {"function": function, "arguments": arguments, "start": start}
+    with tempfile.TemporaryFile() as answer, _lifeline() as line:
+        request: dict[str, Any] = {"function": function, "arguments": arguments, "start": start}
+        request |= {"answer": answer.fileno(), "lifeline": line}
         ended = subprocess.run(
             words,
             env=environ,
-            input=json.dumps(request | {"answer": answer.fileno()}).encode(),
+            input=json.dumps(request).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=[answer.fileno()],
+            pass_fds=[answer.fileno(), line],
         )
         answer.seek(0)
         told = answer.read()
@@ -61,9 +65,26 @@ def call(
     return value
 
 
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """Yield a descriptor to pass on; it can be read, and is at its end, when this process has."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def _follow(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os._exit(1)
+
+
 def main() -> None:
     """Do what the request on stdin asks for, and write ``[value, refusal]``."""
     request = json.load(sys.stdin)
+    threading.Thread(target=_follow, args=(request["lifeline"],), daemon=True).start()
     value = refused = None
     try:
         if request["start"] is not None:

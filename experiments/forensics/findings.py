@@ -87,10 +87,18 @@ def text(told: Mapping[str, Any]) -> str:
         "apart": found["apart"] and f"{found['apart']['text']}, after {found['apart']['at']}",
         "likely cause": found["cause"],
         "code": " and ".join(map(str, told["commits"])) * (len(set(told["commits"])) > 1),
-        "links": " and ".join(str(link)[:16] for link in found["links"]),
+        "links": _links(*found["links"]),
     }
     shown = "\n".join(f"{name:13}{line}" for name, line in lines.items() if line)
     return f"DIFFERENT\n{shown}"
+
+
+def _links(one: str | None, other: str | None) -> str:
+    """Return two links, as much of them as tells them apart; none where they are the same."""
+    if one == other:
+        return ""
+    digits = 16 if str(one)[:16] != str(other)[:16] else None
+    return f"{str(one)[:digits]} and {str(other)[:digits]}"
 
 
 _HEADERS = ("", "in the one", "in the other", "NaN in one only", "largest distance")

@@ -14,6 +14,7 @@ from experiments.forensics.stepping import Step, Stepper
 from experiments.forensics.story import Story, explain
 from experiments.harness import record, state
 from experiments.harness.data import Dataset
+from experiments.harness.fingerprint import MARK, mark
 from experiments.harness.spec import Run
 from experiments.harness.state import State
 from experiments.harness.training import train
@@ -48,7 +49,7 @@ class Replay:
         stepper = self._stepper((number - 1) // self.run.arm.steps)
         if stepper.done < number - 1:
             stepper.advance(number - 1)
-        return _visit(stepper, stepper.take())
+        return self._visit(stepper, stepper.take())
 
     def first_nonfinite(self) -> Visit | None:
         """Return the first step whose loss, or a variable after it, is not finite, if any is."""
@@ -59,8 +60,17 @@ class Replay:
             stepper = self._stepper(interval - 1)
             while stepper.done < stepper.end:
                 if not (step := stepper.take()).finite:
-                    return _visit(stepper, step)
+                    return self._visit(stepper, step)
         return None
+
+    def _visit(self, stepper: Stepper, step: Step) -> Visit:
+        interval, place = divmod(step.number - 1, self.run.arm.steps)
+        marks = self.run.digests[interval + 1].get("batches", "")  # older runs have none
+        if marks and marks[place * MARK : (place + 1) * MARK] != mark(step.indices):
+            self.doubts.append(f"the batch of step {step.number} is not the record's")
+        made = inspect(stepper.model, step)
+        reasons: Mapping[str, str] = getattr(stepper.model.loss, "reasons", {})
+        return Visit(step, made, explain(step, made, reasons))
 
     def _stepper(self, interval: int) -> Stepper:
         return Stepper(self.run, self.dataset, self._state(interval))
@@ -80,7 +90,8 @@ class Replay:
         if nearest:
             state.save(nearest, folder)
         seconds = self.run.seconds / self.run.intervals * (interval - begin)
-        self.tell(f"recomputing intervals {begin + 1} to {interval}, about {seconds:.0f} s")
+        if interval > begin:
+            self.tell(f"recomputing intervals {begin + 1} to {interval}, about {seconds:.0f} s")
         train(self.run, self.scratch, self.dataset, intervals=interval, tell=lambda _: None)
         return state.load(state.path(folder, interval))
 
@@ -93,12 +104,6 @@ class Replay:
             if found and found.owner == record.digest(self.run):
                 nearest = max(found, nearest or found, key=lambda one: one.interval)
         return nearest
-
-
-def _visit(stepper: Stepper, step: Step) -> Visit:
-    made = inspect(stepper.model, step)
-    reasons: Mapping[str, str] = getattr(stepper.model.loss, "reasons", {})
-    return Visit(step, made, explain(step, made, reasons))
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def compare(a: Run, b: Run, folders: Sequence[Path]) -> Finding | None:
     """Return where two runs part that left what they left in ``folders``; None if nowhere."""
     place = first(a.chain, b.chain)
     if place is None:
-        return None
+        return _tables(a, b)
     if place >= min(len(a.chain), len(b.chain)):
         return Finding(place, f"one of them ends after interval {place - 1}")
     kept = bool(a.digests[place] and b.digests[place])  # older runs have no digests
@@ -82,14 +82,33 @@ def compare(a: Run, b: Run, folders: Sequence[Path]) -> Finding | None:
     return Finding(place, cause, step, tensors, apart, at)
 
 
+def _tables(a: Run, b: Run) -> Finding | None:
+    """Return where the tables differ of two runs whose links are the same; None if nowhere."""
+    for place, rows in enumerate(zip(a.digests, b.digests, strict=True)):
+        if names := _unlike(*rows):
+            return Finding(place, _edited("digests.csv", names))
+        if names := _unlike(*(_measured(run, place) for run in (a, b))):
+            return Finding(place, _edited("history.csv" if place else "run.json", names))
+    return None
+
+
+def _edited(file: str, names: Sequence[str]) -> str:
+    shown = ", ".join([*names[:3], *["..."] * (len(names) > 3)])
+    return f"the record: {file} was changed ({shown}); all links are the same"
+
+
+def _measured(run: Run, place: int) -> Mapping[str, float]:
+    return {n: values[place - 1] for n, values in run.history.items()} if place else run.initial
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the names that both have, for values that differ; of two NaNs none does."""
+    return [name for name in one if name in other and repr(one[name]) != repr(other[name])]
+
+
 def _metrics(a: Run, b: Run, place: int) -> str:
     """Return what differs where all tensors are the same."""
-    rows = [
-        {name: values[place - 1] for name, values in run.history.items()} if place else run.initial
-        for run in (a, b)
-    ]
-    names = [name for name in rows[0] if repr(rows[0][name]) != repr(rows[1].get(name))]
-    if names:
+    if names := _unlike(_measured(a, place), _measured(b, place)):
         return f"what was measured: {', '.join(names)}; the network is the same"
     return "the record: the link itself was changed, all that it is made of is the same"
 

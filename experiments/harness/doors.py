@@ -24,8 +24,8 @@ def answered(door: str, work: Callable[[], int], after_interrupt: str = "") -> i
     except BrokenPipeError:  # whoever reads it has read enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except (UserError, OSError) as error:
-        print(f"{door}: {error}", file=sys.stderr)
+    except (UserError, OSError, MemoryError) as error:
+        print(f"{door}: {str(error) or 'out of memory'}", file=sys.stderr)
         return BAD_USE
     except ProcessError as error:
         print(f"{door}: {error}", file=sys.stderr)

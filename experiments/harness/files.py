@@ -27,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it becomes ``path`` when the block ends well."""
     if not path.name:
         raise UserError(f"{path} is a folder, not a file to write")
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: what is there is no file")
     temporary = path.with_name(f".tmp.{path.name}")  # keeps the suffix: Keras goes by it
     try:
         yield temporary

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 INTERRUPTED = 130  # the exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,12 +19,15 @@ _came: list[int] = []
 def heeded() -> Iterator[None]:
     """Within the block SIGINT and SIGTERM raise ``KeyboardInterrupt``, and ``check()`` then too."""
     before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: _is_interrupt(dropped) or hook(dropped)
     try:
         yield
     except Exception:  # a library may have made it of the interrupt, as C code does on import
         check()
         raise
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
         _came.clear()
@@ -33,7 +36,8 @@ def heeded() -> Iterator[None]:
 def check() -> None:
     """Raise ``KeyboardInterrupt`` where a signal came in the block that is under way.
 
-    Python prints and drops what a signal raises in a weak reference's callback or a ``__del__``.
+    Python drops what a signal raises in a weak reference's callback or a ``__del__``, and would
+    print it.
     """
     if _came:
         raise KeyboardInterrupt
@@ -52,6 +56,10 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _is_interrupt(dropped: Any) -> bool:
+    return issubclass(dropped.exc_type, KeyboardInterrupt)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

@@ -14,13 +14,16 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from experiments.harness import files, fingerprint
-from experiments.harness.spec import Arm, Run, UserError
+from experiments.harness.overrides import LEAST
+from experiments.harness.spec import Arm, Run, Status, UserError
+from experiments.harness.switches import BEFORE
 
 FORMAT = 1
 UNREADABLE = (
@@ -39,6 +42,16 @@ MADE = (
     "state",
     "events.out.tfevents.*",
 )
+
+ENVIRONMENT: dict[str, Callable[[Any], bool]] = {  # what it takes to bring it about again
+    "backend": lambda backend: backend in [*BEFORE],
+    "device": lambda device: isinstance(device, str),
+    "threads": lambda threads: type(threads) is int and threads > 0,
+    "settings": lambda settings: (
+        isinstance(settings, Mapping)
+        and all(isinstance(text, str) and "\0" not in text for text in chain(*settings.items()))
+    ),
+}
 
 
 def identity(run: Run) -> dict[str, Any]:
@@ -136,8 +149,9 @@ def recorded(directory: Path) -> Run:
         raise UserError(str(error)) from None
     if run is None:
         raise UserError(f"{directory} holds no run: there is no run.json in it")
-    if missing := {"backend", "device", "threads", "settings"} - {*run.environment}:
-        raise UserError(f"{directory}/run.json does not tell the environment's {min(missing)}")
+    for name, sound in ENVIRONMENT.items():
+        if not sound(run.environment.get(name)):
+            raise UserError(f"{directory}/run.json does not tell the environment's {name}")
     return run
 
 
@@ -146,9 +160,13 @@ def _read(directory: Path) -> Run | None:
     try:
         if not path.exists():
             return None
+        for each in (path, *(directory / f"{table}.csv" for table in TABLES)):
+            if each.exists() and not each.is_file():
+                raise ValueError(f"{each.name} is no file")
         told: dict[str, Any] = {"initial": {}} | json.loads(path.read_text())  # older ones lack it
         if told["format"] != FORMAT:
             raise ValueError(f"format {told['format']}, not {FORMAT}")
+        _check(told)
         told |= {"arm": _arm(told["arm"]), "chain": tuple(told["chain"])}
         told |= {"digests": _digests(directory / "digests.csv", len(told["chain"]))}
         told |= {"history": _history(directory / "history.csv", len(told["chain"]) - 1)}
@@ -159,8 +177,31 @@ def _read(directory: Path) -> Run | None:
         raise DamagedError(f"{path} is damaged ({error})") from None
 
 
+def _check(told: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for what no run has."""
+    links, seed = told["chain"], told["seed"]
+    if not isinstance(links, list) or not all(map(_is_link, links)):
+        raise ValueError("chain is not a list of SHA-256 hashes")
+    if told["intervals_done"] != max(0, len(links) - 1):
+        raise ValueError("intervals_done is not the chain's length")
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ValueError("seed is no whole number from 0 to 2**32")
+    if told["status"] not in get_args(Status):
+        raise ValueError("status is unknown")
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
+
+
 def _arm(told: Mapping[str, Any]) -> Arm:
-    """Return the arm that JSON tells of, its lists as tuples again."""
+    """Return the arm that JSON tells of, its lists as tuples again; ``ValueError`` for no arm."""
+    for name, least in LEAST.items():
+        value = told.get(name, least)  # older ones lack some
+        if type(value) is not int or value < least:
+            raise ValueError(f"{name} is no whole number from {least} on")
+    if not all(isinstance(value, int | float) for value in chain(*told["schedule"])):
+        raise ValueError("schedule is no list of pairs of numbers")
     fields = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
     return Arm(**fields | {"schedule": tuple(map(tuple, told["schedule"]))})
 

@@ -114,6 +114,8 @@ def compiled(arm: Arm) -> keras.Model:
         loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
         if unknown := set(arm.probes) - set(probes.ALL):
             raise ValueError(f"no probe is called {unknown.pop()!r}; there are: {[*probes.ALL]}")
+        for name in {*arm.metrics} - {*OWN, "accuracy"}:  # the rest only fails within fit
+            keras.metrics.get(name)
         metrics = [OWN[name]() if name in OWN else name for name in arm.metrics]
     except Exception as error:  # each backend has its own for a loss that does not fit
         raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None

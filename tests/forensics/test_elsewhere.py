@@ -62,14 +62,20 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_interrupted_it_is_killed(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_it_ends_with_its_caller(tmp_path, sent):
     path = tmp_path / "pid"
-    code = "from experiments.forensics import elsewhere; "
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from experiments.forensics import elsewhere; "  # a shell's job may ignore SIGINT
     code += f"elsewhere.call('{HERE}:last', {{'path': {str(path)!r}}})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     while not (path.exists() and path.read_text()):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert b"KeyboardInterrupt" in process.communicate(timeout=30)[1]
-    assert gone(int(path.read_text()))
+    process.send_signal(sent)
+    told = process.communicate(timeout=30)[1]
+    assert (b"KeyboardInterrupt" in told) == (sent == signal.SIGINT)
+    deadline = time.monotonic() + 30
+    while not gone(int(path.read_text())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -147,6 +147,15 @@ def test_bits_that_are_not_the_records_are_told(finished, step, begun):
     assert replay.doubts == [f"after {begun} intervals the bits are not the record's"]
 
 
+def test_another_batch_than_the_records_is_told(finished):
+    directory, _ = finished
+    run = record.load(directory)
+    run = replace(run, arm=replace(run.arm, held_out=5))
+    with replaying(run, directory, DIGITS, ENVIRONMENT, [].append) as replay:
+        replay.visit(2)
+    assert replay.doubts == ["the batch of step 2 is not the record's"]
+
+
 def test_the_door_prints_tables_json_and_a_picture(finished, tmp_path, capsys):
     from PIL import Image
 

@@ -1,3 +1,4 @@
+import os
 import resource
 import signal
 import subprocess
@@ -22,6 +23,14 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
         fails()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="what is there is no file"):
+        files.write(path, "new")
+    assert path.is_fifo()
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no quota to set here")

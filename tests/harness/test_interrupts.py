@@ -20,7 +20,21 @@ def test_a_signal_interrupts_and_the_handlers_are_put_back():
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class Broken:
+    def __del__(self):
+        raise LookupError
+
+
+def test_what_is_dropped_of_an_interrupt_is_not_printed_and_all_else_is(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_type))
+    with interrupts.heeded():
+        Deaf()
+        Broken()
+    Broken()
+    assert told == [LookupError] * 2
+
+
 def test_a_dropped_interrupt_is_found_by_a_check_and_forgotten_with_its_block():
     with interrupts.heeded():
         interrupts.check()

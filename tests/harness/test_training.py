@@ -29,16 +29,9 @@ from experiments.harness import (
 from experiments.harness.spec import Run, UserError
 from experiments.harness.telemetry.anatomy import anatomy
 from tests.conftest import ENVIRONMENT
+from tests.faulty import TINY
 
 DIGITS = mnist.load("digits")[0]
-TINY = {
-    "network.width": 1 / 32,
-    "optimizer.learning_rate": 4e-3,
-    "batch_size": 8,
-    "steps": 3,
-    "intervals": 4,
-    "test_examples": 20,
-}
 
 
 def planned(seed: int = 0, arm: str = "decayed_rate", **changes) -> Run:
