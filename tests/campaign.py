@@ -6,7 +6,7 @@ Real processes of ``reproduce``, on the backend of KERAS_BACKEND, are killed at 
 within every step of a save, interrupted, denied the disk, given damaged files and rivals; several
 times in a row, then run to the end. Nothing may be lost but the interval under way, and the bits
 must be an undisturbed run's. Exit code 1 where they are not. With --json a campaign that is ended
-itself goes on with the same command: what is done is kept beside FILE, as FILE.jsonl.
+itself goes on with the same command: what is done is kept beside x.json, in x.jsonl.
 """
 
 from __future__ import annotations
