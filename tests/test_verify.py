@@ -184,6 +184,16 @@ def test_a_table_that_the_links_contradict_is_told(sound, tmp_path, capsys, name
     assert f"likely cause the record: {name} was changed" in told
 
 
+def test_measures_before_training_that_the_links_contradict_are_told(sound, tmp_path, capsys):
+    one = changed(sound, tmp_path / "a", initial=lambda _: {"test_loss": 2.0})
+    other = changed(sound, tmp_path / "b", initial=lambda _: {"test_loss": 3.0})
+    assert verify.main([str(one), "--against", str(other)]) == 1
+    told = capsys.readouterr().out
+    assert "interval     0 (before the first step)" in told
+    assert "run.json was changed (test_loss)" in told
+    assert "links" not in told.replace("all links are the same", "")
+
+
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
@@ -192,6 +202,8 @@ def test_a_table_that_the_links_contradict_is_told(sound, tmp_path, capsys, name
         ("chain", lambda _: "abc", "chain is not a list"),
         ("intervals_done", lambda _: 10**9, "intervals_done is not the chain's length"),
         ("status", lambda _: [], "status is unknown"),
+        ("initial", lambda _: 4, "initial is no table"),
+        ("changes", lambda _: 7, "changes is no table"),
         ("arm", lambda told: told["arm"] | {"steps": float("inf")}, "steps is no whole number"),
         ("arm", lambda told: told["arm"] | {"schedule": [[1, "x"]]}, "schedule is no list"),
         ("environment", lambda told: told["environment"] | {"backend": "../evil"}, "backend"),

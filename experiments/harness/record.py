@@ -188,6 +188,9 @@ def _check(told: Mapping[str, Any]) -> None:
         raise ValueError("seed is no whole number from 0 to 2**32")
     if told["status"] not in get_args(Status):
         raise ValueError("status is unknown")
+    for name in ("initial", "changes"):
+        if not isinstance(told[name], Mapping):
+            raise ValueError(f"{name} is no table of values")
 
 
 def _is_link(value: Any) -> bool:

@@ -326,6 +326,7 @@ def test_nan_is_trained_through_counted_and_compared(tmp_path):
         {"network.kernel_initializer": "no_such_initializer"},
         {"loss": "categorical_crossentropy"},
         {"probes": ["no_such_probe"]},
+        {"metrics": ["no_such_metric"]},
         {"frozen": ["weights"]},
     ],
 )
