@@ -32,6 +32,7 @@ def answer(asked: argparse.Namespace) -> int:
     if asked.list:
         print(catalog_table())
         return doors.DONE
+    asked.set = [*from_file(asked.set_file), *asked.set]
     experiments = chosen(asked)  # before the slow imports: bad use answers at once
     if asked.dry_run:
         told = [resolved(experiment, asked) for experiment in experiments]
@@ -71,8 +72,10 @@ def parser() -> argparse.ArgumentParser:
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
     add("--intervals", type=doors.whole(1), metavar="N", help="stop after the first N; marked "
         "partial")
-    add("--set", nargs="+", action="extend", default=[], type=_change, metavar="KEY=VALUE",
+    add("--set", nargs="+", action="extend", default=[], type=doors.change, metavar="KEY=VALUE",
         help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
+    add("--set-file", type=Path, metavar="FILE", help="changes as a JSON object, as a search's "
+        "best.json has them; --set comes after them")
     add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
         "of its own; default: 1, with --all on a CPU 2")
     add("--telemetry-every", type=doors.whole(0), metavar="N", help="intervals from one set of "
@@ -169,15 +172,17 @@ def resolved(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any
     }
 
 
-def _change(text: str) -> tuple[str, Any]:
-    """Parse ``key=value``; the value as JSON where it is JSON, else as a string."""
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+def from_file(path: Path | None) -> list[tuple[str, Any]]:
+    """Return the changes in a JSON file; ``UserError`` where it holds none."""
+    if path is None:
+        return []
     try:
-        return key, json.loads(value)
-    except (ValueError, RecursionError):
-        return key, value
+        told = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(told, dict):
+        raise UserError(f"{path} is no JSON object of changes")
+    return [*told.items()]
 
 
 if __name__ == "__main__":

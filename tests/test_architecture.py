@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 BACKENDS = {"tensorflow", "jax", "torch"}
-PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "measures"))
+PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "space", "measures"))
 
 
 def module(path: Path) -> str:

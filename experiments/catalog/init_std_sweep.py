@@ -10,6 +10,7 @@ lower, 0.03 and 0.1 learn fastest.
 
 from experiments.harness.measures import at_share, difference, final, largest_of, least_of
 from experiments.harness.panels import Panel
+from experiments.harness.space import KERNEL, RATE, Dimension
 from experiments.harness.spec import Arm, Claim, Experiment, Measure, config
 
 STDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -112,6 +113,19 @@ EXPERIMENT = Experiment(
         "mini": "4 to 5 minutes on 2 CPU cores",
         "full": "about 3 hours on 2 CPU cores, estimated",
     },
+    searched="std_0.1",
+    space=(
+        Dimension((KERNEL,), ("TruncatedNormal", "GlorotUniform", "HeNormal")),
+        Dimension(
+            (f"{KERNEL}.stddev", "network.bias_initializer.value"),
+            STDS,
+            low=1e-4,
+            high=1.0,
+            log=True,
+            when=(KERNEL, "TruncatedNormal"),
+        ),
+        Dimension((RATE,), (1e-4, 3e-4, 1e-3), low=1e-5, high=1e-2, log=True),
+    ),
     panels=(
         Panel(
             "test_accuracy",

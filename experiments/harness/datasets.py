@@ -10,11 +10,13 @@ from experiments.harness.data import Dataset
 from experiments.harness.spec import Run, UserError
 
 LOADERS = {"mnist": mnist.load, "frames": frames.load}
+VALIDATION = ":validation"  # a source that ends so is data.Dataset.validating()
 NAMED = {"mnist": "mnist", "digits": "mnist", "frames": "frames"}  # sources that are no path
 
 
 def kind_of(source: str) -> str:
     """Return which dataset a source is for: by its name, or a folder is frames, a file MNIST."""
+    source = source.removesuffix(VALIDATION)
     return NAMED.get(source) or ("frames" if Path(source).is_dir() else "mnist")
 
 
@@ -41,8 +43,10 @@ def recorded(run: Run, source: str | None) -> Dataset:
     Raises ``UserError`` where what is found there is not the same to the last bit.
     """
     name = run.dataset["name"]
-    if source is None and name not in NAMED:
+    if source is None and name.removesuffix(VALIDATION) not in NAMED:
         raise UserError(f"the run was trained on {name}; say where that is by --data")
+    if source and name.endswith(VALIDATION):
+        source = source.removesuffix(VALIDATION) + VALIDATION
     found, _ = load(run.arm.dataset, choose([source or name], [run.arm.dataset])[run.arm.dataset])
     if found.sha256 != run.dataset["sha256"]:
         wanted = f"{name}, sha256 {run.dataset['sha256'][:16]}"
@@ -56,4 +60,5 @@ def load(name: str, source: str) -> tuple[Dataset, str | None]:
 
     Raises ``UserError`` for data that cannot be used.
     """
-    return LOADERS[name](source)
+    found, warning = LOADERS[name](source.removesuffix(VALIDATION))
+    return found.validating() if source.endswith(VALIDATION) else found, warning

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from experiments.harness import interrupts
 from experiments.harness.spec import ProcessError, UserError
@@ -50,3 +52,14 @@ def whole(least: int, below: float = math.inf) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on{bound}")
 
     return parse
+
+
+def change(text: str) -> tuple[str, Any]:
+    """Parse ``key=value``; the value as JSON where it is JSON, else as a string."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value

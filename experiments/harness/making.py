@@ -104,7 +104,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Yield the pool; where the block fails, its workers are interrupted and waited for."""
     fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
     deterministic = determinism.start().get("deterministic", True)
-    pool = ProcessPoolExecutor(jobs, fresh, _begin, (deterministic,))
+    pool = ProcessPoolExecutor(jobs, fresh, begin, (deterministic,))
     try:
         # The pool notices the death only of workers that were there at the result before.
         for begun in [pool.submit(os.getpid) for _ in range(jobs)]:
@@ -120,7 +120,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(deterministic: bool) -> None:
+def begin(deterministic: bool) -> None:
     """Start a worker; it ends when the process that it works for has."""
 
     def follow() -> None:

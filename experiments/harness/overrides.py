@@ -100,6 +100,8 @@ def _changed(old: Any, rest: list[str], value: Any, path: str) -> Any:
     """Return ``old`` with the value at ``rest`` replaced, configs copied on the way."""
     if not rest:
         return _checked(old, value, path)
+    if isinstance(old, str) and old:
+        old = config(old)  # an identifier stands for the config without options
     if not isinstance(old, Mapping) or "config" not in old:
         raise UserError(f"{path!r} leads nowhere: {json.dumps(old)} has no parts to set")
     inner, (key, *further) = old["config"], rest

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from experiments.harness.panels import PANELS, Panel, Printed
+from experiments.harness.space import SPACE, Dimension
 
 Scale = Literal["full", "mini"]
 Role = Literal["documented", "diagnosis"]
@@ -192,7 +193,8 @@ class Experiment:
     ``documented`` maps an arm to what the document prints of it; ``cost`` says how long one seed
     takes at each scale; ``seeds`` are trained unless others are asked for; ``deviations`` are
     numbered from 1, in order; ``framework`` says what the document's framework did by default and
-    Keras does not. The catalogue fills in ``name``, ``at`` (every arm at each scale, its variants
+    Keras does not. A search varies the ``space`` of the arm ``searched``, the first one where not
+    told. The catalogue fills in ``name``, ``at`` (every arm at each scale, its variants
     made) and ``homes`` (the arm as ``experiment:arm`` that each name stands for).
     """
 
@@ -209,6 +211,8 @@ class Experiment:
     mini_names: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     panels: tuple[Panel, ...] = PANELS
+    space: tuple[Dimension, ...] = SPACE
+    searched: str = ""
     name: str = ""
     at: Mapping[Scale, Mapping[str, Arm]] = field(default_factory=dict)
     homes: Mapping[str, str] = field(default_factory=dict)

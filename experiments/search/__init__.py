@@ -1,0 +1,1 @@
+"""The search for hyperparameters: KerasTuner's oracles, made exact, over an experiment's arms."""

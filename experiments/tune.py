@@ -1,0 +1,248 @@
+"""Search how an experiment's result depends on initial weights and learning rate.
+
+Every trial is an arm of the experiment, trained as reproduce trains it, and measured on a
+validation split: the test split is not looked at. The same command gives the same trials, and goes
+on where it was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments import catalog
+from experiments.harness import doors, interrupts, space
+from experiments.harness.overrides import override, resolve
+from experiments.harness.space import Dimension
+from experiments.harness.spec import Experiment, UserError
+
+if TYPE_CHECKING:
+    from experiments.search.plan import Search
+
+ORACLES = ("grid", "random", "bayesian", "hyperband")
+TRIALS = 20  # of the oracles that have no end of their own
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the door with the words of a command line; return its exit code."""
+    asked = parser().parse_args(words)
+    resumed = "; run again, without --fresh, to go on"
+    return doors.answered("tune", lambda: answer(asked), resumed)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the door's argument parser."""
+    door = argparse.ArgumentParser(
+        prog="python -m experiments.tune",
+        description=__doc__,
+        epilog="KERAS_BACKEND=tensorflow|jax|torch chooses the backend. Exit codes: 0 done, "
+        "1 workers or the chief failed, 2 bad use or bad input, 130 interrupted (run again to go "
+        "on).",
+    )
+    add = door.add_argument
+    # fmt: off
+    add("experiment", help="its name; reproduce --list tells which there are")
+    add("--oracle", choices=ORACLES, default="random", help="who chooses the "
+        "trials, KerasTuner's; grid takes every combination of points; default: random")
+    add("--arm", metavar="NAME", help="the arm that is varied; default: the experiment's own "
+        "choice")
+    add("--space", nargs="+", action="extend", default=[], type=_dimension, metavar="PATH=VALUES",
+        help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], "
+        "or PATH=[JSON, ...]; PATH+PATH=... gives both the same value; in the place of the "
+        "default for that path, or beside it")
+    add("--set", nargs="+", action="extend", default=[], type=doors.change, metavar="KEY=VALUE",
+        help="change the arm first, as for reproduce")
+    add("--trials", type=doors.whole(1), metavar="N", help="so many, of random and bayesian; "
+        "default: 20")
+    add("--executions", type=doors.whole(1), default=1, metavar="N", help="seeds for each trial, "
+        "whose mean counts; default: 1")
+    add("--objective", choices=("accuracy", "loss"), help="on the validation split, at the end; "
+        "default: accuracy where the arm measures it")
+    add("--scale", choices=("mini", "full"), help="as for reproduce")
+    add("--seed", type=doors.whole(0, 2**32), default=0, metavar="N", help="of the search, and the "
+        "first of the trials'; default: 0")
+    add("--data", metavar="SOURCE", help="as for reproduce")
+    add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
+    add("--name", metavar="NAME", help="what the search is called under DIR/search; default: its "
+        "oracle's name")
+    add("--jobs", type=doors.whole(1), metavar="N", help="train N trials at a time, each in a "
+        "process of its own; default: 2 on a CPU, 1 elsewhere")
+    add("--role", choices=("chief", "worker"), help="share the search among machines: one chief "
+        "gives out what workers train, each with the same words otherwise; default: by "
+        "KerasTuner's environment variables")
+    add("--address", metavar="HOST:PORT", help="the chief's, loopback or a private network: "
+        "whoever reaches it can give orders")
+    add("--limit", type=doors.whole(1), default=60, metavar="SECONDS", help="a worker silent for "
+        "so long has lost its trial; default: 60")
+    add("--patience", type=doors.whole(1), default=600, metavar="SECONDS", help="the chief gives "
+        "up where no worker is heard for so long; default: 600")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every Nth trial, of grid "
+        "and random, for machines that share nothing")
+    add("--merge", nargs="+", type=Path, default=[], metavar="DIR", help="train nothing: join what "
+        "shards with the same words have tried, by their log directories")
+    add("--telemetry-every", type=doors.whole(0), metavar="N", help="as for reproduce")
+    add("--fresh", action="store_true", help="start the search over; runs that are made are kept")
+    add("--allow-nondeterministic", action="store_true", help="as for reproduce")
+    add("--dry-run", action="store_true", help="print the space as JSON and train nothing")
+    add("--json", action="store_true", help="print the table as JSON, and nothing else, on stdout")
+    # fmt: on
+    return door
+
+
+def answer(asked: argparse.Namespace) -> int:
+    """Do what was asked and print what comes of it."""
+    experiment = catalog.load(asked.experiment)
+    varied = chosen(experiment, asked)  # before the slow imports: bad use answers at once
+    if asked.dry_run:
+        told: Any = [vars(dimension) for dimension in varied]
+    else:
+        with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
+            told = tune(experiment, varied, asked)
+    if asked.json or asked.dry_run:
+        print(json.dumps(told, indent=1))
+    return doors.DONE
+
+
+def chosen(experiment: Experiment, asked: argparse.Namespace) -> tuple[Dimension, ...]:
+    """Return the space that is searched; ``UserError`` for words that do not go together."""
+    if asked.trials and asked.oracle not in ("random", "bayesian"):
+        raise UserError("--trials is for random and bayesian: others end by themselves")
+    if asked.merge and (asked.role or asked.shard != (1, 1)):
+        raise UserError("--merge trains nothing: it goes with neither --role nor --shard")
+    role(asked)
+    varied = space.joined(experiment.space, asked.space)
+    arm = resolve(experiment, base(experiment, asked), asked.scale or "full", dict(asked.set))
+    for dimension in varied:
+        for value in dimension.points[:1] + dimension.points[-1:]:
+            parent = {dimension.when[0]: dimension.when[1]} if dimension.when else {}
+            override(arm, {**parent, **dict.fromkeys(dimension.paths, value)})
+    return varied
+
+
+def base(experiment: Experiment, asked: argparse.Namespace) -> str:
+    """Return the name of the arm that is varied."""
+    return asked.arm or experiment.searched or next(iter(experiment.at[asked.scale or "mini"]))
+
+
+def role(asked: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return the role and the chief's address, from the words or KerasTuner's environment."""
+    from experiments.search.addresses import checked
+
+    name, address = asked.role, asked.address
+    if not name and "KERASTUNER_ORACLE_IP" in os.environ:
+        name = "chief" if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "") else "worker"
+        address = ":".join(os.environ.get(f"KERASTUNER_ORACLE_{k}", "") for k in ("IP", "PORT"))
+    if bool(name) != bool(address):
+        raise UserError("--role and --address go together")
+    return name, checked(address) if address else None
+
+
+def tune(
+    experiment: Experiment, varied: Sequence[Dimension], asked: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Do what was asked, telling it on stdout; return the table as JSON types."""
+    from experiments.harness import datasets, study
+
+    name = base(experiment, asked)
+    trained_on = resolve(experiment, name, asked.scale or "mini").dataset
+    planned = study.prepare(
+        experiment,
+        scale=asked.scale,
+        arms=[name],
+        seeds=[asked.seed],
+        data=[(asked.data or trained_on) + datasets.VALIDATION],
+        changes=dict(asked.set) | {"held_out": 0},  # that is in the test split's place
+        deterministic=not asked.allow_nondeterministic,
+    )
+    from experiments.search import conduct, plan, views  # import a backend
+    from experiments.search.trial import Trainer
+
+    (template,), (dataset,) = planned.runs, planned.data.values()
+    measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
+    trainer = Trainer(template, varied, asked.objective or measured, asked.executions)
+    search = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
+    place = conduct.Place(
+        asked.logdir / "search" / (asked.name or asked.oracle),
+        planned.sources[trained_on],
+        asked.telemetry_every,
+    )
+    doors.tell(announced(search, planned.warnings))
+    part, address = role(asked)
+    if part == "worker":
+        conduct.work_for(search, place, dataset, str(address), asked.limit)
+        return []
+    folder = plan.folder_of(search, place.logdir)
+    if asked.fresh:
+        plan.clear(folder)
+    trials = conduct.search(
+        search,
+        place,
+        dataset,
+        jobs=asked.jobs or (2 if template.environment["device"] == "cpu" else 1),
+        address=address,
+        limit=asked.limit,
+        patience=asked.patience,
+        shard=asked.shard,
+        known=[
+            plan.folder_of(search, logdir / "search" / place.logdir.name) for logdir in asked.merge
+        ],
+        tell=doors.tell,
+    )
+    made = views.write(search, trials, folder)
+    doors.tell(f"\n{views.text(search, trials)}\n")
+    for what, path in made.items():
+        doors.tell(f"{what:12} {path}")
+    if "best" in made:
+        words = f"{experiment.name} --arm {name} --scale {template.scale} --set-file {made['best']}"
+        doors.tell(f"{'train it':12} python -m experiments.reproduce {words}")
+    doors.tell(f"{'TensorBoard':12} tensorboard --logdir {place.logdir}")
+    return views.rows(search, trials)
+
+
+def announced(search: Search, warnings: Sequence[str]) -> str:
+    """Return what is about to be done."""
+    template = search.trainer.template
+    data = template.dataset
+    facts = {
+        "varied": f"{template.home} ({template.scale})",
+        "space": "; ".join(map(spelt, search.trainer.space)),
+        "oracle": f"{search.oracle}, seed {template.seed}",
+        "objective": f"{search.trainer.objective} on a validation split of {data['name']}"
+        + ": A STAND-IN, not the document's data" * data["stand_in"],
+        "a trial": f"{template.arm.intervals} intervals of {template.arm.steps} steps, "
+        f"{search.trainer.executions} seeds",
+    }
+    return "\n".join([*warnings, *(f"{name:10} {fact}" for name, fact in facts.items()), ""])
+
+
+def spelt(dimension: Dimension) -> str:
+    """Return a dimension in words."""
+    names = " and ".join(dimension.paths)
+    if dimension.low is None:
+        return f"{names} one of {', '.join(map(str, dimension.points))}"
+    spread = " by its logarithm" * dimension.log
+    return f"{names} from {dimension.low:g} to {dimension.high:g}{spread}"
+
+
+def _dimension(text: str) -> Dimension:
+    try:
+        return space.parsed(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _shard(text: str) -> tuple[int, int]:
+    mine, _, shards = text.partition("/")
+    if mine.isdigit() and shards.isdigit() and 1 <= int(mine) <= int(shards):
+        return int(mine), int(shards)
+    raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
+
+
+if __name__ == "__main__":
+    interrupts.leave(main())
