@@ -18,7 +18,7 @@ from experiments.harness.spec import ProcessError, UserError
 from experiments.search import chief, oracles, plan
 from experiments.search.oracles import SHARDED, Exact
 from experiments.search.plan import Search, Tried
-from experiments.search.trial import Outcome
+from experiments.search.trial import EPOCHS, Outcome
 from experiments.search.work import Train, work
 
 BEATS = 4  # so often a worker is heard within the time after which it counts as silent
@@ -117,8 +117,11 @@ class Journal:
     def line(self, number: int) -> str:
         """Return what came of a trial, and how long the rest will take."""
         tried, left = self.tried[number], self.oracle.expected() - len(self.tried)
-        short = {dimension.name: dimension.short for dimension in self.searched.trainer.space}
-        values = ", ".join(f"{short.get(k, k)}={v}" for k, v in tried.values.items())
+        space = self.searched.trainer.space
+        facts = [f"{d.short}={tried.values[d.name]}" for d in space if d.name in tried.values]
+        if EPOCHS in tried.values:
+            facts.append(f"{tried.values[EPOCHS]} intervals")
+        values = ", ".join(facts)
         steps = [str(step) for step in tried.outcome.diverged if step is not None]
         came = f"{self.searched.trainer.objective} {tried.outcome.score:.4g}"
         ended = f"diverged by step {', '.join(steps)}" if steps else came

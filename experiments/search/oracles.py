@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from threading import RLock
 from typing import Any
 
 import keras_tuner as kt
 from keras_tuner.engine.trial import Trial
+from sklearn.exceptions import ConvergenceWarning
 
 from experiments.harness import space as spaces
 from experiments.harness.space import short
@@ -159,6 +161,10 @@ class Bayesian(Exact, kt.oracles.BayesianOptimizationOracle):
     def waits(self) -> bool:
         return len(self.trials) >= self.num_initial_points
 
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):
+            return super().populate_space(trial_id)  # scores that are all the same are no mistake
+
 
 class Hyperband(Exact, kt.oracles.HyperbandOracle):
     """KerasTuner's: a round is chosen among the trials of the one before, which must have ended."""
@@ -222,10 +228,9 @@ def hyperparameters(search: Search) -> kt.HyperParameters:
 
 def values_of(search: Search, trial: Trial) -> dict[str, Any]:
     """Return the values that an oracle gave a trial, as an arm has them, and its own beside."""
-    told = trial.hyperparameters.values
-    values = {name: value for name, value in told.items() if name.startswith(OWN)}
+    told, values = trial.hyperparameters.values, {}
     for dimension in search.trainer.space:
         if dimension.name in told:
             value = told[dimension.name]
             values[dimension.name] = json.loads(value) if dimension.low is None else short(value)
-    return values
+    return values | {name: told[name] for name in sorted(told) if name.startswith(OWN)}

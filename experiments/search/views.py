@@ -122,11 +122,17 @@ def picture(search: Search, trials: Trials, path: Path) -> None:
     for axis, (title, share) in zip(axes, maps.items(), strict=False):
         _map(axis, search, trials, share, colours)
         axis.set_title(title)
-    label = f"validation {search.trainer.objective}"
-    figure.colorbar(ScalarMappable(colours, COLOURS), ax=axes[:2].tolist(), label=label)
+    axes[1].set(ylabel="", yticks=[])
+    measured = f"validation {search.trainer.objective}"
+    figure.colorbar(ScalarMappable(colours, COLOURS), ax=axes[:2].tolist(), label=measured)
     for axis, (title, numbers) in zip(axes[2:], groups.items(), strict=True):
         _curves(axis, search, {number: trials[number] for number in numbers})
-        axis.set(title=title, xlabel="interval", ylabel=label)
+        axis.set(title=title, xlabel="interval")
+        axis.sharey(axes[2])
+    axes[2].set_ylabel(measured)
+    if len(groups[next(iter(groups))]) <= CELLS:
+        options: dict[str, Any] = {"title": _rest(search), "frameon": False, "fontsize": 8}
+        figure.legend(*axes[2].get_legend_handles_labels(), loc="outside right center", **options)
     template = search.trainer.template
     data = template.dataset["name"] + ", a stand-in" * template.dataset["stand_in"]
     figure.suptitle(f"{template.home} ({template.scale}, {data}): {search.oracle} search")
@@ -223,8 +229,6 @@ def _curves(axis: Axes, search: Search, trials: Trials) -> None:
         if diverged(tried) and finite:
             axis.plot(finite[-1] + 1, mean[finite[-1]], "x", color=BAD, ms=8)
     axis.grid(alpha=0.25)
-    if len(trials) <= CELLS:
-        axis.legend(fontsize=7, title=_rest(search), title_fontsize=7)
 
 
 def _groups(trials: Trials, across: str) -> dict[str, list[int]]:

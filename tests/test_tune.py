@@ -1,0 +1,251 @@
+"""The door of the search, as a person uses it: tiny trials, really trained."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+
+from experiments import reproduce, tune
+from experiments.harness import record
+
+ROOT = Path(__file__).parents[1]
+SET = ["network.widths=[2,2,8]", "steps=3", "intervals=4", "test_examples=50", "batch_size=8"]
+WORDS = ["init_std_sweep", "--data", "digits", "--scale", "mini", "--set", *SET]
+RATE = "optimizer.learning_rate"
+STD = "network.kernel_initializer.stddev+network.bias_initializer.value"
+TRUNCATED = 'network.kernel_initializer=["TruncatedNormal"]'
+FOUR = [TRUNCATED, f"{STD}=log:0.01:0.1:2", f"{RATE}=[1e-3, 1e-2]"]
+BACKEND = "jax" if find_spec("jax") else "tensorflow"  # of other processes: it starts faster
+
+
+def words(logdir: Path, *more: str, oracle: str = "grid", space=FOUR) -> list[str]:
+    return [*WORDS, "--logdir", str(logdir), "--oracle", oracle, "--space", *space, *more]
+
+
+def door(*told: str, **environ: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.tune", *told],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": BACKEND} | environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def folder(logdir: Path, name: str = "grid") -> Path:
+    return logdir / "search" / name / "init_std_sweep" / "mini"
+
+
+def table(logdir: Path, name: str = "grid") -> list[dict[str, str]]:
+    with (folder(logdir, name) / "trials.csv").open(newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory) -> Path:
+    logdir = tmp_path_factory.mktemp("grid")
+    assert tune.main(words(logdir, "--jobs", "1")) == 0
+    return logdir
+
+
+def test_a_search_leaves_a_table_the_best_arm_and_a_picture(grid, capsys):
+    told = table(grid)
+    assert [(row["network.kernel_initializer.stddev"], row[RATE]) for row in told] == [
+        ("0.01", "0.001"), ("0.01", "0.01"), ("0.1", "0.001"), ("0.1", "0.01"),
+    ]  # fmt: skip
+    for row in told:
+        run = record.recorded(grid / "search" / "grid" / row["runs"])
+        assert run.status == "complete"
+        assert run.fingerprint == row["fingerprints"]
+        assert run.dataset["name"] == "digits:validation"
+        assert run.history["test_accuracy"][-1] == pytest.approx(float(row["score"]))
+        values = run.arm.network["config"]
+        assert values["kernel_initializer"]["config"]["stddev"] == float(
+            row["network.kernel_initializer.stddev"]
+        )
+        assert values["bias_initializer"]["config"]["value"] == float(
+            row["network.kernel_initializer.stddev"]
+        )
+    best = max(told, key=lambda row: float(row["score"]))
+    file = folder(grid) / "best.json"
+    assert json.loads(file.read_text())[RATE] == float(best[RATE])
+    assert imread(folder(grid) / "search.png").std() > 0.05
+
+    asked = [*WORDS[:5], "--arm", "std_0.1", "--set-file", str(file), "--dry-run"]
+    assert reproduce.main(asked) == 0
+    (arm,) = json.loads(capsys.readouterr().out)["arms"].values()
+    assert arm["optimizer"]["config"]["learning_rate"] == float(best[RATE])
+    assert (arm["steps"], arm["held_out"]) == (3, 5000)
+
+
+def test_the_same_again_trains_nothing_and_tells_the_same(grid, capsys):
+    before = (folder(grid) / "trials.csv").read_bytes()
+    assert tune.main(words(grid, "--jobs", "1", "--json")) == 0
+    out, err = capsys.readouterr()
+    assert "4 trials are known" in err
+    assert [row["trial"] for row in json.loads(out)] == [0, 1, 2, 3]
+    assert (folder(grid) / "trials.csv").read_bytes() == before
+
+
+def test_the_test_split_is_not_seen_and_the_training_is_the_arms_own(grid):
+    from experiments.harness import datasets
+
+    whole, _ = datasets.load("mnist", "digits")
+    split, _ = datasets.load("mnist", "digits:validation")
+    kept = whole.held_out(5_000)
+    assert (split.x_test == whole.x_train[:kept]).all()
+    assert (split.x_train == whole.x_train[kept:]).all()
+    assert len(split.y_train) == len(whole.y_train) - kept
+    assert split.sha256 != whole.sha256
+
+
+def test_another_search_in_the_folder_is_refused_and_a_damaged_journal_too(grid, tmp_path, capsys):
+    assert tune.main(words(grid, "--jobs", "1", "--seed", "1")) == 2
+    assert "is another search's" in capsys.readouterr().err
+    journal = folder(tmp_path) / "trials.json"
+    journal.parent.mkdir(parents=True)
+    for text in ("", "[]", '{"search": {}, "trials": {"x": 1}}'):
+        journal.write_text(text)
+        assert tune.main(words(tmp_path, "--jobs", "1")) == 2
+        err = capsys.readouterr().err
+        assert "is damaged" in err
+        assert err.count("\n") == 1
+
+
+def test_shards_joined_are_the_whole(grid, tmp_path, capsys):
+    for shard in ("1/2", "2/2"):
+        logdir = tmp_path / shard[0]
+        assert tune.main(words(logdir, "--jobs", "1", "--shard", shard)) == 0
+        assert len(table(logdir)) == 2
+    parts = [str(tmp_path / k) for k in "12"]
+    assert tune.main(words(tmp_path / "all", "--merge", *parts)) == 0
+    assert table(tmp_path / "all") == table(grid)
+    assert tune.main(words(tmp_path / "half", "--merge", parts[0])) == 0
+    assert "2 of 4 trials are missing" in capsys.readouterr().out
+
+
+def test_a_search_all_of_whose_trials_diverge_says_so(tmp_path, capsys):
+    space = [TRUNCATED, f"{STD}=[0.1]", f"{RATE}=[1e30, 1e35]"]
+    assert tune.main(words(tmp_path, "--jobs", "1", space=space)) == 0
+    assert "2 of 2 trials diverged (100%): there is no best one" in capsys.readouterr().out
+    assert [row["score"] for row in table(tmp_path)] == ["0.0", "0.0"]
+    assert all(int(row["diverged_by_step"]) in (3, 6, 9, 12) for row in table(tmp_path))
+    assert not (folder(tmp_path) / "best.json").exists()
+    assert imread(folder(tmp_path) / "search.png").std() > 0.01
+
+
+def test_hyperband_goes_on_with_the_runs_that_it_promotes(tmp_path):
+    assert tune.main(words(tmp_path, "--jobs", "1", "--executions", "2", oracle="hyperband")) == 0
+    rows = table(tmp_path, "hyperband")
+    promoted = [row for row in rows if row["tuner/trial_id"]]
+    assert promoted
+    for row in promoted:
+        before = rows[int(row["tuner/trial_id"])]
+        assert row["runs"] == before["runs"]
+        assert row["fingerprints"] != before["fingerprints"]
+        assert len(row["runs"].split()) == 2
+        for run, fingerprint in zip(row["runs"].split(), row["fingerprints"].split(), strict=True):
+            chain = record.recorded(tmp_path / "search" / "hyperband" / run).chain
+            assert chain[int(row["tuner/epochs"])] == fingerprint
+
+
+def test_one_chief_and_three_workers_one_killed_one_late_make_the_serial_table(tmp_path):
+    space = [TRUNCATED, f"{STD}=log:0.001:0.1:3", f"{RATE}=[1e-3, 1e-2]"]
+    slow = ["--set", *SET[:1], "steps=20", "intervals=10", *SET[3:]]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def told(logdir: Path, *more: str) -> list[str]:
+        return [*words(logdir, *more, space=space), *slow]
+
+    chief = door(*told(tmp_path / "chief", "--role", "chief", "--address", address, "--limit", "3"))
+    worker = told(tmp_path / "workers", "--role", "worker", "--address", address, "--limit", "20")
+    workers = [door(*worker, KERASTUNER_TUNER_ID=f"worker{k}") for k in range(2)]
+    lines = []
+    try:
+        for line in chief.stdout:
+            lines.append(line)
+            if "[1/6]" in line:
+                time.sleep(0.2)  # into its next trial
+                workers[0].send_signal(signal.SIGKILL)
+                workers.append(door(*worker, KERASTUNER_TUNER_ID="worker2"))
+        assert chief.wait(60) == 0, lines
+        assert workers[0].wait(60) == -signal.SIGKILL
+        assert [process.wait(60) for process in workers[1:]] == [0, 0]
+    finally:
+        for process in (chief, *workers):
+            process.kill()
+    assert any("is silent for 3 s; its trial is given out again" in line for line in lines)
+    alone = door(*told(tmp_path / "alone", "--jobs", "1"))
+    assert alone.wait(300) == 0, alone.stdout.read()
+    assert table(tmp_path / "chief") == table(tmp_path / "alone")
+
+
+def test_jobs_are_killed_with_the_search_and_it_goes_on(tmp_path):
+    interrupted = door(*words(tmp_path, "--jobs", "2"))
+    for line in interrupted.stdout:
+        if "[1/4]" in line:
+            interrupted.send_signal(signal.SIGKILL)
+            break
+    interrupted.wait(60)
+    again = door(*words(tmp_path, "--jobs", "2"))
+    out, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, out
+    assert "trials are known from before" in out
+    assert len(table(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (["--space", "nonsense"], "is not PATH=VALUES"),
+        (["--space", f"{RATE}=log:0:1"], "not above 0"),
+        (["--space", f"{RATE}=linear:3:2"], "the range is empty"),
+        (["--space", f"{RATE}=[1,"], "the list is not JSON"),
+        (["--space", "optimizer.rate=log:1:2"], "cannot be built"),
+        (["--space", "ratte=[1, 2]"], "no field of an arm is called 'ratte'"),
+        (["--space", f'{RATE}=["x"]'], "is of another type"),
+        (["--shard", "3/2"], "is not I/N"),
+        (["--oracle", "bayesian", "--shard", "1/2"], "others choose by what they saw"),
+        (["--oracle", "grid", "--trials", "3"], "--trials is for random and bayesian"),
+        (["--role", "worker"], "--role and --address go together"),
+        (["--role", "chief", "--address", "8.8.8.8:1"], "neither loopback nor private"),
+        (["--role", "chief", "--address", "0.0.0.0:1"], "neither loopback nor private"),
+        (["--role", "chief", "--address", "here"], "is no address"),
+        (["--merge", "nowhere"], "holds no search"),
+        (["--arm", "nine"], "has no arm 'nine'"),
+    ],
+)
+def test_bad_words_get_one_line_and_2(told, line, tmp_path, capsys):
+    try:
+        code = tune.main([*WORDS, "--jobs", "1", "--logdir", str(tmp_path), *told])
+    except SystemExit as refused:
+        code = refused.code
+    assert code == 2
+    err = capsys.readouterr().err
+    assert line in err
+    assert "Traceback" not in err
+
+
+def test_a_worker_without_a_chief_and_a_chief_without_workers_come_to_an_end(tmp_path, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        there = ["--address", address]
+        assert tune.main(words(tmp_path, "--role", "worker", *there, "--limit", "1")) == 1
+        assert "no chief answers" in capsys.readouterr().err
+        assert tune.main(words(tmp_path, "--role", "chief", *there)) == 2
+        assert "cannot listen on" in capsys.readouterr().err
+    assert tune.main(words(tmp_path, "--role", "chief", *there, "--patience", "1")) == 1
+    assert "no worker was heard for 1 s" in capsys.readouterr().err
