@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -42,6 +43,32 @@ def test_a_dropped_interrupt_is_found_by_a_check_and_forgotten_with_its_block():
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
     interrupts.check()
+
+
+IMPORTED = """
+import signal
+from experiments.harness import interrupts
+with interrupts.heeded():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        heeded = True
+signal.raise_signal(signal.SIGTERM)
+whole = True
+"""
+
+
+def test_a_signal_waits_for_the_end_of_an_import_that_began_within_the_block(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "imported_and_hit.py").write_text(IMPORTED)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt), interrupts.heeded():
+        import imported_and_hit
+
+        time.sleep(60)
+    assert imported_and_hit.heeded
+    assert imported_and_hit.whole
 
 
 def initialise():
