@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM as a ``KeyboardInterrupt`` that cannot get lost. Standard library only.
 
-What is raised while a module is imported may crash the C code that imports it (TensorFlow's does
-so about once in a hundred times): a signal that comes then waits for the import's end.
+What is raised in the middle of a backend's C code may crash it (TensorFlow's about once in a
+hundred times): a signal waits for the end of an import, and in a training for a ``check()``. A
+second one does not wait.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN = signal.SIGALRM  # looks again whether the import has ended
 WAIT = 0.05  # seconds until then
 _came: list[int] = []
+_held: list[bool] = []
 
 
 @contextmanager
@@ -40,6 +42,17 @@ def heeded() -> Iterator[None]:
         for number, earlier in before.items():
             signal.signal(number, earlier)
         _came.clear()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within the block the first signal is only heeded by ``check()``, and at the block's end."""
+    _held.append(True)
+    try:
+        yield
+    finally:
+        _held.pop()
+    check()
 
 
 def check() -> None:
@@ -72,10 +85,12 @@ def _is_interrupt(dropped: Any) -> bool:
 
 
 def _interrupt(block: FrameType, number: int, frame: FrameType | None) -> None:
-    _came.append(number)
-    if _imports(frame, block):
+    if number != AGAIN:
+        _came.append(number)
+    first = len(_came) == 1
+    if first and _imports(frame, block):
         signal.setitimer(signal.ITIMER_REAL, WAIT)
-    else:
+    elif not (first and _held):
         raise KeyboardInterrupt
 
 
