@@ -1,4 +1,9 @@
-"""SIGINT and SIGTERM as a ``KeyboardInterrupt`` that cannot get lost. Standard library only."""
+"""SIGINT and SIGTERM as a ``KeyboardInterrupt`` that cannot get lost. Standard library only.
+
+What is raised in the middle of a backend's C code may crash it (TensorFlow's about once in a
+hundred times): a signal waits for the end of an import, and in a training for a ``check()``. A
+second one does not wait.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +12,23 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
 INTERRUPTED = 130  # the exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN = signal.SIGALRM  # looks again whether the import has ended
+WAIT = 0.05  # seconds until then
 _came: list[int] = []
+_held: list[bool] = []
 
 
 @contextmanager
 def heeded() -> Iterator[None]:
     """Within the block SIGINT and SIGTERM raise ``KeyboardInterrupt``, and ``check()`` then too."""
-    before = {number: signal.signal(number, _interrupt) for number in SIGNALS}
+    handler = partial(_interrupt, sys._getframe(2))
+    before = {number: signal.signal(number, handler) for number in (*SIGNALS, AGAIN)}
     hook = sys.unraisablehook
     sys.unraisablehook = lambda dropped: _is_interrupt(dropped) or hook(dropped)
     try:
@@ -27,10 +37,22 @@ def heeded() -> Iterator[None]:
         check()
         raise
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
         _came.clear()
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Within the block the first signal is only heeded by ``check()``, and at the block's end."""
+    _held.append(True)
+    try:
+        yield
+    finally:
+        _held.pop()
+    check()
 
 
 def check() -> None:
@@ -62,6 +84,20 @@ def _is_interrupt(dropped: Any) -> bool:
     return issubclass(dropped.exc_type, KeyboardInterrupt)
 
 
-def _interrupt(number: int, _frame: FrameType | None) -> None:
-    _came.append(number)
-    raise KeyboardInterrupt
+def _interrupt(block: FrameType, number: int, frame: FrameType | None) -> None:
+    if number != AGAIN:
+        _came.append(number)
+    first = len(_came) == 1
+    if first and _imports(frame, block):
+        signal.setitimer(signal.ITIMER_REAL, WAIT)
+    elif not (first and _held):
+        raise KeyboardInterrupt
+
+
+def _imports(frame: FrameType | None, block: FrameType) -> bool:
+    """Return whether an import is under way in ``frame`` that began within ``block``."""
+    while frame and frame is not block:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

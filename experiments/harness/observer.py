@@ -6,11 +6,21 @@ from typing import Any
 
 import keras
 
-from experiments.harness import data, probes
+from experiments.harness import data, interrupts, probes
 from experiments.harness.data import Dataset
 from experiments.harness.feeding import Arrays
 from experiments.harness.spec import Run
 from experiments.harness.tensors import read
+
+
+class Heeding(keras.callbacks.Callback):
+    """Before each batch, heed an interrupt."""
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        interrupts.check()
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        interrupts.check()
 
 
 class Observer(keras.callbacks.Callback):
@@ -46,7 +56,7 @@ class Observer(keras.callbacks.Callback):
 
     def _evaluated(self, model: keras.Model, examples: Any, split: str) -> dict[str, float]:
         fed = Arrays(examples, self.arm.test_batch)
-        found = model.evaluate(fed, return_dict=True, verbose=0)
+        found = model.evaluate(fed, return_dict=True, verbose=0, callbacks=[Heeding()])
         return {f"{split}_{name}": value for name, value in found.items()}
 
     def _probed(self, model: keras.Model, untrained: bool = False) -> dict[str, float]:

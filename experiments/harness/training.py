@@ -21,7 +21,7 @@ from experiments.harness.determinism import explained, restore_random_state
 from experiments.harness.feeding import Arrays, Batches
 from experiments.harness.fingerprint import digest, link, mark
 from experiments.harness.metrics import OWN
-from experiments.harness.observer import Observer
+from experiments.harness.observer import Heeding, Observer
 from experiments.harness.overrides import flat
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.state import State
@@ -30,6 +30,7 @@ from experiments.harness.tensors import read, write
 
 
 @explained()
+@interrupts.held()
 def train(
     run: Run,
     directory: Path,
@@ -77,6 +78,7 @@ def train(
                 shuffle=False,
                 validation_data=Arrays(dataset.test(slice(arm.test_examples)), arm.test_batch),
                 callbacks=[
+                    Heeding(),
                     keras.callbacks.LearningRateScheduler(learning_rate),
                     observer,
                     *_telemetry(run, directory, observer, telemetry),
@@ -166,9 +168,6 @@ class Keeper(keras.callbacks.Callback):
     def fed(self, step: int, indices: NDArray[np.int64]) -> None:
         """Note which examples ``fit`` is given, maybe some steps before it trains on them."""
         self.marks[step] = mark(indices)
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        interrupts.check()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.clock = time.perf_counter()

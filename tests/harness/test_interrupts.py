@@ -1,6 +1,8 @@
+import importlib
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -42,6 +44,57 @@ def test_a_dropped_interrupt_is_found_by_a_check_and_forgotten_with_its_block():
         with pytest.raises(KeyboardInterrupt):
             interrupts.check()
     interrupts.check()
+
+
+IMPORTED = """
+import signal
+from experiments.harness import interrupts
+with interrupts.heeded():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        heeded = True
+signal.raise_signal(signal.SIGTERM)
+whole = True
+"""
+
+
+def test_a_signal_waits_for_the_end_of_an_import_that_began_within_the_block(tmp_path, monkeypatch):
+    (tmp_path / "imported_and_hit.py").write_text(IMPORTED)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work():
+        importlib.import_module("imported_and_hit")
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt), interrupts.heeded():
+        work()
+    assert sys.modules["imported_and_hit"].heeded
+    assert sys.modules["imported_and_hit"].whole
+
+
+@pytest.mark.parametrize("number", interrupts.SIGNALS)
+def test_a_held_signal_waits_for_a_check_or_the_blocks_end_and_a_second_one_does_not(number):
+    passed = []
+
+    @interrupts.held()
+    def hit(times, check):
+        for _ in range(times):
+            signal.raise_signal(number)
+            passed.append("signal")
+        if check:
+            interrupts.check()
+        passed.append("end")
+
+    for times, check, expected in [
+        (1, True, ["signal"]),
+        (1, False, ["signal", "end"]),
+        (2, False, ["signal"]),
+    ]:
+        with pytest.raises(KeyboardInterrupt), interrupts.heeded():
+            hit(times, check)
+        assert passed == expected
+        passed.clear()
 
 
 def initialise():
