@@ -97,7 +97,7 @@ def test_the_same_again_trains_nothing_and_tells_the_same(grid, capsys):
     assert (folder(grid) / "trials.csv").read_bytes() == before
 
 
-def test_the_test_split_is_not_seen_and_the_training_is_the_arms_own(grid):
+def test_the_test_split_is_not_seen_and_the_training_is_the_arms_own():
     from experiments.harness import datasets
 
     whole, _ = datasets.load("mnist", "digits")

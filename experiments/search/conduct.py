@@ -75,6 +75,8 @@ def search(
         else:
             work(searched, oracle, "here", trainer(searched, place, dataset), ended=journal.keep)
         journal.keep()
+        if missing := oracle.expected() - len(journal.tried) if known else 0:
+            tell(f"{missing} of {oracle.expected()} trials are missing: in no shard yet")
         return journal.tried
 
 
