@@ -20,6 +20,7 @@ HIDDEN = {  # what keeps a backend to the CPU where there is a GPU
     "jax": {"JAX_PLATFORMS": "cpu"},
     "torch": {"CUDA_VISIBLE_DEVICES": "-1"},
 }
+KERNELS = {"tensorflow": {"TF_ENABLE_ONEDNN_OPTS": "1"}}  # without determinism it chooses by itself
 
 
 @dataclass(frozen=True)
@@ -78,22 +79,21 @@ def _on_device(
     answers = []
     with tempfile.TemporaryDirectory() as folder:
 
-        def process(
-            directories: Mapping[str, int | None], timing: bool, deterministic: bool
-        ) -> Any:
+        def process(directories: Mapping[str, int | None], timing: bool, **start: Any) -> Any:
             paths = {str(Path(folder, name)): intervals for name, intervals in directories.items()}
             arguments = {"directories": paths, "timing": timing}
-            start = {"deterministic": deterministic, "settings": settings}
+            start = {"settings": settings} | start
             return elsewhere.call(SHORT_RUNS, arguments, backend=backend, start=start)
 
         for number in range(times):
             whole: dict[str, int | None] = {"last" if number == times - 1 else f"{number}": None}
             begun = {} if number else {"last": 1}
-            answers.append(process({**whole, **begun}, not number, True))
+            answers.append(process({**whole, **begun}, not number, deterministic=True))
             device = answers[0]["environment"]["device"]
             tell(f"{backend} on {device}: process {number + 1} of {times}")
             if not number:
-                without = process({}, True, False)["seconds"]
+                alike = {**settings, **KERNELS.get(backend, {})}
+                without = process({}, True, deterministic=False, settings=alike)["seconds"]
     return [_tested(run, answers, without[run]) for run in answers[0]["fingerprints"]]
 
 
