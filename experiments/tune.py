@@ -167,7 +167,7 @@ def tune(
     measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
     trainer = Trainer(template, varied, asked.objective or measured, asked.executions)
     search = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
-    place = conduct.Place(
+    place = plan.Place(
         asked.logdir / "search" / (asked.name or asked.oracle),
         planned.sources[trained_on],
         asked.telemetry_every,

@@ -56,7 +56,7 @@ DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.ste
 
 def test_there_is_something_to_read():
     rooms = {module(path).rpartition(".")[0] for path in FILES}
-    ours = {f"experiments.{room}" for room in ("catalog", "harness", "forensics")}
+    ours = {f"experiments.{room}" for room in ("catalog", "harness", "forensics", "search")}
     assert {"zoo", "experiments", *ours} <= rooms
 
 
@@ -70,10 +70,11 @@ def test_every_import_goes_the_way_of_the_house(path):
         ours = {other for other in names if other.startswith("experiments")}
         assert theirs <= {"experiments"}
         assert all(other.startswith(PLAIN) for other in ours)
-    if name.startswith(("experiments.harness.", "experiments.forensics.")):
+    if name.startswith(("experiments.harness.", "experiments.forensics.", "experiments.search.")):
         assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
     if name.startswith("experiments.harness."):
-        assert not any(other.startswith("experiments.forensics") for other in names)
+        rooms = "experiments.forensics", "experiments.search"
+        assert not any(other.startswith(rooms) for other in names)
     if name in PURE:
         assert theirs <= {"experiments", "numpy"}
         assert not names & {"os", "pathlib", "time", "random", "subprocess"}

@@ -12,6 +12,10 @@ from filelock import FileLock, Timeout
 from experiments.harness.spec import UserError
 
 
+class InUseError(UserError):
+    """Another process has the directory."""
+
+
 def write(path: Path, content: bytes | str) -> None:
     """Write a file so that ``path`` holds the old content or the new, never a part of either.
 
@@ -52,16 +56,16 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def owned(directory: Path) -> Iterator[None]:
-    """Make ``directory`` and hold it; ``UserError`` where that fails or another process has it.
+    """Make ``directory`` and hold it; the system frees what a killed process held.
 
-    The system frees what a killed process held.
+    Raises ``UserError`` where that fails, ``InUseError`` where another process has it.
     """
     lock = FileLock(directory / ".lock", timeout=0)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise UserError(f"{directory} is in use by another process") from None
+        raise InUseError(f"{directory} is in use by another process") from None
     except OSError as error:
         raise UserError(f"cannot write in {directory}: {error.strerror or error}") from None
     try:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, interrupts, making
+from experiments.harness import files
 from experiments.harness.data import Dataset
 from experiments.harness.making import Tell
 from experiments.harness.spec import ProcessError, UserError
-from experiments.search import chief, oracles, plan
+from experiments.search import chief, local, oracles, plan
 from experiments.search.oracles import SHARDED, Exact
-from experiments.search.plan import Search, Tried
+from experiments.search.plan import Place, Search, Tried
 from experiments.search.trial import EPOCHS, Outcome
-from experiments.search.work import Train, work
-
-BEATS = 4  # so often a worker is heard within the time after which it counts as silent
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and with what trials are trained: the same search gives the same elsewhere."""
-
-    logdir: Path
-    source: str
-    telemetry: int | None = None
+from experiments.search.work import BEAT, Train, work
 
 
 def search(
@@ -62,7 +48,7 @@ def search(
         oracle = oracles.build(searched, outcomes, elsewhere)
         journal = Journal(searched, folder, oracle, tried, tell)
         if (address or jobs > 1) and not known:
-            start = functools.partial(_workers, searched, place, 0 if address else jobs, limit)
+            start = functools.partial(local.workers, searched, place, 0 if address else jobs, limit)
             chief.serve(
                 oracle,
                 address or "127.0.0.1:0",
@@ -110,11 +96,13 @@ class Journal:
                     f"trial {number} was {known.values}, and now it is {values[number]}: "
                     "KerasTuner is another version, or the journal was edited; --fresh starts over"
                 )
-        for number, outcome in sorted(new.items()):
-            self.tried[number] = Tried(values[number], outcome)
-            self.tell(f"[{len(self.tried)}/{self.oracle.expected()}] {self.line(number)}")
-        if new:
-            plan.write(self.searched, self.tried, self.folder)
+        if not new:
+            return
+        before = len(self.tried)
+        self.tried |= {number: Tried(values[number], outcome) for number, outcome in new.items()}
+        plan.write(self.searched, self.tried, self.folder)
+        for count, number in enumerate(sorted(new), before + 1):
+            self.tell(f"[{count}/{self.oracle.expected()}] {self.line(number)}")
 
     def line(self, number: int) -> str:
         """Return what came of a trial, and how long the rest will take."""
@@ -159,39 +147,8 @@ def work_for(
     name = name or chief.worker_name()
     oracle = chief.client(address, name, limit)
     try:
-        work(searched, oracle, name, trainer(searched, place, dataset), beat=limit / BEATS)
+        work(searched, oracle, name, trainer(searched, place, dataset), beat=BEAT)
     except grpc.RpcError as error:
         raise ProcessError(
             f"the chief at {address} answers no more ({error.code().name})"
         ) from None
-
-
-def _workers(
-    searched: Search, place: Place, jobs: int, limit: float, address: str
-) -> Sequence[BaseProcess]:
-    fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
-    processes = [
-        fresh.Process(
-            target=_worker, name=f"local{k}", args=(searched, place, address, f"local{k}", limit)
-        )
-        for k in range(jobs)
-    ]
-    for process in processes:
-        process.start()
-    return processes
-
-
-def _worker(searched: Search, place: Place, address: str, name: str, limit: float) -> None:
-    from experiments.harness import doors
-
-    template = searched.trainer.template
-
-    def run() -> int:
-        making.begin(template.environment.get("deterministic", True))
-        if determinism.start() != template.environment:
-            raise UserError("a worker process has another environment than this one; use --jobs 1")
-        dataset, _ = datasets.load(template.arm.dataset, place.source)
-        work_for(searched, place, dataset, address, limit, name)
-        return doors.DONE
-
-    interrupts.leave(doors.answered("tune", run))

@@ -55,6 +55,15 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where and on what trials are trained: the same search gives the same elsewhere."""
+
+    logdir: Path
+    source: str
+    telemetry: int | None = None
+
+
+@dataclass(frozen=True)
 class Tried:
     """A trial that has ended: its values by the dimensions' names, and what it came to."""
 

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from experiments.harness.files import InUseError
 from experiments.harness.spec import UserError
 from experiments.search.oracles import OUTCOME, SEARCH, values_of
 from experiments.search.plan import Search
 from experiments.search.trial import Outcome
 
 PAUSE = 0.5  # seconds until a worker that has to wait asks again
+BEAT = 1.0  # seconds between two signs of life
 
 Train = Callable[[Mapping[str, Any]], Outcome]
 
@@ -44,11 +46,20 @@ def work(
         if trial.hyperparameters.values[SEARCH] != search.digest:
             raise UserError("the chief conducts another search, or on another kind of machine")
         with _beating(oracle, trial.trial_id, beat):
-            outcome = train(values_of(search, trial))
+            outcome = _trained(train, values_of(search, trial))
         trial.hyperparameters.values[OUTCOME] = json.dumps(asdict(outcome))
         trial.status = "COMPLETED"
         oracle.end_trial(trial)
         ended()
+
+
+def _trained(train: Train, values: Mapping[str, Any]) -> Outcome:
+    """Train a trial; where a worker that was taken for dead still does so here, wait for it."""
+    while True:
+        try:
+            return train(values)
+        except InUseError:
+            time.sleep(PAUSE)
 
 
 @contextmanager
