@@ -175,11 +175,9 @@ def tune(
     doors.tell(announced(search, planned.warnings))
     part, address = role(asked)
     if part == "worker":
-        conduct.work_for(search, place, dataset, str(address), asked.limit)
+        conduct.work_for(search, place, dataset, str(address), asked.limit, tell=doors.tell)
         return []
     folder = plan.folder_of(search, place.logdir)
-    if asked.fresh:
-        plan.clear(folder)
     trials = conduct.search(
         search,
         place,
@@ -189,6 +187,7 @@ def tune(
         limit=asked.limit,
         patience=asked.patience,
         shard=asked.shard,
+        fresh=asked.fresh,
         known=[
             plan.folder_of(search, logdir / "search" / place.logdir.name) for logdir in asked.merge
         ],

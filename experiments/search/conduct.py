@@ -30,18 +30,22 @@ def search(
     patience: float = chief.PATIENCE,
     shard: tuple[int, int] = (1, 1),
     known: Sequence[Path] = (),
+    fresh: bool = False,
     tell: Tell = print,
 ) -> dict[int, Tried]:
     """Return every trial of the search, or of one shard of it; those tried before are not again.
 
     With ``address`` workers elsewhere train the trials, with ``jobs`` above 1 as many processes
-    here, else this one. With ``known``, folders of shards, none is trained. The journal is
-    written after each trial. Raises what training raises, and what ``chief.serve`` does.
+    here, else this one. With ``known``, folders of shards, none is trained. ``fresh`` forgets what
+    was tried. The journal is written after each trial. Raises what training raises, and what
+    ``chief.serve`` does.
     """
     if shard != (1, 1) and searched.oracle not in SHARDED:
         raise UserError(f"--shard is for {' and '.join(SHARDED)}: others choose by what they saw")
     folder = plan.folder_of(searched, place.logdir)
     with files.owned(folder):
+        if fresh:
+            plan.clear(folder)
         tried = plan.read(searched, folder) | plan.joined(searched, known)
         outcomes = {number: each.outcome for number, each in tried.items()}
         elsewhere = _others(shard) if not known else lambda _: True
@@ -137,6 +141,7 @@ def work_for(
     address: str,
     limit: float,
     name: str | None = None,
+    tell: Tell = lambda _: None,
 ) -> None:
     """Train what the chief at ``address`` gives out, until it has no more.
 
@@ -146,8 +151,15 @@ def work_for(
 
     name = name or chief.worker_name()
     oracle = chief.client(address, name, limit)
+    train = trainer(searched, place, dataset)
+
+    def told(values: Mapping[str, Any]) -> Outcome:
+        outcome = train(values)
+        tell(f"{searched.trainer.objective} {outcome.score:.4g}: {values}")
+        return outcome
+
     try:
-        work(searched, oracle, name, trainer(searched, place, dataset), beat=BEAT)
+        work(searched, oracle, name, told, beat=BEAT)
     except grpc.RpcError as error:
         raise ProcessError(
             f"the chief at {address} answers no more ({error.code().name})"
