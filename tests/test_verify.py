@@ -9,10 +9,11 @@ import pytest
 
 from experiments import verify
 from experiments.forensics import elsewhere, golden, selftest, shortrun
-from experiments.harness import record, state
+from experiments.harness import determinism, record, state
 from experiments.harness.spec import ProcessError, UserError
 from tests import faulty
-from tests.conftest import ENVIRONMENT
+
+ENVIRONMENT = determinism.start()
 
 
 class Processes:

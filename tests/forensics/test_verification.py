@@ -6,7 +6,9 @@ import pytest
 
 from experiments.forensics import elsewhere
 from experiments.forensics.verification import Verifier
-from tests.conftest import ENVIRONMENT
+from experiments.harness import determinism
+
+ENVIRONMENT = determinism.start()
 
 PROCESSORS = ENVIRONMENT["threads"]
 

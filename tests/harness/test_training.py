@@ -17,6 +17,7 @@ from experiments import catalog
 from experiments.harness import (
     data,
     datasets,
+    determinism,
     fingerprint,
     interrupts,
     making,
@@ -27,8 +28,9 @@ from experiments.harness import (
     training,
 )
 from experiments.harness.spec import Run, UserError
-from tests.conftest import ENVIRONMENT
 from tests.faulty import TINY
+
+ENVIRONMENT = determinism.start()
 
 DIGITS = mnist.load("digits")[0]
 
