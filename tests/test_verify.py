@@ -9,11 +9,10 @@ import pytest
 
 from experiments import verify
 from experiments.forensics import elsewhere, golden, selftest, shortrun
-from experiments.harness import determinism, record, state
+from experiments.harness import record, state
 from experiments.harness.spec import ProcessError, UserError
 from tests import faulty
-
-ENVIRONMENT = determinism.start()
+from tests.environment import ENVIRONMENT
 
 
 class Processes:

@@ -6,9 +6,7 @@ import pytest
 
 from experiments.forensics import elsewhere
 from experiments.forensics.verification import Verifier
-from experiments.harness import determinism
-
-ENVIRONMENT = determinism.start()
+from tests.environment import ENVIRONMENT
 
 PROCESSORS = ENVIRONMENT["threads"]
 

@@ -17,7 +17,6 @@ from experiments import catalog
 from experiments.harness import (
     data,
     datasets,
-    determinism,
     fingerprint,
     interrupts,
     making,
@@ -28,9 +27,8 @@ from experiments.harness import (
     training,
 )
 from experiments.harness.spec import Run, UserError
+from tests.environment import ENVIRONMENT
 from tests.faulty import TINY
-
-ENVIRONMENT = determinism.start()
 
 DIGITS = mnist.load("digits")[0]
 

@@ -3,11 +3,9 @@ import keras
 import numpy as np
 import pytest
 
-from experiments.harness import determinism
+from tests.environment import ENVIRONMENT
 from zoo import layers
 from zoo.layers import AlwaysDropout, LocalResponseNormalization, MaxPooling2D, Rescaled
-
-ENVIRONMENT = determinism.start()
 
 only_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="a pool of slices is JAX's")
 
