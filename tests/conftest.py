@@ -2,4 +2,7 @@
 
 from experiments.harness import determinism
 
-ENVIRONMENT = determinism.start()
+
+def pytest_configure(config):
+    if config.getoption("numprocesses", None) is None:  # else its workers do, with our environment
+        determinism.start()

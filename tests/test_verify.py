@@ -12,7 +12,7 @@ from experiments.forensics import elsewhere, golden, selftest, shortrun
 from experiments.harness import record, state
 from experiments.harness.spec import ProcessError, UserError
 from tests import faulty
-from tests.conftest import ENVIRONMENT
+from tests.environment import ENVIRONMENT
 
 
 class Processes:

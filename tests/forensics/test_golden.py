@@ -4,7 +4,7 @@ import pytest
 
 from experiments.forensics import golden, shortrun
 from experiments.harness.determinism import PACKAGES
-from tests.conftest import ENVIRONMENT
+from tests.environment import ENVIRONMENT
 
 
 def test_every_environment_is_kept_under_its_own_key_with_all_short_runs():

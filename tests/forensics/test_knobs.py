@@ -2,7 +2,7 @@
 
 from experiments.forensics import knobs
 from experiments.harness import machine
-from tests.conftest import ENVIRONMENT
+from tests.environment import ENVIRONMENT
 
 
 def test_every_count_of_threads_is_tried_likely_ones_first(monkeypatch):

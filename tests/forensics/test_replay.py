@@ -12,7 +12,7 @@ from experiments.forensics.inspection import inspect
 from experiments.forensics.replay import replaying
 from experiments.forensics.stepping import Step
 from experiments.harness import record, tensors, training
-from tests.conftest import ENVIRONMENT
+from tests.environment import ENVIRONMENT
 from tests.forensics.test_stepping import same, watched
 from tests.harness.test_training import DIGITS, carry_out, planned
 

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.forensics import elsewhere
 from experiments.forensics.verification import Verifier
-from tests.conftest import ENVIRONMENT
+from tests.environment import ENVIRONMENT
 
 PROCESSORS = ENVIRONMENT["threads"]
 

@@ -28,7 +28,7 @@ from experiments.harness import (
 )
 from experiments.harness.spec import Run, UserError
 from experiments.harness.telemetry.anatomy import anatomy
-from tests.conftest import ENVIRONMENT
+from tests.environment import ENVIRONMENT
 from tests.faulty import TINY
 
 DIGITS = mnist.load("digits")[0]
