@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
         "of its own; default: 1, with --all on a CPU 2")
     add("--telemetry-every", type=doors.whole(0), metavar="N", help="intervals from one set of "
-        "TensorBoard histograms to the next; default: 5; with 0 it gets nothing of a run")
+        "TensorBoard histograms to the next; default: 10; with 0 it gets nothing of a run")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
     add("--allow-nondeterministic", action="store_true", help="go without the switches that make "
         "a run repeat to the last bit, where a device or an operation has none; marked in the run")

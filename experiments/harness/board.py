@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.harness import tables
 from experiments.harness.panels import Printed
 from experiments.harness.result import Result
-from experiments.harness.spec import Arm, Experiment, Run, Scale
+from experiments.harness.spec import Arm, Experiment, Run, Scale, UserError
 from experiments.harness.telemetry.events import Events
 from experiments.harness.telemetry.tags import metric
 
@@ -67,6 +67,9 @@ def _columns(arm: Arm) -> list[str]:
 
 
 def _afresh(folder: Path) -> Events:
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink(missing_ok=True)  # another process may be here, too
-    return Events(folder)
+    try:
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink(missing_ok=True)  # another process may be here, too
+        return Events(folder)
+    except OSError as error:
+        raise UserError(f"cannot write in {folder}: {error.strerror or error}") from None

@@ -19,7 +19,7 @@ from experiments.harness.telemetry.readings import Numbers, Tensors
 from experiments.harness.telemetry.tags import metric
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
-EVERY = 5
+EVERY = 10
 IMAGES = 32
 
 
