@@ -78,7 +78,7 @@ def serve(
 
 def _over(oracle: Exact, limit: float) -> bool:
     """Return whether there is nothing left to do, and nobody who has to be told so."""
-    if not oracle.exhausted or oracle.ongoing_trials or oracle._retry_queue:
+    if not oracle.over:
         return False
     now = time.monotonic()
     return not any(now - oracle.heard[worker] < min(limit, 10) for worker in oracle.tuner_ids)
@@ -97,7 +97,7 @@ def _living(oracle: Exact, own: Sequence[BaseProcess], tell: Tell) -> Sequence[B
             raise UserError("a worker could not go on, as it said")
         if process.exitcode:
             tell(f"worker {process.name} died; its trial is given out again")
-    if own and not living and not oracle.exhausted:
+    if own and not living and not oracle.over:
         raise ProcessError("no worker is left; run again to go on")
     return living
 

@@ -60,6 +60,11 @@ class Exact(kt.Oracle):
         """Return whether the next trial's values depend on those under way."""
         return False
 
+    @property
+    def over(self) -> bool:
+        """Whether there is no trial left, under way or to be given out again."""
+        return self.exhausted and not (self.ongoing_trials or self._retry_queue)
+
     def expected(self) -> int:
         """Return how many trials there will be at most, over all shards."""
         return self.search.trials

@@ -21,8 +21,10 @@ JOURNAL = "trials.json"
 
 @dataclass(frozen=True)
 class Search:
-    """What decides a search's trials and their outcomes; ``trials`` at most of those oracles that
-    have no end of their own."""
+    """What decides a search's trials and their outcomes.
+
+    ``trials`` is their number at most, for oracles that have no end of their own.
+    """
 
     trainer: Trainer
     oracle: str
