@@ -77,22 +77,22 @@ class Exact(kt.Oracle):
             while True:
                 asks_anew = tuner_id not in self.ongoing_trials and not self._retry_queue
                 if asks_anew and self.ongoing_trials and self.waits():
-                    return Trial(self.get_space(), "", "IDLE")
+                    return _sent("", "IDLE", {})
                 trial = super().create_trial(tuner_id)
                 if trial.status == "STOPPED":
                     self.exhausted = True
                     if self.ongoing_trials:  # whoever has one may still lose it
                         self.tuner_ids.add(tuner_id)
-                        return Trial(self.get_space(), "", "IDLE")
+                        return _sent("", "IDLE", {})
                 if trial.status != "RUNNING":
-                    return trial
+                    return _sent(trial.trial_id, trial.status, {})
                 number = int(trial.trial_id)
                 if number in self.outcomes or self.skip(number):
                     self._end(trial, self.outcomes.get(number))
                     continue
                 self.heard[trial.trial_id] = time.monotonic()
                 self.given.setdefault(trial.trial_id, []).append(time.monotonic())
-                return trial
+                return _sent(trial.trial_id, trial.status, trial.hyperparameters.values)
 
     def end_trial(self, trial: Trial) -> None:
         """Take what a worker sends; of a trial that has ended already it is the same."""
@@ -104,7 +104,7 @@ class Exact(kt.Oracle):
     def get_trial(self, trial_id: str) -> Trial:
         """Return a trial; that its worker asks is the sign that it is alive."""
         self.heard[trial_id] = time.monotonic()
-        return super().get_trial(trial_id)
+        return _sent(trial_id, super().get_trial(trial_id).status, {})
 
     def recall(self, dead: str | None = None) -> list[str]:
         """Take back the trials of silent workers, and of one that is known to be dead."""
@@ -137,6 +137,13 @@ class Exact(kt.Oracle):
     def save(self) -> None: ...
 
     def _save_trial(self, trial: Trial) -> None: ...
+
+
+def _sent(trial_id: str, status: str, values: Mapping[str, Any]) -> Trial:
+    """Return what a worker is sent: no space, which KerasTuner prints a part of on its way."""
+    told = kt.HyperParameters()
+    told.values = {**values}
+    return Trial(told, trial_id, status)
 
 
 class Grid(Exact):
