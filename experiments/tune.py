@@ -23,7 +23,8 @@ from experiments.harness.space import Dimension
 from experiments.harness.spec import Experiment, UserError
 
 if TYPE_CHECKING:
-    from experiments.search.plan import Search
+    from experiments.harness.data import Dataset
+    from experiments.search.plan import Place, Search
 
 ORACLES = ("grid", "random", "bayesian", "hyperband")
 TRIALS = 20  # of the oracles that have no end of their own
@@ -147,42 +148,20 @@ def tune(
     experiment: Experiment, varied: Sequence[Dimension], asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Do what was asked, telling it on stdout; return the table as JSON types."""
-    from experiments.harness import datasets, study
-
-    name = base(experiment, asked)
-    trained_on = resolve(experiment, name, asked.scale or "mini").dataset
-    planned = study.prepare(
-        experiment,
-        scale=asked.scale,
-        arms=[name],
-        seeds=[asked.seed],
-        data=[(asked.data or trained_on) + datasets.VALIDATION],
-        changes=dict(asked.set) | {"held_out": 0},  # that is in the test split's place
-        deterministic=not asked.allow_nondeterministic,
-    )
+    search, place, dataset, warnings = planned(experiment, varied, asked)
     from experiments.search import conduct, plan, views  # import a backend
-    from experiments.search.trial import Trainer
 
-    (template,), (dataset,) = planned.runs, planned.data.values()
-    measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
-    trainer = Trainer(template, varied, asked.objective or measured, asked.executions)
-    search = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
-    place = plan.Place(
-        asked.logdir / "search" / (asked.name or asked.oracle),
-        planned.sources[trained_on],
-        asked.telemetry_every,
-    )
-    doors.tell(announced(search, planned.warnings))
+    doors.tell(announced(search, warnings))
     part, address = role(asked)
     if part == "worker":
         conduct.work_for(search, place, dataset, str(address), asked.limit, tell=doors.tell)
         return []
-    folder = plan.folder_of(search, place.logdir)
+    on_cpu = search.trainer.template.environment["device"] == "cpu"
     trials = conduct.search(
         search,
         place,
         dataset,
-        jobs=asked.jobs or (2 if template.environment["device"] == "cpu" else 1),
+        jobs=asked.jobs or (2 if on_cpu else 1),
         address=address,
         limit=asked.limit,
         patience=asked.patience,
@@ -193,21 +172,54 @@ def tune(
         ],
         tell=doors.tell,
     )
-    made = views.write(search, trials, folder)
+    made = views.write(search, trials, plan.folder_of(search, place.logdir))
     doors.tell(f"\n{views.text(search, trials)}\n")
     for what, path in made.items():
         doors.tell(f"{what:12} {path}")
     if "best" in made:
-        words = f"{experiment.name} --arm {name} --scale {template.scale} --set-file {made['best']}"
+        arm = f"--arm {base(experiment, asked)} --scale {search.trainer.template.scale}"
+        words = f"{experiment.name} {arm} --set-file {made['best']}"
         doors.tell(f"{'train it':12} python -m experiments.reproduce {words}")
     doors.tell(f"{'TensorBoard':12} tensorboard --logdir {place.logdir}")
     return views.rows(search, trials)
 
 
+def planned(
+    experiment: Experiment, varied: Sequence[Dimension], asked: argparse.Namespace
+) -> tuple[Search, Place, Dataset, Sequence[str]]:
+    """Return the search, where it is done, its data, and warnings; starts the backend."""
+    from experiments.harness import datasets, study
+
+    name = base(experiment, asked)
+    trained_on = resolve(experiment, name, asked.scale or "mini").dataset
+    prepared = study.prepare(
+        experiment,
+        scale=asked.scale,
+        arms=[name],
+        seeds=[asked.seed],
+        data=[(asked.data or trained_on) + datasets.VALIDATION],
+        changes=dict(asked.set) | {"held_out": 0},  # that is in the test split's place
+        deterministic=not asked.allow_nondeterministic,
+    )
+    from experiments.search import plan  # imports a backend
+    from experiments.search.trial import Trainer
+
+    (template,), (dataset,) = prepared.runs, prepared.data.values()
+    measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
+    trainer = Trainer(template, varied, asked.objective or measured, asked.executions)
+    search = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
+    place = plan.Place(
+        asked.logdir / "search" / (asked.name or asked.oracle),
+        prepared.sources[trained_on],
+        asked.telemetry_every,
+    )
+    return search, place, dataset, prepared.warnings
+
+
 def announced(search: Search, warnings: Sequence[str]) -> str:
     """Return what is about to be done."""
     template = search.trainer.template
-    data = template.dataset
+    data, seeds = template.dataset, search.trainer.executions
     facts = {
         "varied": f"{template.home} ({template.scale})",
         "space": "; ".join(map(spelt, search.trainer.space)),
@@ -215,7 +227,7 @@ def announced(search: Search, warnings: Sequence[str]) -> str:
         "objective": f"{search.trainer.objective} on a validation split of {data['name']}"
         + ": A STAND-IN, not the document's data" * data["stand_in"],
         "a trial": f"{template.arm.intervals} intervals of {template.arm.steps} steps, "
-        f"{search.trainer.executions} seeds",
+        f"{seeds} seed{'s' * (seeds > 1)}",
     }
     return "\n".join([*warnings, *(f"{name:10} {fact}" for name, fact in facts.items()), ""])
 

@@ -72,6 +72,11 @@ class Tried:
     values: Mapping[str, Any]
     outcome: Outcome
 
+    @property
+    def diverged(self) -> bool:
+        """Whether any of the trial's runs diverged."""
+        return any(step is not None for step in self.outcome.diverged)
+
 
 Trials = Mapping[int, Tried]
 

@@ -20,6 +20,7 @@ from experiments.harness.spec import Run
 # What is searched for: the best sign, and what a trial that diverged counts as, which is finite
 # (of an objective that is not, an oracle makes what it likes) and never better than another.
 WORST = {"accuracy": 0.0, "loss": 10.0}
+EARLY = 0.1  # the share of a run after which it is looked at, too
 EPOCHS = "tuner/epochs"  # what Hyperband calls the intervals that a trial is trained for
 
 
