@@ -41,15 +41,21 @@ def address(tmp_path_factory) -> Iterator[str]:
     server = subprocess.Popen([sys.executable, "-m", "tensorboard.main", *words])
     address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if len(json.loads(fetched(f"{address}/data/runs"))) >= 5:  # arms, document, experiment
-                break
-        except OSError:
+    try:
+        while runs(address) < 5:  # arms, document, experiment
+            assert time.monotonic() < deadline, "TensorBoard does not find the runs"
             time.sleep(0.2)
-    yield address
-    server.terminate()
-    server.wait()
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def runs(address: str) -> int:
+    try:
+        return len(json.loads(fetched(f"{address}/data/runs")))
+    except OSError:
+        return 0
 
 
 def fetched(url: str) -> bytes:

@@ -47,43 +47,67 @@ class Anatomy:
 
 
 def anatomy(model: keras.Model) -> Anatomy:
-    """Return where ``model`` can be read; ``ValueError`` where it is not a functional model."""
+    """Return where ``model`` can be read.
+
+    Raises ``ValueError`` for a model that is not functional, or has several inputs or outputs.
+    """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError("telemetry reads functional (or built sequential) models")
-    groups = _groups(model)
+    if len(model.inputs) > 1 or len(model.outputs) > 1:
+        raise ValueError("telemetry reads models with one input and one output")
+    groups, made = _groups(model), {name: node.outputs[0] for name, node in nodes(model).items()}
     titles = _titles([name for name in groups if name != BATCH]) | {BATCH: BATCH}
-    outputs: dict[str, Any] = {}
-    variables: dict[str, Any] = {}
-    fused: dict[str, Any] = {}
-    rectified = set()
-    for name, layers in groups.items():
-        active = next((layer for layer in layers if isinstance(layer, ACTIVATIONS)), None)
-        for layer in layers:
-            place = layer.name.removeprefix(f"{name}_")
-            if layer is active:
-                place = "output"
-            elif layer.name == name:
-                place = "pre_activation" if active else "output"
-                if _activation(layer) and not active:
-                    fused[f"{titles[name]}/pre_activation"] = layer
-            tag = f"{titles[name]}/{place}"
-            outputs[tag] = layer.output
-            if _activation(layer) == "relu":
-                rectified.add(tag)
-            for variable in layer.weights:
-                own = variable.path.removeprefix(f"{layer.name}/")
-                inner = "" if layer.name == name else f"{place}/"
-                variables[f"{titles[name]}/{inner}{own}"] = variable
+    tags = {
+        layer: f"{titles[name]}/{place}"
+        for name, layers in groups.items()
+        for layer, place in zip(layers, _places(name, layers), strict=True)
+    }
+    variables = {
+        f"{titles[name] if layer.name == name else tags[layer]}/{_own(variable, layer)}": variable
+        for name, layers in groups.items()
+        for layer in layers
+        for variable in layer.weights
+    }
     kernels = [tag for tag, variable in variables.items() if variable.name == "kernel"]
     return Anatomy(
-        outputs=outputs,
+        outputs={tag: made[layer.name] for layer, tag in tags.items()},
         variables=variables,
-        fused=fused,
-        rectified=frozenset(rectified),
-        seen=groups[BATCH][-1].output if groups.get(BATCH) else model.inputs[0],
+        fused={
+            f"{tag.removesuffix('output')}pre_activation": layer
+            for layer, tag in tags.items()
+            if layer.weights and tag.endswith("/output") and _activation(layer)
+        },
+        rectified=frozenset(tag for layer, tag in tags.items() if _activation(layer) == "relu"),
+        seen=made[groups[BATCH][-1].name] if groups.get(BATCH) else model.inputs[0],
         filters=kernels[0] if kernels else None,
         groups={layer.name: titles[name] for name in groups for layer in groups[name]},
     )
+
+
+def nodes(model: keras.Model) -> dict[str, Any]:
+    """Return by the names of layers where each stands in the graph, first of all if it is shared.
+
+    A layer's own ``output`` would not do: a nested model's is that of its own graph.
+    """
+    graph = getattr(model, "_functional", model)  # of a sequential model
+    found = [node for depth in graph._nodes_by_depth.values() for node in depth]
+    return {node.operation.name: node for node in reversed(found)}
+
+
+def _places(name: str, layers: Sequence[Any]) -> list[str]:
+    """Return what each layer of a group is called: its output is that of the first activation."""
+    active = next((layer for layer in layers if isinstance(layer, ACTIVATIONS)), None)
+    first = "pre_activation" if active else "output"
+    return [
+        "output" if layer is active
+        else first if layer.name == name
+        else layer.name.removeprefix(f"{name}_")
+        for layer in layers
+    ]  # fmt: skip
+
+
+def _own(variable: Any, layer: Any) -> str:
+    return variable.path.removeprefix(f"{layer.name}/")
 
 
 def _groups(model: keras.Model) -> dict[str, list[Any]]:

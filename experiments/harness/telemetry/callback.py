@@ -40,10 +40,11 @@ class Telemetry(keras.callbacks.Callback):
     ``batch`` is what the model is asked about: examples, targets and maybe a weight for each, of
     which the first 32 are used; without it there are no outputs and no gradients.
     ``hyperparameters`` tell the training apart from others, in the HParams tab. Values that are
-    not finite are counted, as ``nonfinite/...``, and left out. The step is the optimiser's: a
-    training that goes on with its optimiser restored has one unbroken axis. Only reads the model:
-    training with this or without it is the same to the last bit. Raises ``ValueError`` for a kind
-    unknown and, when training begins, for a model that is not functional.
+    not finite are counted, as ``nonfinite/...``, and left out of histograms. The step is the
+    optimiser's: a training that goes on with its optimiser restored has one unbroken axis. Only
+    reads the model: training with this or without it is the same to the last bit. Raises
+    ``ValueError`` for a kind unknown and, when training begins, for a model that is not functional
+    or has several inputs or outputs.
     """
 
     def __init__(
@@ -69,10 +70,11 @@ class Telemetry(keras.callbacks.Callback):
         self.probe = Probe(self.model, self.batch, self.anatomy) if self.batch else None
         self.before: Tensors = {}
         step = self._step()
-        self.events = Events(self.directory, step + 1 if step else 0)
-        if not step:
+        going_on = step and any(self.directory.glob("events*"))
+        self.events = Events(self.directory, step + 1 if going_on else step)
+        if not going_on:
             self._once()
-            self._snapshot(0)
+            self._snapshot(step)
             self.events.flush()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -80,7 +82,7 @@ class Telemetry(keras.callbacks.Callback):
         self.before = self._variables() if wanted else {}
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        step, logs = self._step(), logs or {}
+        step, logs = self._step(), {"learning_rate": self._learning_rate(), **(logs or {})}
         for name, value in logs.items():
             self.events.scalar(step, metric(name, logs), value)
         if self._due(epoch):
@@ -95,6 +97,9 @@ class Telemetry(keras.callbacks.Callback):
 
     def _step(self) -> int:
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def _variables(self) -> Tensors:
         tags = self.anatomy.variables

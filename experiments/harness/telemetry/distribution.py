@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 64
+PIECE = 2**14  # values that fit into a processor's own memory
 
 
 @dataclass(frozen=True)
@@ -34,25 +36,27 @@ class Distribution:
 
 def distribution(tensor: NDArray[Any]) -> Distribution:
     """Return the distribution of a tensor of any shape; without finite values it has no size."""
-    values = tensor.ravel().astype("float64")  # float32 overflows in sums, and in a range
-    finite = np.isfinite(values)
-    if not finite.all():
-        values = values[finite]
+    values = tensor[np.isfinite(tensor)]
     nonfinite = int(tensor.size - values.size)
     if not values.size:
         return Distribution(np.zeros(BINS), np.zeros(BINS, "int64"), 0, 0, 0, 0, nonfinite)
     least, greatest = float(values.min()), float(values.max())
     low, high = _span(least, greatest)
-    places = ((values - low) * (BINS / (high - low))).astype("int64")  # np.histogram takes 5 times
-    return Distribution(
-        edges=np.linspace(low, high, BINS + 1)[1:],
-        counts=np.bincount(places.clip(max=BINS - 1), minlength=BINS),
-        least=least,
-        greatest=greatest,
-        total=float(values.sum()),
-        squares=float(np.dot(values, values)),
-        nonfinite=nonfinite,
-    )
+    counts, total, squares = np.zeros(BINS, "int64"), 0.0, 0.0
+    for piece in pieces(values):  # so done, and with these bins, 5 times faster than np.histogram
+        total += float(piece.sum())
+        squares += float(np.dot(piece, piece))
+        places = ((piece - low) * (BINS / (high - low))).astype("int64")
+        counts += np.bincount(places.clip(max=BINS - 1), minlength=BINS)
+    edges = np.linspace(low, high, BINS + 1)[1:]
+    return Distribution(edges, counts, least, greatest, total, squares, nonfinite)
+
+
+def pieces(tensor: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """Yield a tensor's values piece by piece: float32 overflows in sums, and in a range."""
+    values = tensor.ravel()
+    for begin in range(0, values.size, PIECE):
+        yield values[begin : begin + PIECE].astype("float64")
 
 
 def _span(least: float, greatest: float) -> tuple[float, float]:

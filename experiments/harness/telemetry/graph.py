@@ -10,6 +10,8 @@ from tensorboardX.proto.attr_value_pb2 import AttrValue
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef
 
+from experiments.harness.telemetry.anatomy import nodes
+
 
 def graph(model: keras.Model, groups: Mapping[str, str]) -> bytes:
     """Return the serialised ``GraphDef``: layers by name, with class, output shape and weights.
@@ -20,23 +22,19 @@ def graph(model: keras.Model, groups: Mapping[str, str]) -> bytes:
     def path(name: str) -> str:
         return f"{groups[name]}/{name}" if name in groups else name
 
-    nodes = [
+    defined = [
         NodeDef(
-            name=path(layer.name),
-            op=type(layer).__name__,
-            input=[path(tensor._keras_history.operation.name) for tensor in _inputs(layer)],
-            attr=_attributes(layer),
+            name=path(name),
+            op=type(node.operation).__name__,
+            input=[path(tensor._keras_history.operation.name) for tensor in node.input_tensors],
+            attr=_attributes(node),
         )
-        for layer in model.layers
+        for name, node in nodes(model).items()
     ]
-    return GraphDef(node=nodes).SerializeToString()
+    return GraphDef(node=defined).SerializeToString()
 
 
-def _inputs(layer: Any) -> list[Any]:
-    return [] if isinstance(layer, keras.layers.InputLayer) else keras.tree.flatten(layer.input)
-
-
-def _attributes(layer: Any) -> dict[str, AttrValue]:
-    shapes = {v.name: tuple(v.shape) for v in layer.weights}
-    shapes["output"] = tuple(getattr(layer.output, "shape", ()))
+def _attributes(node: Any) -> dict[str, AttrValue]:
+    shapes = {v.name: tuple(v.shape) for v in getattr(node.operation, "weights", ())}
+    shapes["output"] = tuple(node.outputs[0].shape)
     return {name: AttrValue(s=str(shape).encode()) for name, shape in shapes.items()}

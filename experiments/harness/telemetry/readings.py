@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.harness.telemetry.distribution import pieces
+
 Tensors = Mapping[str, NDArray[Any]]
 Numbers = dict[str, float]
 
@@ -35,10 +37,11 @@ def changes(before: Tensors, after: Tensors) -> Tensors:
 
 def of_updates(updates: Tensors, before: Tensors) -> Numbers:
     """Return the norm of each change, by the norm before it."""
+    norms = {tag: norm(before[tag]) for tag in updates}
     return {
-        f"{tag}/relative_update": norm(update) / norm(before[tag])
+        f"{tag}/relative_update": norm(update) / norms[tag]
         for tag, update in updates.items()
-        if norm(before[tag])
+        if norms[tag]
     }
 
 
@@ -65,6 +68,5 @@ def of_outputs(outputs: Tensors, rectified: Collection[str]) -> Numbers:
 
 def norm(tensor: NDArray[Any]) -> float:
     """Return the Euclidean norm."""
-    wide = tensor.ravel().astype("float64")
     with np.errstate(invalid="ignore", over="ignore"):
-        return float(np.sqrt(np.dot(wide, wide)))
+        return float(np.sqrt(sum(np.dot(piece, piece) for piece in pieces(tensor))))

@@ -1,4 +1,5 @@
 import keras
+import numpy as np
 import pytest
 
 import zoo
@@ -56,6 +57,19 @@ def test_layers_with_activations_of_their_own_are_listened_to():
     assert found.rectified == {"1_b/output"}
 
 
+def test_a_nested_model_is_one_layer_of_the_outer_graph():
+    keras.utils.clear_session()
+    within = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="d")], name="within")
+    image = keras.Input((4,), name="image")
+    outer = keras.Model(
+        image, keras.layers.Dense(2, name="last")(within(within(image)[:, :1] + image))
+    )
+    found = anatomy(outer)
+    within_and_last = ("1_within/d", "2_last")
+    assert {*found.variables} == {f"{g}/{v}" for g in within_and_last for v in ("kernel", "bias")}
+    assert keras.Model(outer.input, [*found.outputs.values()]).predict(np.ones((1, 4)), verbose=0)
+
+
 def test_names_that_sort_as_the_network_goes_are_left_alone():
     x = image = keras.Input((8,))
     for number in range(1, 12):
@@ -67,5 +81,8 @@ def test_another_model_is_refused():
     class Own(keras.Model):
         pass
 
+    image = keras.Input((4,))
     with pytest.raises(ValueError, match="functional"):
         anatomy(Own())
+    with pytest.raises(ValueError, match="one input and one output"):
+        anatomy(keras.Model(image, [image + 1, image + 2]))

@@ -129,6 +129,14 @@ def test_going_on_the_axis_is_unbroken_and_has_no_point_twice(tmp_path):
     assert [event.step for event in found.Histograms("conv1/kernel")] == [0, 3, 6, 9, 12]
 
 
+def test_a_model_trained_before_has_its_first_snapshot_where_it_stands(tmp_path):
+    fit(fit(model(), epochs=2), Telemetry(tmp_path, (X, Y), every=2), initial_epoch=2)
+    found = events(tmp_path)
+    assert [event.step for event in found.Histograms("conv1/kernel")] == [6, 12]
+    assert [event.step for event in found.Scalars("learning_rate")] == [9, 12]
+    assert found.Graph().node
+
+
 def test_what_is_not_finite_is_counted_and_never_fatal(tmp_path):
     built = model()
     built.get_layer("output").kernel.assign(np.full((144, 3), np.nan))
