@@ -29,7 +29,7 @@ class Gradients:
 
     def __init__(self, model: keras.Model, *, run_eagerly: bool = True) -> None:
         self.optimizer = KeptGradients()
-        self.model = keras.Model(model.input, model.output)
+        self.model = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential has no input
         self.model.compile(
             optimizer=self.optimizer,
             loss=model.loss,

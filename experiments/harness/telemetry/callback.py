@@ -43,8 +43,8 @@ class Telemetry(keras.callbacks.Callback):
     not finite are counted, as ``nonfinite/...``, and left out of histograms. The step is the
     optimiser's: a training that goes on with its optimiser restored has one unbroken axis. Only
     reads the model: training with this or without it is the same to the last bit. Raises
-    ``ValueError`` for a kind unknown and, when training begins, for a model that is not functional
-    or has several inputs or outputs.
+    ``ValueError`` for an option that is none, and when training begins for a model that is not
+    functional, or has several inputs or outputs.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class Telemetry(keras.callbacks.Callback):
         if every < 1:
             raise ValueError(f"every must be 1 or more, not {every!r}")
         self.directory, self.every, self.kinds = Path(directory), every, frozenset(kinds)
+        if batch is not None and not (isinstance(batch, tuple) and len(batch) in (2, 3)):
+            raise ValueError("batch must be a tuple: examples, targets and maybe weights")
         self.batch = tuple(part[:IMAGES] for part in batch) if batch else None
         self.hyperparameters = hyperparameters or {}
 

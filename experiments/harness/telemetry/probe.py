@@ -22,7 +22,7 @@ class Probe:
 
     def __init__(self, model: keras.Model, batch: Batch, anatomy: Anatomy) -> None:
         self.model, self.batch, self.anatomy = model, batch, anatomy
-        self.reader = keras.Model(model.input, [anatomy.seen, *anatomy.outputs.values()])
+        self.reader = keras.Model(model.inputs[0], [anatomy.seen, *anatomy.outputs.values()])
         # JAX compiles operation by operation what it is to run eagerly
         eagerly = keras.backend.backend() != "jax"
         self.backward = Gradients(model, run_eagerly=eagerly) if model.loss else None

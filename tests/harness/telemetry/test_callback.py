@@ -137,6 +137,15 @@ def test_a_model_trained_before_has_its_first_snapshot_where_it_stands(tmp_path)
     assert found.Graph().node
 
 
+def test_a_sequential_model_is_read_too(tmp_path):
+    dense = keras.layers.Dense(3, "softmax", name="dense")
+    built = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), dense])
+    built.compile("adam", "sparse_categorical_crossentropy")
+    fit(built, Telemetry(tmp_path, (X, Y), every=1), epochs=1)
+    tags = events(tmp_path).Tags()["histograms"]
+    assert {"dense/kernel/gradient", "dense/pre_activation", "dense/output"} <= {*tags}
+
+
 def test_what_is_not_finite_is_counted_and_never_fatal(tmp_path):
     built = model()
     built.get_layer("output").kernel.assign(np.full((144, 3), np.nan))
@@ -152,3 +161,5 @@ def test_bad_options_are_refused(tmp_path):
         Telemetry(tmp_path, kinds=["weights"])
     with pytest.raises(ValueError, match="every must be 1 or more"):
         Telemetry(tmp_path, every=0)
+    with pytest.raises(ValueError, match="batch must be a tuple"):
+        Telemetry(tmp_path, X)
