@@ -107,7 +107,9 @@ def _places(name: str, layers: Sequence[Any]) -> list[str]:
 
 
 def _own(variable: Any, layer: Any) -> str:
-    return variable.path.removeprefix(f"{layer.name}/")
+    """Return a variable's path within its layer; a sequential model's name may come before it."""
+    parts = variable.path.split("/")
+    return "/".join(parts[parts.index(layer.name) + 1 :] if layer.name in parts else parts)
 
 
 def _groups(model: keras.Model) -> dict[str, list[Any]]:
