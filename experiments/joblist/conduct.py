@@ -93,8 +93,9 @@ def done(job: Job, entry: Entry, now: Slice, first: bool) -> Entry:
     try:
         code = elsewhere.call("experiments.joblist.call:door", arguments, timeout=seconds)
         entry = ended(entry, code, ledger.of(job))
-    except elsewhere.TooLongError as error:
-        entry = replace(entry, status="failed" if first else "under way", note=str(error))
+    except elsewhere.TooLongError:
+        note = f"did not end within {seconds:.0f} s"
+        entry = replace(entry, status="failed" if first else "under way", note=note)
     except ProcessError as error:
         entry = replace(entry, status="failed", note=str(error))
     spent = round(entry.seconds + time.monotonic() - begun, 1)

@@ -40,7 +40,9 @@ SMALL = (  # AlexNet's; --set takes all words that follow
     *("--set", "network.width=0.03125", "batch_size=8", "steps=4", "intervals=6"),
     "test_examples=20",
 )
-BRIEF = ("--intervals", "3", "--telemetry-every", "0")  # the CNN's
+QUIET = ("--telemetry-every", "0")
+ONE = (*QUIET, "--arm", "as_documented", *SMALL)
+BRIEF = (*QUIET, "--intervals", "3")  # the CNN's
 
 
 def reproduced(experiment: str, *words: str, tiny: tuple[str, ...], name: str = "") -> Job:
@@ -51,17 +53,16 @@ def reproduced(experiment: str, *words: str, tiny: tuple[str, ...], name: str = 
 
 def alexnet(experiment: str) -> Job:
     """Return the job of an experiment of document 002, for the first of its seeds."""
-    return reproduced(experiment, "--seed", "0", tiny=("--arm", "as_documented", *SMALL))
+    return reproduced(experiment, "--seed", "0", tiny=ONE)
 
 
 def repeated(experiment: str) -> Job:
     """Return the job of its other two seeds."""
-    tiny = ("--arm", "as_documented", *SMALL)
-    return reproduced(experiment, "--seed", "1", "2", tiny=tiny, name=f"{experiment}-repeated")
+    return reproduced(experiment, "--seed", "1", "2", tiny=ONE, name=f"{experiment}-repeated")
 
 
 JOBS = (
-    Job("self-test", "verify", ("--self-test", "--json"), tiny=("--times", "2"), minutes=5),
+    Job("self-test", "verify", ("--self-test", "--json"), tiny=("--times", "2"), minutes=8),
     reproduced("alexnet_lr_decay", "--seed", "0", tiny=SMALL),
     alexnet("alexnet_small_init"),
     alexnet("alexnet_glorot_init"),
@@ -80,7 +81,7 @@ JOBS = (
     ),
     # all members at once: the place of --together, where the backend is JAX
     reproduced("init_std_sweep", tiny=("--seed", "0", "--arm", "std_0.03", "std_0.1", *BRIEF)),
-    Job("benchmark", "benchmark", ("--json",), ("--full",), ("--rounds", "1"), minutes=5),
+    Job("benchmark", "benchmark", ("--json",), ("--full",), ("--rounds", "1"), minutes=8),
     repeated("alexnet_glorot_init"),
     repeated("alexnet_batch_norm"),
     repeated("alexnet_grouped"),
