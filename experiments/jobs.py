@@ -37,12 +37,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="""\
 A slice, and what is worth keeping of it, without the states, as one file:
 
-  python -m experiments.jobs --logdir logs/gpu --time-limit 8 >slice.txt; tar -czf kept.tar.gz \\
-    --exclude=state --exclude='*.keras' --exclude='events.*' slice.txt logs/gpu
+  python -m experiments.jobs --logdir logs/gpu --time-limit 8; tar -czf kept.tar.gz \\
+    --exclude=state --exclude='*.keras' --exclude='events.*' logs/gpu
 
-Unpacked on another machine of the same kind, the same command goes on there: complete runs are
-found, a run under way begins anew without its state. KERAS_BACKEND chooses the backend. At home,
-python -m experiments.report --record --logdir logs/gpu keeps the results.
+Unpacked on another machine of the same kind, the same command goes on there: what is complete is
+found, a run under way begins anew, as its state is not there. KERAS_BACKEND chooses the backend.
+Afterwards python -m experiments.report --record --logdir logs/gpu keeps the results, of committed
+code: where the code travels without git, send it as a git bundle, and clone that.
 Exit codes: 0 done, or time is over; 1 a job has failed; 2 bad use or bad input; 130
 interrupted.""",
     )
@@ -50,8 +51,8 @@ interrupted.""",
     # fmt: off
     add("--list", action="store_true", help="show how each job stands, and do nothing")
     add("--time-limit", type=doors.minutes, default=math.inf, metavar="MINUTES", help="begin no "
-        "job when the time is over; a training ends after the interval in which it is, and needs "
-        "half a minute more; at least one interval is made. Default: all to the end")
+        "job when the time is over; a training ends after the interval in which that is, and then "
+        "draws and judges; at least one interval is made. Default: all to the end")
     add("--scale", choices=("full", "tiny"), default="full", help="tiny rehearses the list on a "
         "CPU, at other sizes; default: full")
     add("--data", nargs="+", default=[], metavar="SOURCE", help="as for reproduce")

@@ -111,8 +111,10 @@ def ended(entry: Entry, code: int, folder: Path) -> Entry:
         lines = (folder / TOLD).read_text().split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
         return replace(entry, status="failed", note=last)
-    printed = (folder / PRINTED).read_text()
-    left = json.loads(printed).get("left", 0) if "--json" in entry.words else 0
-    if left:
+    try:
+        told = json.loads((folder / PRINTED).read_text()) if "--json" in entry.words else {}
+    except ValueError:
+        return replace(entry, status="failed", note="what it printed is no JSON")
+    if left := told.get("left", 0):
         return replace(entry, note=f"{left} runs left")
     return replace(entry, status="done")

@@ -18,8 +18,11 @@ FILE, PRINTED, TOLD = "job.json", "stdout", "stderr"
 
 @dataclass(frozen=True)
 class Entry:
-    """How a job stands: its ``words`` and ``backend``, the ``slices`` that it was given, the
-    ``seconds`` that it took of them, the last exit ``code``, and a ``note`` of what is the matter.
+    """How a job stands.
+
+    ``words`` and ``backend`` are the job's; it was begun in so many ``slices``, and took
+    ``seconds`` of those that were not killed. ``code`` is the last exit code, ``note`` says what is
+    the matter.
     """
 
     words: Sequence[str]
