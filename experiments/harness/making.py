@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -97,14 +97,14 @@ def made_together(
     runs: Sequence[tuple[Run, str]],
     logdir: Path,
     jobs: int,
+    first: Container[Path] = (),
     *,
-    first: Path | None = None,
     tell: Tell = print,
     **options: Any,
 ) -> dict[Path, Run]:
     """Make runs, each told with the source of its data, ``jobs`` at a time; by their directories.
 
-    ``options`` are those of ``made``; the run in the directory ``first`` is begun at any time.
+    ``options`` are those of ``made``; runs in the directories ``first`` are begun at any time.
     Tells a line a run. Raises what making a run raises, and ``ProcessError`` where a worker dies;
     the other runs are left as an interrupt leaves them.
     """
@@ -116,7 +116,7 @@ def made_together(
                 run,
                 logdir,
                 source,
-                {**options, "begin": record.directory_of(run, logdir) == first},
+                {**options, "begin": record.directory_of(run, logdir) in first},
             )
             for run, source in runs
         ]

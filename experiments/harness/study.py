@@ -106,8 +106,8 @@ def carry_out(
 
     if intervals is not None and intervals < 1:
         raise UserError(f"intervals must be 1 or more, not {intervals}")
-    options: dict[str, Any] = {"intervals": intervals, "deadline": deadline}
-    options |= {"telemetry": telemetry, "tell": tell}
+    options: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
+    options["telemetry"] = telemetry
     sourced = {
         record.directory_of(run, logdir): (run, study.sources[run.arm.dataset])
         for study in studies
@@ -116,37 +116,45 @@ def carry_out(
     for directory, (run, _) in sourced.items() if fresh else ():
         with files.owned(directory):
             record.clear(run, directory)
-    first: Path | None = None
-    if deadline < math.inf:
-        planned = (run for run, _ in sourced.values())
-        first = next(iter(making.unmade(planned, logdir, intervals)), None)
+    runs = [run for run, _ in sourced.values()]
+    first = {*(making.unmade(runs, logdir, intervals)[:1] if deadline < math.inf else ())}
     finished: dict[Path, Run] = {}
     if jobs > 1:
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        together = [*sourced.values()]
-        finished = making.made_together(together, logdir, jobs, first=first, **options)
+        finished = making.made_together([*sourced.values()], logdir, jobs, first, **options)
     for study in studies:
         begin(study)
-        runs, experiment = [], study.experiment
-        board.write(experiment, study.runs, folder_of(study, logdir))
-        for number, run in enumerate(study.runs, 1):
-            name = experiment.named(run)
-            directory = record.directory_of(run, logdir)
-            now = directory == first or time.monotonic() < deadline
-            if now:
-                tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
-            if found := finished.get(directory):
-                runs.append(replace(found, arm=run.arm))
-                continue
-            dataset = study.data[run.arm.dataset]
-            runs.append(making.made(run, logdir, dataset, begin=now, verbose=verbose, **options))
-            first = None if directory == first else first  # another study may have it, too
-        if begun := [run for run in runs if run.chain]:  # for the others there was no time
+        board.write(study.experiment, study.runs, folder_of(study, logdir))
+        if begun := _runs(study, logdir, finished, first, verbose=verbose, **options):
             result = _result(study, begun, logdir)
-            board.write(experiment, begun, folder_of(study, logdir), result)
+            board.write(study.experiment, begun, folder_of(study, logdir), result)
             yield result
+
+
+def _runs(
+    study: Study, logdir: Path, finished: Mapping[Path, Run], first: set[Path], **options: Any
+) -> list[Run]:
+    """Return the study's runs, but for those for which there was no time; make what is not made.
+
+    ``finished`` are those made before, by their directories. What is in ``first`` is gone on with
+    at any time, and then no longer: another study may have it, too.
+    """
+    runs = []
+    for number, run in enumerate(study.runs, 1):
+        directory = record.directory_of(run, logdir)
+        begin = directory in first or time.monotonic() < options["deadline"]
+        first.discard(directory)
+        if begin:
+            head = f"[{number}/{len(study.runs)}] {study.experiment.named(run)}, seed {run.seed}"
+            options["tell"](f"\n{head}: {run.arm.about}")
+        if found := finished.get(directory):
+            runs.append(replace(found, arm=run.arm))
+        else:
+            dataset = study.data[run.arm.dataset]
+            runs.append(making.made(run, logdir, dataset, begin=begin, **options))
+    return [run for run in runs if run.chain]
 
 
 def folder_of(study: Study, logdir: Path) -> Path:
