@@ -9,20 +9,27 @@ import argparse
 import contextlib
 import functools
 import json
+import math
 import sys
+import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
 from experiments.harness import doors, interrupts
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Scale, UserError
 
+if TYPE_CHECKING:
+    from experiments.harness.study import Study
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
+    asked.deadline = time.monotonic() + 60 * asked.time_limit
     resumed = "; run again, without --fresh, to go on"
     return doors.answered("reproduce", lambda: answer(asked), resumed)
 
@@ -72,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
     add("--intervals", type=doors.whole(1), metavar="N", help="stop after the first N; marked "
         "partial")
+    add("--time-limit", type=doors.minutes, default=math.inf, metavar="MINUTES", help="end after "
+        "the interval in which the time runs out, start-up counted in, and begin no further run; "
+        "at least one interval is made. The same command goes on; --json tells how many runs are "
+        "left")
     add("--set", nargs="+", action="extend", default=[], type=doors.change, metavar="KEY=VALUE",
         help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
     add("--set-file", type=Path, metavar="FILE", help="changes as a JSON object, as a search's "
@@ -135,6 +146,7 @@ def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> l
         studies,
         asked.logdir,
         intervals=asked.intervals,
+        deadline=asked.deadline,
         fresh=asked.fresh,
         telemetry=asked.telemetry_every,
         jobs=asked.jobs or (2 if asked.all and determinism.start()["device"] == "cpu" else 1),
@@ -144,7 +156,23 @@ def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> l
     ):
         doors.tell(announce.end(result))
         told.append(result.summary())
+    if asked.deadline < math.inf:
+        timed(studies, told, asked)
     return told
+
+
+def timed(studies: Sequence[Study], told: list[dict[str, Any]], asked: argparse.Namespace) -> None:
+    """Tell how many runs are left, in each result too."""
+    from experiments.harness import announce, making, record
+
+    left = {
+        study.experiment.name: making.unmade(study.runs, asked.logdir, asked.intervals)
+        for study in studies
+    }
+    for result in told:
+        result["left"] = len(left[result["experiment"]])
+    planned = {record.directory_of(run, asked.logdir) for study in studies for run in study.runs}
+    doors.tell(f"\n{announce.progress(len(planned), len({*chain(*left.values())}))}")
 
 
 def catalog_table() -> str:

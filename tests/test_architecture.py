@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
+ROOMS = ("catalog", "harness", "forensics", "search", "joblist")
 BACKENDS = {"tensorflow", "jax", "torch"}
 PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "space", "measures"))
 
@@ -56,7 +57,7 @@ DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.ste
 
 def test_there_is_something_to_read():
     rooms = {module(path).rpartition(".")[0] for path in FILES}
-    ours = {f"experiments.{room}" for room in ("catalog", "harness", "forensics", "search")}
+    ours = {f"experiments.{room}" for room in ROOMS}
     assert {"zoo", "experiments", *ours} <= rooms
 
 
@@ -70,10 +71,10 @@ def test_every_import_goes_the_way_of_the_house(path):
         ours = {other for other in names if other.startswith("experiments")}
         assert theirs <= {"experiments"}
         assert all(other.startswith(PLAIN) for other in ours)
-    if name.startswith(("experiments.harness.", "experiments.forensics.", "experiments.search.")):
+    if name.startswith(tuple(f"experiments.{room}." for room in ROOMS if room != "catalog")):
         assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
     if name.startswith("experiments.harness."):
-        rooms = "experiments.forensics", "experiments.search"
+        rooms = tuple(f"experiments.{room}" for room in ROOMS if room not in ("catalog", "harness"))
         assert not any(other.startswith(rooms) for other in names)
     if name in PURE:
         assert theirs <= {"experiments", "numpy"}

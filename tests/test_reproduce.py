@@ -107,7 +107,16 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(words, told, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    "words", [["--seed", "-1"], ["--intervals", "0"], ["--set", "steps"], ["--scale", "huge"]]
+    "words",
+    [
+        ["--seed", "-1"],
+        ["--intervals", "0"],
+        ["--set", "steps"],
+        ["--scale", "huge"],
+        ["--time-limit", "0"],
+        ["--time-limit", "soon"],
+        ["--time-limit", "nan"],
+    ],
 )
 def test_a_word_that_argparse_refuses_is_exit_code_2(words, capsys):
     with pytest.raises(SystemExit) as refused:
@@ -274,6 +283,25 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert "partial, 1 of 4 intervals" in told
     assert "REPRODUCED" not in told
     assert "REFUTED" not in told
+
+
+def test_within_its_time_it_makes_what_it_can_and_the_same_command_goes_on(tmp_path, capsys):
+    words = [*WORDS, "--logdir", str(tmp_path), "--arm", "fixed_rate", "decayed_rate", "--json"]
+    for interval, jobs in ((1, "1"), (2, "2")):
+        assert reproduce.main([*words, "--time-limit", "0.0001", "--jobs", jobs]) == 0
+        captured = capsys.readouterr()
+        told = json.loads(captured.out)
+        (run,) = told["runs"]  # the other one is not begun
+        assert (run["arm"], run["status"], run["intervals"]) == ("fixed_rate", "partial", interval)
+        assert {claim["verdict"] for claim in told["claims"]} == {"INCONCLUSIVE"}
+        assert told["left"] == 2
+        assert "the time is over: 0 of 2 runs are made, 2 left; run again" in captured.err
+    assert reproduce.main([*words, "--time-limit", "60"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["left"] == 0
+    assert captured.err.count("going on after interval") == 1
+    assert "all 2 runs are made" in captured.err
+    assert len(fingerprints(tmp_path)) == 2
 
 
 def test_a_change_that_takes_metrics_away_leaves_claims_unjudged_not_a_traceback(tmp_path, capsys):

@@ -25,19 +25,24 @@ from experiments.harness import switches
 from experiments.harness.spec import ProcessError, UserError
 
 
+class TooLongError(ProcessError):
+    """The process had not ended in time."""
+
+
 def call(
     function: str,
     arguments: Mapping[str, Any],
     *,
     backend: str | None = None,
     start: Mapping[str, Any] | None = None,
+    timeout: float | None = None,
 ) -> Any:
     """Return what ``function`` (``module:name``) returns of ``arguments``; all are JSON types.
 
     ``start`` are the arguments of ``determinism.start``, which is called first; where None it is
     not. ``backend`` is as for this process where None. Raises ``UserError`` where the function
-    does, ``ProcessError`` for any other failure; where this process is interrupted, the other one
-    is killed.
+    does, ``ProcessError`` for any other failure, ``TooLongError`` where that takes longer than
+    ``timeout`` seconds; then, and where this process is interrupted, the other one is killed.
     """
     environ = switches.inherited() | ({"KERAS_BACKEND": backend} if backend else {})
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
@@ -45,14 +50,18 @@ def call(
     with tempfile.TemporaryFile() as answer, _lifeline() as line:
         request: dict[str, Any] = {"function": function, "arguments": arguments, "start": start}
         request |= {"answer": answer.fileno(), "lifeline": line}
-        ended = subprocess.run(
-            words,
-            env=environ,
-            input=json.dumps(request).encode(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[answer.fileno(), line],
-        )
+        try:
+            ended = subprocess.run(
+                words,
+                env=environ,
+                input=json.dumps(request).encode(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[answer.fileno(), line],
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            raise TooLongError(f"{function} did not end within {timeout:.0f} s") from None
         answer.seek(0)
         told = answer.read()
     if ended.returncode:

@@ -43,6 +43,14 @@ def beginning(experiment: Experiment, planned: Sequence[Run], warnings: Sequence
     return "\n".join(lines)
 
 
+def progress(planned: int, left: int) -> str:
+    """Return how far a study came within its time."""
+    if not left:
+        return f"all {planned} runs are made"
+    made = f"{planned - left} of {planned} runs are made, {left} left"
+    return f"the time is over: {made}; run again, without --fresh, to go on"
+
+
 def end(result: Result) -> str:
     """Return what came out: documented beside measured, the verdicts, and where everything is."""
     experiment, logdir, told = result.experiment, result.logdir, result.summary()

@@ -54,6 +54,17 @@ def whole(least: int, below: float = math.inf) -> Callable[[str], int]:
     return parse
 
 
+def minutes(text: str) -> float:
+    """Parse a time in minutes, more than none; fractions are allowed."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return value
+
+
 def change(text: str) -> tuple[str, Any]:
     """Parse ``key=value``; the value as JSON where it is JSON, else as a string."""
     key, equals, value = text.partition("=")

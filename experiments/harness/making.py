@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -29,22 +30,26 @@ def made(
     dataset: Dataset,
     *,
     intervals: int | None = None,
+    deadline: float = math.inf,
+    begin: bool = False,
     telemetry: int | None = None,
     verbose: int = 0,
     tell: Tell = print,
 ) -> Run:
     """Make a planned run, or go on with it, or return it where it is made already.
 
-    The rest is as for ``training.train``.
+    From ``deadline`` on it is returned as it stands, unless told to ``begin``. The rest is as for
+    ``training.train``.
     """
     directory = record.directory_of(run, logdir)
+    if time.monotonic() >= deadline and not begin:
+        return found_of(run, logdir, tell) or run
     with files.owned(directory):
-        found = record.load(directory, tell)
+        found = found_of(run, logdir, tell)
         if found is not None:
-            record.check_same(found, run, directory)
             if _reaches(found, intervals):
                 tell(f"{directory} holds this run; --fresh would repeat it")
-                return replace(found, arm=run.arm)
+                return found
             if found.commit != record.commit():
                 tell(f"begun by commit {found.commit}, going on with {record.commit()}")
         from experiments.harness.training import train  # imports keras: only where it is needed
@@ -56,10 +61,30 @@ def made(
             directory,
             dataset,
             intervals=intervals,
+            deadline=deadline,
             telemetry=telemetry,
             verbose=verbose,
             tell=tell,
         )
+
+
+def found_of(run: Run, logdir: Path, tell: Tell = print) -> Run | None:
+    """Return what there is of a planned run; ``UserError`` where its directory is another's."""
+    directory = record.directory_of(run, logdir)
+    if (found := record.load(directory, tell)) is None:
+        return None
+    record.check_same(found, run, directory)
+    return replace(found, arm=run.arm)
+
+
+def unmade(runs: Iterable[Run], logdir: Path, intervals: int | None = None) -> list[Path]:
+    """Return the directories of the planned runs that are still to be made, in order."""
+    planned = {record.directory_of(run, logdir): run for run in runs}
+    return [
+        directory
+        for directory, run in planned.items()
+        if not ((found := found_of(run, logdir, lambda _: None)) and _reaches(found, intervals))
+    ]
 
 
 def _reaches(run: Run, intervals: int | None) -> bool:
@@ -72,24 +97,34 @@ def made_together(
     runs: Sequence[tuple[Run, str]],
     logdir: Path,
     jobs: int,
+    first: Container[Path] = (),
     *,
-    intervals: int | None = None,
-    telemetry: int | None = None,
     tell: Tell = print,
+    **options: Any,
 ) -> dict[Path, Run]:
     """Make runs, each told with the source of its data, ``jobs`` at a time; by their directories.
 
+    ``options`` are those of ``made``; runs in the directories ``first`` are begun at any time.
     Tells a line a run. Raises what making a run raises, and ``ProcessError`` where a worker dies;
     the other runs are left as an interrupt leaves them.
     """
     begun, done = time.monotonic(), dict[Path, Run]()
     with _workers(jobs) as pool:
         futures = [
-            pool.submit(_made, run, logdir, source, intervals, telemetry) for run, source in runs
+            pool.submit(
+                _made,
+                run,
+                logdir,
+                source,
+                {**options, "begin": record.directory_of(run, logdir) in first},
+            )
+            for run, source in runs
         ]
         for future in as_completed(futures):
             run, lines = future.result()
             done[record.directory_of(run, logdir)] = run
+            if not run.chain:  # the time was over
+                continue
             left = (time.monotonic() - begun) / len(done) * (len(runs) - len(done))
             facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
             ahead = f"; about {left / 60:.0f} min left" if len(done) < len(runs) else ""
@@ -132,16 +167,13 @@ def begin(deterministic: bool) -> None:
     determinism.start(deterministic=deterministic)
 
 
-def _made(
-    run: Run, logdir: Path, source: str, intervals: int | None, telemetry: int | None
-) -> tuple[Run, list[str]]:
+def _made(run: Run, logdir: Path, source: str, options: Mapping[str, Any]) -> tuple[Run, list[str]]:
     if determinism.start() != run.environment:
         raise UserError("a worker process has another environment than this one; use --jobs 1")
     lines: list[str] = []
     with interrupts.heeded():
         dataset = _loaded(run.arm.dataset, source)
-        how: dict[str, Any] = {"intervals": intervals, "telemetry": telemetry}
-        return made(run, logdir, dataset, **how, tell=lines.append), lines
+        return made(run, logdir, dataset, **options, tell=lines.append), lines
 
 
 @cache

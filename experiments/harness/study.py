@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +86,7 @@ def carry_out(
     logdir: Path,
     *,
     intervals: int | None = None,
+    deadline: float = math.inf,
     fresh: bool = False,
     jobs: int = 1,
     telemetry: int | None = None,
@@ -94,14 +97,17 @@ def carry_out(
     """Make every run of the studies, or find it made; yield what each study came to.
 
     ``fresh`` first deletes what former runs left in their directories. With ``jobs`` above 1 the
-    runs are made before, so many at a time. ``begin`` gets each study as its turn comes; the rest
-    is as for ``training.train``. Raises ``UserError`` for whatever the user can mend.
+    runs are made before, so many at a time. From ``deadline`` on no run is begun but the first that
+    is not made, and a study without runs is passed over. ``begin`` gets each study as its turn
+    comes; the rest is as for ``training.train``. Raises ``UserError`` for whatever the user can
+    mend.
     """
     from experiments.harness import board  # may import a backend: only after it was started
 
     if intervals is not None and intervals < 1:
         raise UserError(f"intervals must be 1 or more, not {intervals}")
-    options: dict[str, Any] = {"intervals": intervals, "telemetry": telemetry, "tell": tell}
+    options: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
+    options["telemetry"] = telemetry
     sourced = {
         record.directory_of(run, logdir): (run, study.sources[run.arm.dataset])
         for study in studies
@@ -110,30 +116,59 @@ def carry_out(
     for directory, (run, _) in sourced.items() if fresh else ():
         with files.owned(directory):
             record.clear(run, directory)
+    runs = [run for run, _ in sourced.values()]
+    first = {*(making.unmade(runs, logdir, intervals)[:1] if deadline < math.inf else ())}
     finished: dict[Path, Run] = {}
     if jobs > 1:
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        finished = making.made_together([*sourced.values()], logdir, jobs, **options)
+        finished = making.made_together([*sourced.values()], logdir, jobs, first, **options)
     for study in studies:
         begin(study)
-        runs, experiment, scale = [], study.experiment, study.runs[0].scale
-        folder = logdir / experiment.name / scale
-        board.write(experiment, study.runs, folder)
-        for number, run in enumerate(study.runs, 1):
-            name = experiment.named(run)
-            tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
-            if found := finished.get(record.directory_of(run, logdir)):
-                runs.append(replace(found, arm=run.arm))
-                continue
+        board.write(study.experiment, study.runs, folder_of(study, logdir))
+        if begun := _runs(study, logdir, finished, first, verbose=verbose, **options):
+            result = _result(study, begun, logdir)
+            board.write(study.experiment, begun, folder_of(study, logdir), result)
+            yield result
+
+
+def _runs(
+    study: Study, logdir: Path, finished: Mapping[Path, Run], first: set[Path], **options: Any
+) -> list[Run]:
+    """Return the study's runs, but for those for which there was no time; make what is not made.
+
+    ``finished`` are those made before, by their directories. What is in ``first`` is gone on with
+    at any time, and then no longer: another study may have it, too.
+    """
+    runs = []
+    for number, run in enumerate(study.runs, 1):
+        directory = record.directory_of(run, logdir)
+        begin = directory in first or time.monotonic() < options["deadline"]
+        first.discard(directory)
+        if begin:
+            head = f"[{number}/{len(study.runs)}] {study.experiment.named(run)}, seed {run.seed}"
+            options["tell"](f"\n{head}: {run.arm.about}")
+        if found := finished.get(directory):
+            runs.append(replace(found, arm=run.arm))
+        else:
             dataset = study.data[run.arm.dataset]
-            runs.append(making.made(run, logdir, dataset, verbose=verbose, **options))
-        picture = folder / PICTURES[study.whole and not intervals]
-        plots.picture(experiment, runs, picture)
-        result = Result(experiment, runs, judge(experiment, runs), logdir, picture)
-        board.write(experiment, runs, folder, result)
-        yield result
+            runs.append(making.made(run, logdir, dataset, begin=begin, **options))
+    return [run for run in runs if run.chain]
+
+
+def folder_of(study: Study, logdir: Path) -> Path:
+    """Return where the study's picture is, and its own runs are."""
+    return logdir / study.experiment.name / study.runs[0].scale
+
+
+def _result(study: Study, runs: Sequence[Run], logdir: Path) -> Result:
+    """Draw and judge the study's runs, or those of them that there are."""
+    complete = [run for run in runs if run.status == "complete"]
+    name = PICTURES[study.whole and len(complete) == len(study.runs)]
+    picture = folder_of(study, logdir) / name
+    plots.picture(study.experiment, runs, picture)
+    return Result(study.experiment, runs, judge(study.experiment, runs), logdir, picture)
 
 
 def plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +38,7 @@ def train(
     dataset: Dataset,
     *,
     intervals: int | None = None,
+    deadline: float = math.inf,
     enough: Callable[[State], bool] = lambda _: False,
     telemetry: int | None = None,
     verbose: int = 0,
@@ -45,9 +47,10 @@ def train(
     """Train ``run`` in ``directory``, from wherever it stands there, and return it as it is then.
 
     ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
-    ``intervals`` intervals in all, or at a state that is ``enough`` (status ``partial``), else at
-    the arm's own end; with 0 only the initial state is kept. A killed or interrupted run goes on
-    from its last whole interval, to the same bits as one undisturbed. ``telemetry`` says after how
+    ``intervals`` intervals in all, at a state that is ``enough``, or after the first interval that
+    ends at ``deadline`` (of ``time.monotonic``) or later (status ``partial``), else at the arm's
+    own end; with 0 only the initial state is kept. A killed or interrupted run goes on from its
+    last whole interval, to the same bits as one undisturbed. ``telemetry`` says after how
     many intervals each TensorBoard gets histograms, with 0 it gets nothing. ``verbose`` is Keras's;
     ``tell`` gets a line for whatever the user should know. Raises ``UserError`` where the directory
     is another run's or a file cannot be written.
@@ -57,7 +60,7 @@ def train(
     model, learning_rate = prepared(run)
     observer = Observer(run, dataset, model)
     begun = _begin(model, run, directory / "state", observer, tell)
-    keeper = Keeper(run, directory, begun, enough)
+    keeper = Keeper(run, directory, begun, lambda now: enough(now) or time.monotonic() >= deadline)
     done = keeper.state.interval
     try:
         if done < end and not enough(begun):

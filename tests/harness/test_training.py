@@ -83,6 +83,25 @@ def test_each_interval_tells_its_batches_and_the_digest_of_each_tensor(undisturb
     assert run.digests[-1] == {"batches": "".join(map(fingerprint.mark, indices)), **last}
 
 
+def test_a_run_that_ends_in_time_goes_on_to_the_same_bits_an_interval_at_least(
+    undisturbed, tmp_path
+):
+    run, _ = undisturbed
+    wanted, over = planned(schedule=[[2, 0.1]]), time.monotonic()
+    assert carry_out(wanted, tmp_path, deadline=over) == wanted
+    assert not any(tmp_path.iterdir())
+    assert making.unmade([wanted], tmp_path) == [record.directory_of(wanted, tmp_path)]
+    for interval in (1, 2):
+        part = carry_out(wanted, tmp_path, deadline=over, begin=True)
+        assert (part.status, part.chain) == ("partial", run.chain[: interval + 1])
+    assert carry_out(wanted, tmp_path, deadline=over).chain == part.chain
+    assert making.unmade([wanted], tmp_path)
+    assert not making.unmade([wanted], tmp_path, intervals=2)
+    whole = carry_out(wanted, tmp_path, deadline=over + 3600)
+    assert (whole.status, whole.chain, whole.history) == ("complete", run.chain, run.history)
+    assert not making.unmade([wanted], tmp_path)
+
+
 def test_a_run_of_before_the_digests_goes_on(undisturbed, tmp_path):
     run, _ = undisturbed
     part = carry_out(planned(schedule=[[2, 0.1]]), tmp_path, intervals=2)

@@ -1,0 +1,71 @@
+"""What became of each job: a small file in a folder of its own, beside what its door printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments.harness import files
+from experiments.harness.spec import UserError
+from experiments.joblist.plan import Job, Scale
+
+Status = Literal["to do", "under way", "done", "failed", "no door"]
+FILE, PRINTED, TOLD = "job.json", "stdout", "stderr"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a job stands.
+
+    ``words`` and ``backend`` are the job's; it was begun in so many ``slices``, and took
+    ``seconds`` of those that were not killed. ``code`` is the last exit code, ``note`` says what is
+    the matter.
+    """
+
+    words: Sequence[str]
+    backend: str
+    status: Status = "to do"
+    slices: int = 0
+    seconds: float = 0.0
+    code: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The jobs' files below ``folder``, at a scale, on a backend."""
+
+    folder: Path
+    scale: Scale
+    backend: str
+
+    def of(self, job: Job) -> Path:
+        """Return the job's folder."""
+        return self.folder / job.name
+
+    def entry(self, job: Job) -> Entry:
+        """Return how the job stands; ``UserError`` where its file is of another job, or damaged."""
+        new = Entry(job.at(self.scale), self.backend)
+        path = self.of(job) / FILE
+        try:
+            told = json.loads(path.read_text())
+            found = Entry(**told | {"words": tuple(told["words"])})
+        except FileNotFoundError:
+            return new
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); delete it to do the job again") from None
+        if (found.words, found.backend) != (new.words, new.backend):
+            raise UserError(
+                f"{path} is of another job ({found.backend}: {' '.join(found.words)}); "
+                "name another --logdir, or delete it"
+            )
+        return found
+
+    def keep(self, job: Job, entry: Entry) -> Entry:
+        """Write how the job stands, and return it."""
+        self.of(job).mkdir(parents=True, exist_ok=True)
+        files.write(self.of(job) / FILE, json.dumps(asdict(entry), indent=1) + "\n")
+        return entry
