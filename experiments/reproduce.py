@@ -78,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
         "best.json has them; --set comes after them")
     add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
         "of its own; default: 1, with --all on a CPU 2")
+    add("--together", nargs="?", type=doors.whole(2), const=0, metavar="N", help="train runs that "
+        "differ in initial values, seeds, learning rates and schedules alone together, as one "
+        "program, at most N at once, all where N is left out; other runs are made alone; takes "
+        "KERAS_BACKEND=jax; marked in the run, whose last digits may differ from those made alone")
     add("--telemetry-every", type=doors.whole(0), metavar="N", help="intervals from one set of "
         "TensorBoard histograms to the next; default: 10; with 0 it gets nothing of a run")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
@@ -97,6 +101,8 @@ def chosen(asked: argparse.Namespace) -> list[Experiment]:
     experiments = [catalog.load(name) for name in names]
     if asked.all and (asked.arm or asked.set):
         raise UserError("--arm and --set are for one experiment, not for --all")
+    if asked.together is not None and (asked.all or asked.jobs):
+        raise UserError("--together is for one experiment, without --jobs")
     for experiment in experiments:
         scale: Scale = asked.scale or "full"
         for arm in asked.arm or experiment.at[scale]:
@@ -126,6 +132,7 @@ def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> l
             data=sources(experiment, asked),
             changes=dict(asked.set),
             deterministic=not asked.allow_nondeterministic,
+            together=asked.together,
             load=load,
         )
         for experiment in experiments

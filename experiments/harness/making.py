@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -39,20 +39,14 @@ def made(
     """
     directory = record.directory_of(run, logdir)
     with files.owned(directory):
-        found = record.load(directory, tell)
-        if found is not None:
-            record.check_same(found, run, directory)
-            if _reaches(found, intervals):
-                tell(f"{directory} holds this run; --fresh would repeat it")
-                return replace(found, arm=run.arm)
-            if found.commit != record.commit():
-                tell(f"begun by commit {found.commit}, going on with {record.commit()}")
+        found = _found(run, directory, tell)
+        if found and _reaches(found, intervals):
+            tell(f"{directory} holds this run; --fresh would repeat it")
+            return found
         from experiments.harness.training import train  # imports keras: only where it is needed
 
-        started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
-        begun = replace(run, started=started, commit=record.commit())
         return train(
-            begun,
+            _begun(run, found),
             directory,
             dataset,
             intervals=intervals,
@@ -60,6 +54,53 @@ def made(
             verbose=verbose,
             tell=tell,
         )
+
+
+def made_as_one(
+    group: Sequence[Run],
+    logdir: Path,
+    dataset: Dataset,
+    *,
+    intervals: int | None = None,
+    tell: Tell = print,
+    **options: Any,
+) -> dict[Path, Run]:
+    """Make a group's runs together, or those of them that are not made; by their directories.
+
+    ``options`` are those of ``together.train``.
+    """
+    planned = {record.directory_of(run, logdir): run for run in group}
+    with ExitStack() as owned:
+        for directory in planned:
+            owned.enter_context(files.owned(directory))
+        found = {path: _found(run, path, tell) for path, run in planned.items()}
+        made = {path: run for path, run in found.items() if run and _reaches(run, intervals)}
+        for directory in made:
+            tell(f"{directory} holds this run; --fresh would repeat it")
+        left = {path: run for path, run in planned.items() if path not in made}
+        if left:
+            from experiments.harness.together import train  # imports keras
+
+            begun = [_begun(run, found[path]) for path, run in left.items()]
+            runs = train(begun, [*left], dataset, intervals=intervals, tell=tell, **options)
+            made |= zip(left, runs, strict=True)
+    return {path: replace(run, arm=planned[path].arm) for path, run in made.items()}
+
+
+def _found(run: Run, directory: Path, tell: Tell) -> Run | None:
+    """Return what there is of a planned run; ``UserError`` where its directory is another's."""
+    if (found := record.load(directory, tell)) is None:
+        return None
+    record.check_same(found, run, directory)
+    if found.status != "complete" and found.commit != record.commit():
+        tell(f"begun by commit {found.commit}, going on with {record.commit()}")
+    return replace(found, arm=run.arm)
+
+
+def _begun(run: Run, found: Run | None) -> Run:
+    """Return a planned run as it is when its training begins, now or where it was ``found``."""
+    started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
+    return replace(run, started=started, commit=record.commit())
 
 
 def _reaches(run: Run, intervals: int | None) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, making, plots, record
+from experiments.harness import datasets, determinism, files, grouping, making, plots, record
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
@@ -23,7 +23,8 @@ class Study:
     """Runs that are to be made for an experiment.
 
     ``sources`` and ``data`` map the name of each dataset to what the user calls it and to itself;
-    ``warnings`` tell of substitutes. ``whole``: all its arms and seeds, unchanged.
+    ``warnings`` tell of substitutes. ``whole``: all its arms and seeds, unchanged. ``groups`` are
+    those of the runs that are trained together.
     """
 
     experiment: Experiment
@@ -32,6 +33,7 @@ class Study:
     data: Mapping[str, Dataset]
     warnings: Sequence[str]
     whole: bool
+    groups: Sequence[Sequence[Run]] = ()
 
 
 def prepare(
@@ -43,6 +45,7 @@ def prepare(
     data: Iterable[str] | str = (),
     changes: Mapping[str, Any] | None = None,
     deterministic: bool = True,
+    together: int | None = None,
     load: Callable[[str, str], tuple[Dataset, str | None]] = datasets.load,
 ) -> Study:
     """Start the backend, load the data, and plan every run that is asked for.
@@ -50,7 +53,8 @@ def prepare(
     ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
     there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
     sources (``datasets.choose``), which ``load`` loads. Runs that are not ``deterministic`` are
-    marked so. Raises ``UserError`` for whatever the user can mend.
+    marked so, and so are those that are to be trained ``together``, at most so many at once, all
+    that can be where 0. Raises ``UserError`` for whatever the user can mend.
     """
     if scale not in (None, "mini", "full"):
         raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
@@ -69,6 +73,9 @@ def prepare(
         data={name: dataset.identity() for name, (dataset, _) in loaded.items()},
         environment=environment,
     )
+    groups = grouping.grouped(runs, together) if together is not None else []
+    marked = {(run.home, run.seed): run for group in groups for run in group}
+    runs = [marked.get((run.home, run.seed), run) for run in runs]
     return Study(
         experiment,
         runs,
@@ -76,6 +83,7 @@ def prepare(
         {name: dataset for name, (dataset, _) in loaded.items()},
         [warning for _, warning in loaded.values() if warning],
         {run.seed for run in runs} >= set(experiment.seeds) and not (arms or changes),
+        groups,
     )
 
 
@@ -121,6 +129,10 @@ def carry_out(
         runs, experiment, scale = [], study.experiment, study.runs[0].scale
         folder = logdir / experiment.name / scale
         board.write(experiment, study.runs, folder)
+        for group in study.groups:
+            tell(f"\n{len(group)} runs together")
+            dataset = study.data[group[0].arm.dataset]
+            finished |= making.made_as_one(group, logdir, dataset, verbose=verbose, **options)
         for number, run in enumerate(study.runs, 1):
             name = experiment.named(run)
             tell(f"\n[{number}/{len(study.runs)}] {name}, seed {run.seed}: {run.arm.about}")
