@@ -37,7 +37,7 @@ class Member:
     run: Run
     directory: Path
     keeper: Keeper
-    watchers: keras.callbacks.CallbackList
+    watchers: Sequence[keras.callbacks.Callback]
     values: State
 
 
@@ -67,7 +67,8 @@ def train(
         if done < end and not _stopped(members):
             program = _program(model, dataset, arm, runs)
             for member in _in_turn(model, members):
-                member.watchers.on_train_begin()
+                for watcher in member.watchers:
+                    watcher.on_train_begin()
             for interval in range(done, end):
                 seconds = _interval(interval, model, members, program, dataset)
                 if verbose:
@@ -75,7 +76,8 @@ def train(
                 if _stopped(members):
                     break
             for member in _in_turn(model, members):
-                member.watchers.on_train_end()
+                for watcher in member.watchers:
+                    watcher.on_train_end()
         for member in _in_turn(model, members):
             export(model, member.directory)
     except KeyboardInterrupt:
@@ -104,13 +106,10 @@ def _begun(
         tensors.write(model, first)
         observer = Observer(run, dataset, model)
         begun = begin(model, run, directory / "state", observer, lines.append, until)
-        watching = keras.callbacks.CallbackList(
-            watchers(run, directory, observer, rate, telemetry),
-            model=model,
-            epochs=end,
-            steps=run.arm.steps,
-            verbose=0,
-        )
+        watching = watchers(run, directory, observer, rate, telemetry)
+        for watcher in watching:
+            watcher.set_model(model)
+            watcher.set_params({"epochs": end})
         keeper = Keeper(run, directory, begun, enough)
         members.append(Member(run, directory, keeper, watching, taken(model)))
     for line in dict.fromkeys(lines):
@@ -170,7 +169,8 @@ def _interval(
     clock = time.perf_counter()
     for member in _in_turn(model, members):
         model.reset_metrics()
-        member.watchers.on_epoch_begin(interval)
+        for watcher in member.watchers:
+            watcher.on_epoch_begin(interval)
     indices = [_indices(member, interval, dataset) for member in members]
     trained = program.train([member.values for member in members], indices)
     logs = [_results(model, values) for values in trained]
@@ -182,7 +182,8 @@ def _interval(
         member.values = values
     found = []
     for member, told in zip(_in_turn(model, members), logs, strict=True):
-        member.watchers.on_epoch_end(interval, told)
+        for watcher in member.watchers:
+            watcher.on_epoch_end(interval, told)
         found.append(tensors.read(model))
     seconds = time.perf_counter() - clock
     _kept(interval, members, found, logs, seconds / len(members))
@@ -201,7 +202,7 @@ def _indices(member: Member, interval: int, dataset: Dataset) -> NDArray[np.int6
 def _results(model: keras.Model, values: State) -> dict[str, float]:
     """Return the metrics that a member's values come to."""
     put(model, values)
-    return {name: float(value) for name, value in sorted(model.get_metrics_result().items())}
+    return {name: float(value) for name, value in model.get_metrics_result().items()}
 
 
 def _kept(
