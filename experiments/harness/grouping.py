@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -43,6 +44,11 @@ def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
 def marked(run: Run, how: str) -> Run:
     """Return the run in an environment that says how it is trained together with others."""
     return replace(run, environment={**run.environment, FIELD: how})
+
+
+def is_told(how: Any) -> bool:
+    """Return whether an environment's field says how a run was trained together with others."""
+    return isinstance(how, str) and bool(re.fullmatch(rf"{IN_TURN}|[1-9]\d* of [1-9]\d*", how))
 
 
 def alike(runs: Sequence[Run]) -> list[list[Run]]:

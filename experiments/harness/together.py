@@ -23,6 +23,7 @@ from experiments.harness.determinism import explained
 from experiments.harness.observer import Observer
 from experiments.harness.programs import AtOnce, InTurn, Program, State, put, taken
 from experiments.harness.spec import Arm, Run
+from experiments.harness.telemetry.callback import Telemetry
 from experiments.harness.training import Keeper, begin, export, prepared, watchers
 
 Tell = Callable[[str], None]
@@ -101,12 +102,14 @@ def _begun(
     until = _common([directory / "state" for directory in directories], lines.append)
     model, beginnings = _beginnings(runs)
     model._symbolic_build(data_batch=dataset.train(slice(1)))  # the metrics' variables, as fit does
-    members = []
+    members: list[Member] = []
+    twin = None
     for run, directory, (first, rate) in zip(runs, directories, beginnings, strict=True):
         tensors.write(model, first)
         observer = Observer(run, dataset, model)
         begun = begin(model, run, directory / "state", observer, lines.append, until)
-        watching = watchers(run, directory, observer, rate, telemetry)
+        watching = watchers(run, directory, observer, rate, telemetry, twin)
+        twin = next((w for w in watching if isinstance(w, Telemetry)), None)
         for watcher in watching:
             watcher.set_model(model)
             watcher.set_params({"epochs": end})

@@ -143,14 +143,26 @@ def watchers(
     observer: Observer,
     learning_rate: Callable[[int], float],
     telemetry: int | None,
+    twin: Telemetry | None = None,
 ) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that set the rate, measure, and write what TensorBoard shows."""
+    """Return the callbacks that set the rate, measure, and write what TensorBoard shows.
+
+    ``twin`` writes it of another run with the same model.
+    """
     first = [keras.callbacks.LearningRateScheduler(learning_rate), observer]
     if telemetry == 0:
         return first
     told = {"arm": run.arm_name, "seed": run.seed, "scale": run.scale, **flat(run.arm)}
-    every = telemetry or EVERY
-    return [*first, Telemetry(directory, observer.batch, every=every, hyperparameters=told)]
+    return [
+        *first,
+        Telemetry(
+            directory,
+            observer.batch,
+            every=telemetry or EVERY,
+            hyperparameters=told,
+            twin=twin,
+        ),
+    ]
 
 
 class RandomState(keras.callbacks.Callback):

@@ -42,8 +42,9 @@ class Telemetry(keras.callbacks.Callback):
     ``hyperparameters`` tell the training apart from others, in the HParams tab. Values that are
     not finite are counted, as ``nonfinite/...``, and left out. The step is the optimiser's: a
     training that goes on with its optimiser restored has one unbroken axis. Only reads the model:
-    training with this or without it is the same to the last bit. Raises ``ValueError`` for a kind
-    unknown and, when training begins, for a model that is not functional.
+    training with this or without it is the same to the last bit. ``twin`` has begun with the same
+    model: what is compiled for that is shared. Raises ``ValueError`` for a kind unknown and, when
+    training begins, for a model that is not functional.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Telemetry(keras.callbacks.Callback):
         every: int = EVERY,
         kinds: Collection[str] = KINDS,
         hyperparameters: Mapping[str, bool | float | str] | None = None,
+        twin: Telemetry | None = None,
     ) -> None:
         super().__init__()
         if unknown := set(kinds) - {*KINDS}:
@@ -62,11 +64,11 @@ class Telemetry(keras.callbacks.Callback):
             raise ValueError(f"every must be 1 or more, not {every!r}")
         self.directory, self.every, self.kinds = Path(directory), every, frozenset(kinds)
         self.batch = tuple(part[:IMAGES] for part in batch) if batch else None
-        self.hyperparameters = hyperparameters or {}
+        self.hyperparameters, self.twin = hyperparameters or {}, twin
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.anatomy = anatomy(self.model)
-        self.probe = Probe(self.model, self.batch, self.anatomy) if self.batch else None
+        self.probe = self._probe(self.batch) if self.batch else None
         self.before: Tensors = {}
         step = self._step()
         self.events = Events(self.directory, step + 1 if step else 0)
@@ -89,6 +91,11 @@ class Telemetry(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.events.close()
+
+    def _probe(self, batch: Batch) -> Probe:
+        if self.twin and self.twin.probe:
+            return self.twin.probe.about(batch)
+        return Probe(self.model, batch, self.anatomy)
 
     def _due(self, epoch: int) -> bool:
         return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
