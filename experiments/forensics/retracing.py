@@ -84,6 +84,7 @@ def _anew(run: Run) -> Run:
 
 def _trained(run: Run, folder: Path, dataset: Dataset, **options: Any) -> Run:
     """Train a run alone or, where it was trained together with others, in that very program."""
+    options |= {"telemetry": 0}
     if grouping.FIELD not in run.environment:
         return training.train(run, folder, dataset, **options)
     from experiments.harness import together  # imports JAX
