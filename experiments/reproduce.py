@@ -9,13 +9,14 @@ import argparse
 import contextlib
 import functools
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import catalog
-from experiments.harness import doors, interrupts
+from experiments.harness import doors, grouping, interrupts
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Scale, UserError
 
@@ -103,6 +104,8 @@ def chosen(asked: argparse.Namespace) -> list[Experiment]:
         raise UserError("--arm and --set are for one experiment, not for --all")
     if asked.together is not None and (asked.all or asked.jobs):
         raise UserError("--together is for one experiment, without --jobs")
+    if asked.together is not None:
+        grouping.check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
     for experiment in experiments:
         scale: Scale = asked.scale or "full"
         for arm in asked.arm or experiment.at[scale]:

@@ -23,8 +23,7 @@ def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
     ``UserError`` where there is no group.
     """
     environment = runs[0].environment
-    if environment["backend"] != BACKEND:
-        raise UserError(f"--together takes KERAS_BACKEND={BACKEND}, not {environment['backend']}")
+    check_backend(environment["backend"])
     several = [part for group in alike(runs) for part in _parts(group, most) if len(part) > 1]
     if not several:
         raise UserError(
@@ -39,6 +38,12 @@ def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
         ]
         for part in several
     ]
+
+
+def check_backend(backend: str) -> None:
+    """Raise ``UserError`` where a backend cannot train runs together."""
+    if backend != BACKEND:
+        raise UserError(f"--together takes KERAS_BACKEND={BACKEND}, not {backend}")
 
 
 def marked(run: Run, how: str) -> Run:

@@ -46,7 +46,7 @@ def made(
         from experiments.harness.training import train  # imports keras: only where it is needed
 
         return train(
-            _begun(run, found),
+            _begun(run, found, tell),
             directory,
             dataset,
             intervals=intervals,
@@ -81,7 +81,7 @@ def made_as_one(
         if left:
             from experiments.harness.together import train  # imports keras
 
-            begun = [_begun(run, found[path]) for path, run in left.items()]
+            begun = [_begun(run, found[path], tell) for path, run in left.items()]
             runs = train(begun, [*left], dataset, intervals=intervals, tell=tell, **options)
             made |= zip(left, runs, strict=True)
     return {path: replace(run, arm=planned[path].arm) for path, run in made.items()}
@@ -92,15 +92,15 @@ def _found(run: Run, directory: Path, tell: Tell) -> Run | None:
     if (found := record.load(directory, tell)) is None:
         return None
     record.check_same(found, run, directory)
-    if found.status != "complete" and found.commit != record.commit():
-        tell(f"begun by commit {found.commit}, going on with {record.commit()}")
     return replace(found, arm=run.arm)
 
 
-def _begun(run: Run, found: Run | None) -> Run:
-    """Return a planned run as it is when its training begins, now or where it was ``found``."""
-    started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
-    return replace(run, started=started, commit=record.commit())
+def _begun(run: Run, found: Run | None, tell: Tell) -> Run:
+    """Return a planned run as it is when its training begins, or goes on where it was ``found``."""
+    commit, started = record.commit(), datetime.now(UTC).isoformat(timespec="seconds")
+    if found and found.commit != commit:
+        tell(f"begun by commit {found.commit}, going on with {commit}")
+    return replace(run, started=found.started if found else started, commit=commit)
 
 
 def _reaches(run: Run, intervals: int | None) -> bool:

@@ -130,7 +130,8 @@ def carry_out(
         folder = logdir / experiment.name / scale
         board.write(experiment, study.runs, folder)
         for group in study.groups:
-            tell(f"\n{len(group)} runs together")
+            at_once = group[0].environment[grouping.FIELD] != grouping.IN_TURN
+            tell(f"\n{len(group)} runs together, {'at once' if at_once else grouping.IN_TURN}")
             dataset = study.data[group[0].arm.dataset]
             finished |= making.made_as_one(group, logdir, dataset, verbose=verbose, **options)
         for number, run in enumerate(study.runs, 1):

@@ -55,7 +55,7 @@ def train(
     verbose: int = 0,
     tell: Tell = print,
 ) -> list[Run]:
-    """Train ``runs``, one group of ``grouping.groups`` or some of it, each in its directory.
+    """Train ``runs``, a group (``grouping.grouped``) or some of it, each in its directory.
 
     They go on after the last interval that all have. The rest is as for ``training.train``; at a
     state that is ``enough`` for one of them, all stop.
