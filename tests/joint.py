@@ -11,8 +11,19 @@ from typing import Any
 
 from experiments import catalog, reproduce
 from experiments.forensics import retracing
-from experiments.harness import determinism, grouping, interrupts, making, mnist, record, study
+from experiments.harness import (
+    determinism,
+    grouping,
+    interrupts,
+    machine,
+    making,
+    mnist,
+    record,
+    study,
+)
 from experiments.harness import state as states
+from experiments.harness.group import Group
+from experiments.harness.programs import Program
 from experiments.harness.spec import Run, UserError
 
 TINY = {
@@ -22,6 +33,7 @@ TINY = {
     "intervals": 3,
     "test_examples": 50,
     "test_batch": 20,  # which leaves a smaller batch at the end
+    "network.kernel_initializer": "he_uniform",  # compiles faster than a truncated normal
 }
 CHOSEN = ["--arm", "std_0.03", "std_0.1", "--seed", "0", "1"]
 WORDS = ["init_std_sweep", "--scale", "mini", "--data", "digits", *CHOSEN]
@@ -74,50 +86,61 @@ def killed(folder: str) -> None:
         saved.extend([state] * (state.interval == 2))
 
     states.save = fatal
+    machine.processors = lambda: 1  # so that they are kept one after the other
     made(planned(in_turn), Path(folder))
 
 
-def turned(folder: str) -> Told:
-    """Return what comes of the runs in turn: by the door, and gone on with where it was killed."""
-    at = Path(folder)
-    words = [*WORDS, "--logdir", str(at / "whole"), "--together"]
+def together(folder: str) -> Told:
+    """Return what comes of the runs, trained in turn and at once."""
+    return {"turned": _turned(Path(folder)), "batched": _batched(Path(folder) / "batched")}
+
+
+def _turned(folder: Path) -> Told:
+    """Make them by the door; go on with them where they were killed; make one of them alone."""
+    words = [*WORDS, "--logdir", str(folder / "whole"), "--together"]
     assert reproduce.main(words) == 0
     one, *_ = planned()
-    kept = [*(at / "killed").rglob("state/*[0-9]")]
-    (at / "anew" / "state").mkdir(parents=True)
-    retracing.retrace(str(found(one, at / "whole")), "digits", str(at / "anew"), False)
+    kept = [*(folder / "killed").rglob("state/*[0-9]")]
     return {
-        "whole": [told(record.recorded(found(run, at / "whole"))) for run in planned()],
-        "anew": told(record.recorded(at / "anew")),
+        "whole": [told(record.recorded(found(run, folder / "whole"))) for run in planned()],
         "left": sorted(path.name for path in kept),
-        "gone on": made(planned(in_turn), at / "killed"),
-        "alone": told(making.made(one, at / "alone", DIGITS, telemetry=0, tell=lambda _: None)),
+        "gone on": made(planned(in_turn), folder / "killed"),
+        "alone": told(making.made(one, folder / "alone", DIGITS, telemetry=0, tell=lambda _: None)),
         "refused": [
-            refusal(lambda: making.made(one, at / "whole", DIGITS)),
-            refusal(lambda: made(planned(in_turn), at / "alone")),
+            refusal(lambda: making.made(one, folder / "whole", DIGITS)),
+            refusal(lambda: made(planned(in_turn), folder / "alone")),
         ],
     }
 
 
-def batched(folder: str) -> Told:
-    """Return what comes of the runs at once: interrupted and gone on with, and of two anew."""
-    at = Path(folder)
+def _batched(folder: Path) -> Told:
+    """Make them, interrupted in the second interval and gone on with; verify one of them."""
     check, checked = interrupts.check, []
+    program, programs = Group.program, []
 
     def interrupted() -> None:
         checked.append(None)
-        if len(checked) == 2:  # within the second interval: each is looked at once
+        if len(checked) == 2:  # each interval's steps are few enough for one look
             raise KeyboardInterrupt
         check()
 
-    interrupts.check = interrupted
+    def compiled_once(group: Group) -> Program:
+        programs.append(program(group))
+        return programs[0]
+
+    interrupts.check, Group.program = interrupted, compiled_once
     with suppress(KeyboardInterrupt):
-        made(planned(at_once), at / "whole")
-    left = [record.recorded(found(run, at / "whole")) for run in planned()]
+        made(planned(at_once), folder)
+    left = [record.recorded(found(run, folder)) for run in planned()]
+    whole = made(planned(at_once), folder)
+    Group.program = program  # what is verified is compiled anew
+    second, anew = found(planned()[1], folder), folder / "anew"
+    (anew / "state").mkdir(parents=True)
+    retracing.retrace(str(second), "digits", str(anew), False)
     return {
         "left": [(run.status, run.intervals) for run in left],
-        "whole": made(planned(at_once), at / "whole"),
-        "anew": made(planned(at_once)[1:3], at / "anew"),
+        "whole": whole,
+        "anew": told(record.recorded(anew)),
     }
 
 

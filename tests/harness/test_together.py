@@ -23,15 +23,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def turned(folder) -> dict:
+def made(folder) -> dict:
     with pytest.raises(ProcessError, match="exit code -9"):
         call("killed", folder / "killed")
-    return call("turned", folder)
+    return call("together", folder)
 
 
 @pytest.fixture(scope="module")
-def batched(folder) -> dict:
-    return call("batched", folder / "batched")
+def turned(made) -> dict:
+    return made["turned"]
+
+
+@pytest.fixture(scope="module")
+def batched(made) -> dict:
+    return made["batched"]
 
 
 def chains(runs: list[dict]) -> list[list[str]]:
@@ -42,10 +47,6 @@ def test_in_turn_each_has_the_bits_that_it_has_alone(turned):
     assert {run["status"] for run in turned["whole"]} == {"complete"}
     assert len({run["chain"][-1] for run in turned["whole"]}) == 4
     assert turned["whole"][0] == turned["alone"]
-
-
-def test_one_of_them_can_be_verified_by_itself(turned):
-    assert turned["anew"]["chain"] == turned["whole"][0]["chain"]
 
 
 def test_killed_while_they_were_kept_they_go_on_to_the_same_bits(turned):
@@ -70,10 +71,10 @@ def test_each_has_its_own_events(folder):
         assert [event.step for event in events.Scalars("conv1/kernel/gradient_norm")] == [0, 9]
 
 
-def test_at_once_they_come_out_again_to_the_last_bit_in_whatever_company(batched):
+def test_interrupted_at_once_they_go_on_to_the_bits_that_one_has_by_itself(batched):
     assert batched["left"] == [["interrupted", 1]] * 4
     assert {run["status"] for run in batched["whole"]} == {"complete"}
-    assert batched["anew"] == batched["whole"][1:3]
+    assert batched["anew"]["chain"] == batched["whole"][1]["chain"]
 
 
 def test_at_once_they_are_within_the_stated_distance_of_runs_alone(turned, batched):
