@@ -43,9 +43,10 @@ def run(
     """Make the runs of an experiment, or find them made, and judge its claims.
 
     ``chosen``, all with defaults, are ``scale`` (``"mini"``, ``"full"``), ``arms``, ``seeds``,
-    ``data``, ``changes`` and ``deterministic`` (``experiments.harness.study.prepare``); the other
-    options are those of ``experiments.harness.study.carry_out``. Call it before anything imports
-    keras: it makes the process deterministic first. Raises ``UserError`` for whatever you can mend.
+    ``data``, ``changes``, ``deterministic`` and ``together``
+    (``experiments.harness.study.prepare``); the other options are those of
+    ``experiments.harness.study.carry_out``. Call it before anything imports keras: it makes the
+    process deterministic first. Raises ``UserError`` for whatever you can mend.
     """
     from experiments.harness import study
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
-from experiments.harness import doors, interrupts
+from experiments.harness import doors, grouping, interrupts
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Scale, UserError
 
@@ -89,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
         "best.json has them; --set comes after them")
     add("--jobs", type=doors.whole(1), metavar="N", help="make N runs at a time, each in a process "
         "of its own; default: 1, with --all on a CPU 2")
+    add("--together", nargs="?", type=doors.whole(2), const=0, metavar="N", help="train runs that "
+        "differ in initial values, seeds, learning rates and schedules alone together, as one "
+        "program, at most N at once, all where N is left out; other runs are made alone; takes "
+        "KERAS_BACKEND=jax; marked in the run, whose last digits may differ from those made alone")
     add("--telemetry-every", type=doors.whole(0), metavar="N", help="intervals from one set of "
         "TensorBoard histograms to the next; default: 10; with 0 it gets nothing of a run")
     add("--fresh", action="store_true", help="delete what the run left before and start over")
@@ -108,6 +113,10 @@ def chosen(asked: argparse.Namespace) -> list[Experiment]:
     experiments = [catalog.load(name) for name in names]
     if asked.all and (asked.arm or asked.set):
         raise UserError("--arm and --set are for one experiment, not for --all")
+    if asked.together is not None and (asked.all or asked.jobs):
+        raise UserError("--together is for one experiment, without --jobs")
+    if asked.together is not None:
+        grouping.check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
     for experiment in experiments:
         scale: Scale = asked.scale or "full"
         for arm in asked.arm or experiment.at[scale]:
@@ -137,6 +146,7 @@ def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> l
             data=sources(experiment, asked),
             changes=dict(asked.set),
             deterministic=not asked.allow_nondeterministic,
+            together=asked.together,
             load=load,
         )
         for experiment in experiments

@@ -82,6 +82,8 @@ def test_dry_run_prints_the_resolved_arms(capsys):
         ([], "--list"),
         (["--all", "alexnet_lr_decay"], "--all"),
         (["--all", "--set", "steps=3"], "not for --all"),
+        (["--all", "--together"], "--together is for one experiment"),
+        ([*WORDS, "--together", "--jobs", "2"], "without --jobs"),
         ([*WORDS, "--data", "frames"], "train on mnist; --data frames is no source"),
         (["weights_or_biases", "--data", "digits"], "train on frames; --data digits is no source"),
         (["alexnet_lr_decay", "--data", "digits", "mnist", "a.npz"], "twice"),
@@ -123,6 +125,13 @@ def test_a_word_that_argparse_refuses_is_exit_code_2(words, capsys):
         reproduce.main(["alexnet_lr_decay", *words])
     assert refused.value.code == 2
     assert "error: argument" in capsys.readouterr().err
+
+
+def test_together_takes_jax(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert reproduce.main([*WORDS, "--together"]) == 2
+    error = capsys.readouterr().err
+    assert error == "reproduce: --together takes KERAS_BACKEND=jax, not torch\n"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.forensics.inspection import Made, inspect
 from experiments.forensics.stepping import Step, Stepper
 from experiments.forensics.story import Story, explain
-from experiments.harness import record, state
+from experiments.harness import grouping, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.fingerprint import MARK, mark
 from experiments.harness.spec import Run
@@ -118,7 +118,10 @@ def replaying(
 
     ``dataset`` is what the run was trained on (``datasets.recorded``).
     """
-    differing = record.differences(dict(run.environment), dict(environment))
+    here = dict(environment)
+    if run.environment.get(grouping.FIELD) == grouping.IN_TURN:  # a step is as in a run alone
+        here[grouping.FIELD] = grouping.IN_TURN
+    differing = record.differences(dict(run.environment), here)
     doubts = [f"environment: {path} ({a} there, {b} here)" for path, a, b in differing]
     # Another backend's or device's variables and generators cannot be put into this one's.
     usable = not any(path in ("backend", "device") for path, _, _ in differing)

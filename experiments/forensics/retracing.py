@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from experiments.forensics.stepping import Stepper
-from experiments.harness import datasets, determinism, record, state
+from experiments.harness import datasets, determinism, grouping, record, state, training
 from experiments.harness.data import Dataset
 from experiments.harness.fingerprint import digest
 from experiments.harness.spec import Run
 from experiments.harness.state import State
-from experiments.harness.training import train
 
 
 def retrace(recorded: str, source: str | None, folder: str, anywhere: bool) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def retrace(recorded: str, source: str | None, folder: str, anywhere: bool) -> d
         return same and now.chain[-1] != run.chain[now.interval]
 
     if same or anywhere:
-        train(anew, Path(folder), dataset, intervals=run.intervals, enough=parted)
+        _trained(anew, Path(folder), dataset, intervals=run.intervals, enough=parted)
     return dict(anew.environment)
 
 
@@ -48,7 +47,7 @@ def interval(recorded: str, source: str | None, begun: str | None, folder: str, 
     if begun:
         taken = replace(state.load(Path(begun)), owner=record.digest(anew))
         state.save(taken, Path(folder) / "state")
-    return train(anew, Path(folder), dataset, intervals=end).chain[end]
+    return _trained(anew, Path(folder), dataset, intervals=end).chain[end]
 
 
 def steps(
@@ -76,4 +75,19 @@ def _again(recorded: str, source: str | None) -> tuple[Run, Dataset]:
 def _anew(run: Run) -> Run:
     """Return the run as it is before the first step, in the environment that this process has."""
     empty: dict[str, Any] = {"initial": {}, "history": {}, "chain": (), "digests": ()}
-    return replace(run, environment=determinism.start(), seconds=0.0, **empty)
+    anew = replace(run, environment=determinism.start(), seconds=0.0, **empty)
+    if how := run.environment.get(grouping.FIELD):
+        same = anew.environment["device"] == run.environment["device"]
+        return grouping.marked(anew, how if same else grouping.IN_TURN)
+    return anew
+
+
+def _trained(run: Run, folder: Path, dataset: Dataset, **options: Any) -> Run:
+    """Train a run alone or, where it was trained together with others, in that very program."""
+    options |= {"telemetry": 0}
+    if grouping.FIELD not in run.environment:
+        return training.train(run, folder, dataset, **options)
+    from experiments.harness import together  # imports JAX
+
+    (made,) = together.train([run], [folder], dataset, **options)
+    return made

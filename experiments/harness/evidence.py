@@ -11,7 +11,7 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files, page, tables
+from experiments.harness import files, grouping, page, tables
 from experiments.harness.judge import judge
 from experiments.harness.result import Result, summary
 from experiments.harness.spec import Arm, Experiment, Run, UserError
@@ -50,12 +50,18 @@ def objections(result: Result) -> list[str]:
         *(f"it was run on {name}" for name in sorted(foreign)),
         *["runs are missing"] * (runs[0].scale == "mini" and not wanted <= complete),
         *["runs are not complete"] * (len(complete) < len(runs)),
-        *["runs of several environments"] * (len({str(run.environment) for run in runs}) > 1),
+        *["runs of several environments"] * (len({_environment(run) for run in runs}) > 1),
         *["runs without determinism"]
         * any(run.environment.get("deterministic") is False for run in runs),
         *["runs of uncommitted code"]
         * any(str(run.commit).endswith(("+", "None")) for run in runs),
     ]
+
+
+def _environment(run: Run) -> str:
+    """Return an environment as text, the same for all runs that were trained together."""
+    together = grouping.FIELD in run.environment
+    return str({**run.environment, grouping.FIELD: together})
 
 
 def load(folder: Path) -> list[dict[str, Any]]:

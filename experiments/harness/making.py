@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -46,18 +46,13 @@ def made(
         return found_of(run, logdir, tell) or run
     with files.owned(directory):
         found = found_of(run, logdir, tell)
-        if found is not None:
-            if _reaches(found, intervals):
-                tell(f"{directory} holds this run; --fresh would repeat it")
-                return found
-            if found.commit != record.commit():
-                tell(f"begun by commit {found.commit}, going on with {record.commit()}")
+        if found and _reaches(found, intervals):
+            tell(f"{directory} holds this run; --fresh would repeat it")
+            return found
         from experiments.harness.training import train  # imports keras: only where it is needed
 
-        started = found.started if found else datetime.now(UTC).isoformat(timespec="seconds")
-        begun = replace(run, started=started, commit=record.commit())
         return train(
-            begun,
+            _begun(run, found, tell),
             directory,
             dataset,
             intervals=intervals,
@@ -66,6 +61,43 @@ def made(
             verbose=verbose,
             tell=tell,
         )
+
+
+def made_as_one(
+    group: Sequence[Run],
+    logdir: Path,
+    dataset: Dataset,
+    *,
+    intervals: int | None = None,
+    deadline: float = math.inf,
+    begin: bool = False,
+    tell: Tell = print,
+    **options: Any,
+) -> dict[Path, Run]:
+    """Make a group's runs together, or those of them that are not made; by their directories.
+
+    From ``deadline`` on they are returned as they stand, unless told to ``begin``. ``options`` are
+    those of ``together.train``.
+    """
+    planned = {record.directory_of(run, logdir): run for run in group}
+    with ExitStack() as owned:
+        for directory in planned:
+            owned.enter_context(files.owned(directory))
+        found = {path: found_of(run, logdir, tell) for path, run in planned.items()}
+        made = {path: run for path, run in found.items() if run and _reaches(run, intervals)}
+        for directory in made:
+            tell(f"{directory} holds this run; --fresh would repeat it")
+        left = {path: run for path, run in planned.items() if path not in made}
+        if left and (begin or time.monotonic() < deadline):
+            from experiments.harness.together import train  # imports keras
+
+            begun = [_begun(run, found[path], tell) for path, run in left.items()]
+            how: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
+            made |= zip(left, train(begun, [*left], dataset, **how, **options), strict=True)
+    return {
+        path: replace(made.get(path) or found[path] or run, arm=run.arm)
+        for path, run in planned.items()
+    }
 
 
 def found_of(run: Run, logdir: Path, tell: Tell = print) -> Run | None:
@@ -85,6 +117,14 @@ def unmade(runs: Iterable[Run], logdir: Path, intervals: int | None = None) -> l
         for directory, run in planned.items()
         if not ((found := found_of(run, logdir, lambda _: None)) and _reaches(found, intervals))
     ]
+
+
+def _begun(run: Run, found: Run | None, tell: Tell) -> Run:
+    """Return a planned run as it is when its training begins, or goes on where it was ``found``."""
+    commit, started = record.commit(), datetime.now(UTC).isoformat(timespec="seconds")
+    if found and found.commit != commit:
+        tell(f"begun by commit {found.commit}, going on with {commit}")
+    return replace(run, started=found.started if found else started, commit=commit)
 
 
 def _reaches(run: Run, intervals: int | None) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from experiments.harness import files, fingerprint
+from experiments.harness import files, fingerprint, grouping
 from experiments.harness.overrides import LEAST
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.switches import BEFORE
@@ -51,6 +51,7 @@ ENVIRONMENT: dict[str, Callable[[Any], bool]] = {  # what it takes to bring it a
         isinstance(settings, Mapping)
         and all(isinstance(text, str) and "\0" not in text for text in chain(*settings.items()))
     ),
+    grouping.FIELD: lambda how: how is None or grouping.is_told(how),
 }
 
 

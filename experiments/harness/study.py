@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, making, plots, record
+from experiments.harness import datasets, determinism, files, grouping, making, plots, record
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
@@ -25,7 +25,8 @@ class Study:
     """Runs that are to be made for an experiment.
 
     ``sources`` and ``data`` map the name of each dataset to what the user calls it and to itself;
-    ``warnings`` tell of substitutes. ``whole``: all its arms and seeds, unchanged.
+    ``warnings`` tell of substitutes. ``whole``: all its arms and seeds, unchanged. ``groups`` are
+    those of the runs that are trained together.
     """
 
     experiment: Experiment
@@ -34,6 +35,7 @@ class Study:
     data: Mapping[str, Dataset]
     warnings: Sequence[str]
     whole: bool
+    groups: Sequence[Sequence[Run]] = ()
 
 
 def prepare(
@@ -45,6 +47,7 @@ def prepare(
     data: Iterable[str] | str = (),
     changes: Mapping[str, Any] | None = None,
     deterministic: bool = True,
+    together: int | None = None,
     load: Callable[[str, str], tuple[Dataset, str | None]] = datasets.load,
 ) -> Study:
     """Start the backend, load the data, and plan every run that is asked for.
@@ -52,7 +55,8 @@ def prepare(
     ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
     there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
     sources (``datasets.choose``), which ``load`` loads. Runs that are not ``deterministic`` are
-    marked so. Raises ``UserError`` for whatever the user can mend.
+    marked so, and so are those that are to be trained ``together``, at most so many at once, all
+    that can be where 0. Raises ``UserError`` for whatever the user can mend.
     """
     if scale not in (None, "mini", "full"):
         raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
@@ -71,6 +75,9 @@ def prepare(
         data={name: dataset.identity() for name, (dataset, _) in loaded.items()},
         environment=environment,
     )
+    groups = grouping.grouped(runs, together) if together is not None else []
+    marked = {(run.home, run.seed): run for group in groups for run in group}
+    runs = [marked.get((run.home, run.seed), run) for run in runs]
     return Study(
         experiment,
         runs,
@@ -78,6 +85,7 @@ def prepare(
         {name: dataset for name, (dataset, _) in loaded.items()},
         [warning for _, warning in loaded.values() if warning],
         {run.seed for run in runs} >= set(experiment.seeds) and not (arms or changes),
+        groups,
     )
 
 
@@ -127,10 +135,27 @@ def carry_out(
     for study in studies:
         begin(study)
         board.write(study.experiment, study.runs, folder_of(study, logdir))
+        finished |= _as_one(study, logdir, first, verbose=verbose, **options)
         if begun := _runs(study, logdir, finished, first, verbose=verbose, **options):
             result = _result(study, begun, logdir)
             board.write(study.experiment, begun, folder_of(study, logdir), result)
             yield result
+
+
+def _as_one(study: Study, logdir: Path, first: set[Path], **options: Any) -> dict[Path, Run]:
+    """Make the runs of the study's groups, each group together; return them by directories.
+
+    A group with one in ``first`` is gone on with at any time.
+    """
+    made: dict[Path, Run] = {}
+    for group in study.groups:
+        at_once = group[0].environment[grouping.FIELD] != grouping.IN_TURN
+        how = "at once" if at_once else grouping.IN_TURN
+        options["tell"](f"\n{len(group)} runs together, {how}")
+        begin = any(record.directory_of(run, logdir) in first for run in group)
+        dataset = study.data[group[0].arm.dataset]
+        made |= making.made_as_one(group, logdir, dataset, begin=begin, **options)
+    return made
 
 
 def _runs(

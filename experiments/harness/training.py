@@ -59,7 +59,7 @@ def train(
     end = arm.intervals if intervals is None else min(intervals, arm.intervals)
     model, learning_rate = prepared(run)
     observer = Observer(run, dataset, model)
-    begun = _begin(model, run, directory / "state", observer, tell)
+    begun = begin(model, run, directory / "state", observer, tell)
     keeper = Keeper(run, directory, begun, lambda now: enough(now) or time.monotonic() >= deadline)
     done = keeper.state.interval
     try:
@@ -82,21 +82,24 @@ def train(
                 validation_data=Arrays(dataset.test(slice(arm.test_examples)), arm.test_batch),
                 callbacks=[
                     Heeding(),
-                    keras.callbacks.LearningRateScheduler(learning_rate),
-                    observer,
-                    *_telemetry(run, directory, observer, telemetry),
+                    *watchers(run, directory, observer, learning_rate, telemetry),
                     keeper,
                     RandomState(keeper.state.tensors),
                 ],
                 verbose=verbose,
             )
-        with files.replacing(directory / "model.keras") as temporary:
-            uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
-            uncompiled.save(temporary)
+        export(model, directory)
     except KeyboardInterrupt:
         keeper.write("interrupted")
         raise
-    return keeper.write("complete" if keeper.state.interval == arm.intervals else "partial")
+    return keeper.end()
+
+
+def export(model: keras.Model, directory: Path) -> None:
+    """Save the network itself, for plain Keras."""
+    with files.replacing(directory / "model.keras") as temporary:
+        uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
+        uncompiled.save(temporary)
 
 
 def prepared(run: Run) -> tuple[keras.Model, Callable[[int], float]]:
@@ -136,13 +139,32 @@ def _freeze(model: keras.Model, names: Sequence[str]) -> None:
         variable.trainable = variable.name not in names
 
 
-def _telemetry(
-    run: Run, directory: Path, observer: Observer, every: int | None
+def watchers(
+    run: Run,
+    directory: Path,
+    observer: Observer,
+    learning_rate: Callable[[int], float],
+    telemetry: int | None,
+    twin: Telemetry | None = None,
 ) -> list[keras.callbacks.Callback]:
-    if every == 0:
-        return []
+    """Return the callbacks that set the rate, measure, and write what TensorBoard shows.
+
+    ``twin`` writes it of another run with the same model.
+    """
+    first = [keras.callbacks.LearningRateScheduler(learning_rate), observer]
+    if telemetry == 0:
+        return first
     told = {"arm": run.arm_name, "seed": run.seed, "scale": run.scale, **flat(run.arm)}
-    return [Telemetry(directory, observer.batch, every=every or EVERY, hyperparameters=told)]
+    return [
+        *first,
+        Telemetry(
+            directory,
+            observer.batch,
+            every=telemetry or EVERY,
+            hyperparameters=told,
+            twin=twin,
+        ),
+    ]
 
 
 class RandomState(keras.callbacks.Callback):
@@ -176,8 +198,19 @@ class Keeper(keras.callbacks.Callback):
         self.clock = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        before, tensors, steps = self.state, read(self.model), self.run.arm.steps
-        row = _row((epoch + 1) * steps, logs or {})
+        self.keep(epoch, read(self.model), logs or {}, time.perf_counter() - self.clock)
+        self.model.stop_training = self.enough(self.state)
+
+    def keep(
+        self,
+        epoch: int,
+        tensors: Mapping[str, NDArray[Any]],
+        logs: Mapping[str, float],
+        seconds: float,
+    ) -> None:
+        """Keep what an epoch came to, after it: the state, then the record."""
+        before, steps = self.state, self.run.arm.steps
+        row = _row((epoch + 1) * steps, logs)
         marks = (self.marks.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
         now = State(
             owner=before.owner,
@@ -187,12 +220,17 @@ class Keeper(keras.callbacks.Callback):
             rows=(*before.rows, row),
             chain=(*before.chain, link(before.chain[-1], tensors, row)),
             digests=(*before.digests, _digests(tensors, "".join(marks))),
-            seconds=before.seconds + time.perf_counter() - self.clock,
+            seconds=before.seconds + seconds,
         )
         state.save(now, self.directory / "state")
         self.state = now  # not before: an interrupted save must not be told as done
         self.write("running")
-        self.model.stop_training = self.enough(self.state)
+
+    def end(self) -> Run:
+        """Write the record of the run at its end, its own or the one that was asked for."""
+        return self.write(
+            "complete" if self.state.interval == self.run.arm.intervals else "partial"
+        )
 
     def write(self, status: Status) -> Run:
         """Write the record of the run as it is now, and return it."""
@@ -210,12 +248,20 @@ class Keeper(keras.callbacks.Callback):
         return self.run
 
 
-def _begin(
-    model: keras.Model, run: Run, folder: Path, observer: Observer, tell: Callable[[str], None]
+def begin(
+    model: keras.Model,
+    run: Run,
+    folder: Path,
+    observer: Observer,
+    tell: Callable[[str], None],
+    until: float = math.inf,
 ) -> State:
-    """Put the newest state in ``folder`` into ``model``; where there is none, keep the first."""
+    """Put the newest state in ``folder`` into ``model``; where there is none, keep the first.
+
+    States after more than ``until`` intervals are passed over.
+    """
     owner = record.digest(run)
-    found, warnings = state.newest(folder)
+    found, warnings = state.newest(folder, until)
     for warning in warnings:
         tell(warning)
     if found is None:
@@ -240,7 +286,7 @@ def _digests(tensors: Mapping[str, NDArray[Any]], marks: str = "") -> dict[str, 
     return {"batches": marks, **told} if marks else told
 
 
-def _row(step: int, logs: dict[str, float]) -> dict[str, float]:
+def _row(step: int, logs: Mapping[str, float]) -> dict[str, float]:
     """Return an interval's metrics under the names and in the order of ``history.csv``."""
     told = {"step": step, **{re.sub("^val_", "test_", name): v for name, v in logs.items()}}
     first = [name for name in record.COLUMNS if name in told]

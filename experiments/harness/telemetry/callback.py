@@ -42,9 +42,10 @@ class Telemetry(keras.callbacks.Callback):
     ``hyperparameters`` tell the training apart from others, in the HParams tab. Values that are
     not finite are counted, as ``nonfinite/...``, and left out of histograms. The step is the
     optimiser's: a training that goes on with its optimiser restored has one unbroken axis. Only
-    reads the model: training with this or without it is the same to the last bit. Raises
-    ``ValueError`` for an option that is none, and when training begins for a model that is not
-    functional, or has several inputs or outputs.
+    reads the model: training with this or without it is the same to the last bit. ``twin`` has
+    begun with the same model: what is compiled for that is shared. Raises ``ValueError`` for an
+    option that is none, and when training begins for a model that is not functional, or has several
+    inputs or outputs.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Telemetry(keras.callbacks.Callback):
         every: int = EVERY,
         kinds: Collection[str] = KINDS,
         hyperparameters: Mapping[str, bool | float | str] | None = None,
+        twin: Telemetry | None = None,
     ) -> None:
         super().__init__()
         if unknown := set(kinds) - {*KINDS}:
@@ -65,11 +67,11 @@ class Telemetry(keras.callbacks.Callback):
         if batch is not None and not (isinstance(batch, tuple) and len(batch) in (2, 3)):
             raise ValueError("batch must be a tuple: examples, targets and maybe weights")
         self.batch = tuple(part[:IMAGES] for part in batch) if batch else None
-        self.hyperparameters = hyperparameters or {}
+        self.hyperparameters, self.twin = hyperparameters or {}, twin
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.anatomy = anatomy(self.model)
-        self.probe = Probe(self.model, self.batch, self.anatomy) if self.batch else None
+        self.probe = self._probe(self.batch) if self.batch else None
         self.before: Tensors = {}
         step = self._step()
         going_on = step and any(self.directory.glob("events*"))
@@ -93,6 +95,11 @@ class Telemetry(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.events.close()
+
+    def _probe(self, batch: Batch) -> Probe:
+        if self.twin and self.twin.probe:
+            return self.twin.probe.about(batch)
+        return Probe(self.model, batch, self.anatomy)
 
     def _due(self, epoch: int) -> bool:
         return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,12 @@ class Probe:
         # JAX compiles operation by operation what it is to run eagerly
         eagerly = keras.backend.backend() != "jax"
         self.backward = Gradients(model, run_eagerly=eagerly) if model.loss else None
+
+    def about(self, batch: Batch) -> Probe:
+        """Return the same for another batch, with nothing to prepare once more."""
+        other = copy.copy(self)
+        other.batch = batch
+        return other
 
     def seen(self) -> NDArray[Any]:
         """Return the batch as the first layer with weights is given it."""

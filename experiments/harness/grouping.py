@@ -1,0 +1,89 @@
+"""Which runs can be trained together, as one program. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from experiments.harness.spec import Run, UserError
+
+BACKEND = "jax"  # whose transformations make many trainings of one
+FIELD = "together"  # of the environment of a run that was trained so
+IN_TURN = "in turn"
+
+
+def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
+    """Return the groups of two runs or more that are trained together, ``most`` at most.
+
+    All that can be where 0. Each run's environment then says how: on an accelerator its place and
+    how many there are (``2 of 27``), as both may decide bits; on a CPU neither does. Raises
+    ``UserError`` where there is no group.
+    """
+    environment = runs[0].environment
+    check_backend(environment["backend"])
+    several = [part for group in alike(runs) for part in _parts(group, most) if len(part) > 1]
+    if not several:
+        raise UserError(
+            "no two of these runs can be trained together: they differ in more than initial "
+            "values, seeds, learning rates and schedules"
+        )
+    at_once = environment["device"] != "cpu"
+    return [
+        [
+            marked(run, f"{place} of {len(part)}" if at_once else IN_TURN)
+            for place, run in enumerate(part, 1)
+        ]
+        for part in several
+    ]
+
+
+def check_backend(backend: str) -> None:
+    """Raise ``UserError`` where a backend cannot train runs together."""
+    if backend != BACKEND:
+        raise UserError(f"--together takes KERAS_BACKEND={BACKEND}, not {backend}")
+
+
+def marked(run: Run, how: str) -> Run:
+    """Return the run in an environment that says how it is trained together with others."""
+    return replace(run, environment={**run.environment, FIELD: how})
+
+
+def is_told(how: Any) -> bool:
+    """Return whether an environment's field says how a run was trained together with others."""
+    return isinstance(how, str) and bool(re.fullmatch(rf"{IN_TURN}|[1-9]\d* of [1-9]\d*", how))
+
+
+def alike(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs in groups that one program can train, in order."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(json.dumps([_program(run), run.dataset["sha256"]]), []).append(run)
+    return [*found.values()]
+
+
+def place(run: Run) -> tuple[int, int]:
+    """Return a run's place among those trained at once, from 0, and how many they are."""
+    told = run.environment[FIELD]
+    if told == IN_TURN:
+        return 0, 1
+    number, _, count = told.partition(" of ")
+    return int(number) - 1, int(count)
+
+
+def _program(run: Run) -> dict[str, Any]:
+    """Return an arm's identity without what a program is given: initial values, the rate."""
+    told = run.arm.identity()
+    del told["schedule"]
+    told["optimizer"]["config"].pop("learning_rate", None)
+    options = told["network"]["config"]
+    for name in [name for name in options if name.endswith("_initializer")]:
+        del options[name]
+    return told
+
+
+def _parts(group: list[Run], most: int) -> list[list[Run]]:
+    size = most or len(group)
+    return [group[begin : begin + size] for begin in range(0, len(group), size)]
