@@ -152,12 +152,14 @@ def _lines(panel: Panel, runs: Sequence[Run]) -> list[tuple[Run, Sequence[float]
 def _finals(
     axis: Axes, panel: Panel, by_arm: Mapping[str, Sequence[Run]], colour: Mapping[str, str]
 ) -> None:
-    """Draw a column's last value over an arm's field."""
+    """Draw a column's last value over an arm's field, where the arm has such a number."""
     families: dict[str, dict[float, list[float]]] = {}
     for arm, runs in by_arm.items():
         for run in (run for run in runs if panel.column in run.history):
             value = run.history[panel.column][-1]
             place = _field(run.arm, panel.against or "")
+            if place is None:
+                continue
             families.setdefault(_family(arm), {}).setdefault(place, []).append(value)
             axis.plot(place, value, "o", color=colour[arm], ms=3, alpha=0.6)
     shown = {_family(arm): colour[arm] for arm in by_arm}
@@ -172,11 +174,12 @@ def _family(arm: str) -> str:
     return arm.rpartition("_")[0] or arm
 
 
-def _field(arm: Arm, path: str) -> Any:
-    value: Any = arm
+def _field(arm: Arm, path: str) -> float | None:
+    """Return the number at ``path``, None where a user's change left none there."""
+    value: Any = vars(arm)
     for key in path.split("."):
-        value = getattr(value, key) if isinstance(value, Arm) else value.get("config", value)[key]
-    return value
+        value = value.get("config", value).get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int | float) else None
 
 
 def _title(title: str, runs: Sequence[Run]) -> str:
