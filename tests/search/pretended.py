@@ -7,11 +7,13 @@ from typing import Any
 from experiments import catalog
 from experiments.harness import study
 from experiments.harness.space import SPACE, Dimension
+from experiments.search.choices import OBJECTIVES
 from experiments.search.oracles import build, values_of
 from experiments.search.plan import Search, Tried
-from experiments.search.trial import EPOCHS, WORST, Outcome, Trainer
+from experiments.search.trial import EPOCHS, Outcome, Trainer
 from experiments.search.work import Train, work
 
+WORST = {name: objective.worst for name, objective in OBJECTIVES.items()}
 DATA = {"mnist": {"name": "none", "sha256": "0", "stand_in": True}}
 
 
@@ -52,6 +54,7 @@ def searched(
     known = {} if known is None else known
     oracle = build(told, {n: t.outcome for n, t in known.items()}, skip or (lambda _: False))
     try:
+        oracle.replay()
         work(told, oracle, "one", train)
     finally:
         known.update(tried(told, oracle))

@@ -1,5 +1,6 @@
 """What the chief does where its workers do not come to their end."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -33,4 +34,4 @@ def test_a_trial_that_nobody_ends_is_not_given_out_for_ever():
     for k in range(chief.OFTEN + 1):
         assert oracle.create_trial(f"worker{k}").trial_id == "0000"
     with pytest.raises(ProcessError, match="given out 3 times and never ended"):
-        chief._give_up(oracle, [], None)
+        chief._give_up(oracle, chief.Sharing(), time.monotonic(), alone=True)

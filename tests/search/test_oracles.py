@@ -7,9 +7,9 @@ import time
 import pytest
 
 from experiments.harness.space import SPACE, Dimension, spaced
-from experiments.search import oracles
-from experiments.search.oracles import ORACLES, build
-from experiments.search.trial import WORST, Outcome
+from experiments.search.choices import ORACLES, SHARDED
+from experiments.search.oracles import build
+from experiments.search.trial import Outcome
 from experiments.search.work import work
 from tests.search import pretended
 
@@ -117,7 +117,7 @@ def test_a_late_outcome_of_a_trial_that_was_given_out_again_changes_nothing():
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_search_all_of_whose_trials_diverge_ends(name):
     def train(_):
-        return Outcome(WORST["accuracy"], [[None] * 9], [50], ["f"])
+        return Outcome(pretended.WORST["accuracy"], [[None] * 9], [50], ["f"])
 
     assert len(pretended.searched(search(name), train)) == SIZES[name]
 
@@ -130,7 +130,7 @@ def test_a_search_finds_what_is_best(serial):
 
 
 def test_shards_have_every_trial_once(serial):
-    for name in oracles.SHARDED:
+    for name in SHARDED:
         told = search(name)
         parts = [pretended.searched(told, skip=lambda n, k=k: n % 3 != k) for k in range(3)]
         assert sum(map(len, parts)) == SIZES[name]
