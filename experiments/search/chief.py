@@ -19,7 +19,7 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from experiments.harness import interrupts
 from experiments.harness.making import Tell
 from experiments.harness.spec import ProcessError, UserError
-from experiments.search.oracles import Exact
+from experiments.search.exact import Exact
 
 OFTEN = 3  # a trial is given out so often at most
 TURN = 0.2

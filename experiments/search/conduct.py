@@ -16,7 +16,7 @@ from experiments.harness.spec import UserError
 from experiments.search import chief, local, oracles, plan
 from experiments.search.chief import Sharing
 from experiments.search.client import Client
-from experiments.search.oracles import Exact
+from experiments.search.exact import Exact
 from experiments.search.plan import Place, Search, Tried
 from experiments.search.trial import EPOCHS, Outcome
 from experiments.search.work import BEAT, Train, work

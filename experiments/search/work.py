@@ -15,7 +15,8 @@ from typing import Any
 from experiments.harness import interrupts
 from experiments.harness.files import InUseError
 from experiments.harness.spec import ProcessError, UserError
-from experiments.search.oracles import OUTCOME, SEARCH, values_of
+from experiments.search.exact import OUTCOME, SEARCH
+from experiments.search.oracles import values_of
 from experiments.search.plan import Search
 from experiments.search.trial import Outcome
 

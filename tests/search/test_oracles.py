@@ -12,7 +12,8 @@ from experiments.harness.space import SPACE, Dimension, spaced
 from experiments.harness.spec import UserError
 from experiments.search import plan
 from experiments.search.choices import ORACLES, SHARDED
-from experiments.search.oracles import OUTCOME, SEARCH, build, values_of
+from experiments.search.exact import OUTCOME, SEARCH
+from experiments.search.oracles import build, values_of
 from experiments.search.trial import Outcome
 from experiments.search.work import work
 from tests.search import pretended
