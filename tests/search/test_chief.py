@@ -15,12 +15,9 @@ from experiments.search.client import Client
 from experiments.search.oracles import build
 from experiments.search.work import _beating, work
 from tests.search import pretended
+from tests.search.pretended import nobodys
 
 RATES = (Dimension(("optimizer.learning_rate",), (1e-3, 1e-2)),)
-
-
-def nobodys(_: int) -> bool:
-    return False
 
 
 @pytest.mark.parametrize("name", ORACLES)

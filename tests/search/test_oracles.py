@@ -17,6 +17,7 @@ from experiments.search.oracles import build, values_of
 from experiments.search.trial import Outcome
 from experiments.search.work import work
 from tests.search import pretended
+from tests.search.pretended import nobodys
 
 SIZES = {"grid": (5 + 2) * 4, "random": 14, "bayesian": 11, "hyperband": 23}
 
@@ -37,7 +38,7 @@ def search(name: str, **options):
 
 
 def expected(name: str) -> int:
-    return build(search(name), {}, lambda _: False).expected()
+    return build(search(name), {}, nobodys).expected()
 
 
 @pytest.mark.parametrize("name", ["random", "bayesian", "hyperband"])
@@ -70,7 +71,7 @@ def test_killed_ten_times_it_goes_on_to_the_same_trials(name, serial):
 
 def test_a_late_outcome_of_a_trial_that_was_given_out_again_changes_nothing():
     told = pretended.search("random", trials=1)
-    oracle = build(told, {}, lambda _: False)
+    oracle = build(told, {}, nobodys)
     oracle.limit = 0.05
 
     def late(values):
@@ -112,10 +113,6 @@ def test_a_journal_holds_all_that_a_search_goes_on_from(name, serial, tmp_path):
     oracle.replay()
     assert oracle.over
     assert pretended.tried(told, oracle) == serial[name]
-
-
-def nobodys(_: int) -> bool:
-    return False
 
 
 def test_what_is_known_is_asked_for_before_any_worker_asks(serial, monkeypatch):
