@@ -22,6 +22,7 @@ from experiments.search.plan import Search, Trials, Tried
 from experiments.search.trial import EARLY
 
 CELLS = 16  # a map of more values than these along an axis shows points
+TURNED = 5  # values of more along the horizontal one are written upwards
 PANELS = 4  # axes with curves, at most
 BAD = "#d62728"
 COLOURS = colormaps["viridis"]
@@ -94,7 +95,8 @@ def _map(axis: Axes, search: Search, trials: Trials, share: float, colours: Norm
         x = places.index(tried.values[across.name])
         y = others.index(label(search, tried.values, across.name))
         _cell(axis, (x, y), shown(tried, share), colours)
-    axis.set_xticks(range(len(places)), [_told(place) for place in places])
+    turned = 90 if len(places) > TURNED else 0
+    axis.set_xticks(range(len(places)), [_told(place) for place in places], rotation=turned)
     axis.set_yticks(range(len(others)), others)
     axis.set(xlim=(-0.5, len(places) - 0.5), ylim=(-0.5, len(others) - 0.5))
     axis.set(xlabel=across.short, ylabel=_rest(search))
