@@ -4,6 +4,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import grpc
 import pytest
 
 from experiments.harness import interrupts
@@ -76,6 +77,27 @@ def test_a_worker_outlives_a_chief_that_is_back_in_time_and_no_other():
         thread.join()
     with pytest.raises(ProcessError, match="no chief answers"):
         Client(reached, 0.3).get_trial(trial.trial_id)
+
+
+def test_a_chief_that_breaks_off_is_asked_again(monkeypatch):
+    class BrokenOffError(grpc.RpcError):
+        def code(self):
+            return grpc.StatusCode.UNAVAILABLE
+
+    oracle, broken = build(pretended.search("grid", space=RATES), {}, nobodys), [True]
+    with chief.serving(oracle, "127.0.0.1:0") as reached:
+        client = Client(reached, 10)
+        ask = client.chief.GetTrial
+
+        def break_off(*told, **options):
+            if broken:
+                broken.pop()
+                raise BrokenOffError
+            return ask(*told, **options)
+
+        monkeypatch.setattr(client.chief, "GetTrial", break_off)
+        assert client.get_trial("0000").status == "RUNNING"
+    assert not broken
 
 
 def test_a_worker_whom_nobody_hears_stops_training_and_says_so():

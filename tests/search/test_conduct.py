@@ -35,7 +35,7 @@ def journal(path: Path, told=FOUR) -> list[str]:
     return [*json.loads((plan.folder_of(told, path) / plan.JOURNAL).read_text())["trials"]]
 
 
-def refuse(_):
+def refuse(*_):
     raise AssertionError("a trial is trained again")
 
 
@@ -51,10 +51,10 @@ def test_the_journal_is_written_after_each_trial(train, tmp_path):
     assert known == [0, 1, 2, 3]
 
 
-def test_a_search_that_is_whole_trains_and_waits_for_nobody(train, tmp_path):
+def test_a_search_that_is_whole_starts_and_waits_for_nobody(tmp_path, monkeypatch):
     whole = conducted(tmp_path)
-    train(refuse)
-    sharing = Sharing(address="127.0.0.1:0", patience=0.0)
+    monkeypatch.setattr("experiments.search.chief.serving", refuse)
+    sharing = Sharing(jobs=2, address="127.0.0.1:0")
     assert conduct.conduct(FOUR, Place(tmp_path, "none"), None, sharing) == whole
 
 

@@ -1,7 +1,6 @@
 """The map of a search shows every trial, whatever the space."""
 
 import pytest
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -14,8 +13,8 @@ STD = f"{KERNEL}.stddev"
 
 def drawn(told, trials) -> tuple[int, int]:
     """Return how many points and how many cells the map has."""
-    axis = Figure().subplots()
-    maps._map(axis, told, maps._last(trials), 1.0, Normalize(0, 1))
+    axis, beside = Figure().subplots(1, 2)
+    maps._maps([axis, beside], told, trials)
     crosses = [line for line in axis.lines if line.get_marker() == "x"]
     for line in crosses:
         assert len(line.get_xdata()) == 1
