@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +21,21 @@ from experiments import catalog
 from experiments.harness import doors, interrupts, space
 from experiments.harness.overrides import override, resolve
 from experiments.harness.space import Dimension
-from experiments.harness.spec import Experiment, UserError
+from experiments.harness.spec import Experiment, Scale, UserError
+from experiments.search.choices import COUNTED, OBJECTIVES, ORACLES, SHARDED
 
 if TYPE_CHECKING:
     from experiments.harness.data import Dataset
-    from experiments.search.plan import Place, Search
+    from experiments.search.chief import Sharing
+    from experiments.search.plan import Place, Search, Trials
 
-ORACLES = ("grid", "random", "bayesian", "hyperband")
 TRIALS = 20  # of the oracles that have no end of their own
+APART = (  # words of which a search has one, and why
+    ("role", "jobs", "how many workers there are is for those who start them"),
+    ("role", "shard", "shards are for machines that share nothing"),
+    ("merge", "role", "it trains nothing"),
+    ("merge", "shard", "it trains nothing"),
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -56,14 +64,14 @@ def parser() -> argparse.ArgumentParser:
     add("--space", nargs="+", action="extend", default=[], type=_dimension, metavar="PATH=VALUES",
         help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], "
         "or PATH=[JSON, ...]; PATH+PATH=... gives both the same value; in the place of the "
-        "default for that path, or beside it")
+        "default for that path, and with its condition, or after all")
     add("--set", nargs="+", action="extend", default=[], type=doors.change, metavar="KEY=VALUE",
         help="change the arm first, as for reproduce")
     add("--trials", type=doors.whole(1), metavar="N", help="so many, of random and bayesian; "
         "default: 20")
     add("--executions", type=doors.whole(1), default=1, metavar="N", help="seeds for each trial, "
         "whose mean counts; default: 1")
-    add("--objective", choices=("accuracy", "loss"), help="on the validation split, at the end; "
+    add("--objective", choices=tuple(OBJECTIVES), help="on the validation split, at the end; "
         "default: accuracy where the arm measures it")
     add("--scale", choices=("mini", "full"), help="as for reproduce")
     add("--seed", type=doors.whole(0, 2**32), default=0, metavar="N", help="of the search, and the "
@@ -80,10 +88,12 @@ def parser() -> argparse.ArgumentParser:
     add("--address", metavar="HOST:PORT", help="the chief's, loopback or a private network: "
         "whoever reaches it can give orders")
     add("--limit", type=doors.whole(1), default=60, metavar="SECONDS", help="a worker silent for "
-        "so long has lost its trial; default: 60")
+        "so long has lost its trial, and one that reaches no chief for so long ends; default: 60")
+    add("--longest", type=doors.whole(1), default=86400, metavar="SECONDS", help="a worker that "
+        "has not ended a trial in so long has lost it; default: 86400, a day")
     add("--patience", type=doors.whole(1), default=600, metavar="SECONDS", help="the chief gives "
         "up where no worker is heard for so long; default: 600")
-    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every Nth trial, of grid "
+    add("--shard", type=_shard, metavar="I/N", help="only every Nth trial, of grid "
         "and random, for machines that share nothing")
     add("--merge", nargs="+", type=Path, default=[], metavar="DIR", help="train nothing: join what "
         "shards with the same words have tried, by their log directories")
@@ -112,23 +122,45 @@ def answer(asked: argparse.Namespace) -> int:
 
 def chosen(experiment: Experiment, asked: argparse.Namespace) -> tuple[Dimension, ...]:
     """Return the space that is searched; ``UserError`` for words that do not go together."""
-    if asked.trials and asked.oracle not in ("random", "bayesian"):
-        raise UserError("--trials is for random and bayesian: others end by themselves")
-    if asked.merge and (asked.role or asked.shard != (1, 1)):
-        raise UserError("--merge trains nothing: it goes with neither --role nor --shard")
-    role(asked)
+    _checked(asked)
     varied = space.joined(experiment.space, asked.space)
-    arm = resolve(experiment, base(experiment, asked), asked.scale or "full", dict(asked.set))
+    named = {dimension.name for dimension in varied}
+    if left := [dimension.name for dimension in asked.space if dimension.name not in named]:
+        raise UserError(f"{left[0]} would never be active: no value in the space leads to it")
+    paths = [path for dimension in varied for path in dimension.paths]
+    if twice := [path for path in paths if paths.count(path) > 1]:
+        raise UserError(f"{twice[0]} is in the space twice")
+    arm = resolve(experiment, base(experiment, asked), scale(asked), dict(asked.set))
     for dimension in varied:
-        for value in dimension.points[:1] + dimension.points[-1:]:
-            parent = {dimension.when[0]: dimension.when[1]} if dimension.when else {}
+        parent = {dimension.when[0]: dimension.when[1]} if dimension.when else {}
+        for value in dimension.points:
             override(arm, {**parent, **dict.fromkeys(dimension.paths, value)})
     return varied
 
 
+def _checked(asked: argparse.Namespace) -> None:
+    told = {word for word, value in vars(asked).items() if value}
+    if role(asked)[0]:
+        told.add("role")
+    for one, other, why in APART:
+        if {one, other} <= told:
+            raise UserError(f"--{one} does not go with --{other}: {why}")
+    if asked.trials and asked.oracle not in COUNTED:
+        raise UserError(f"--trials is for {' and '.join(COUNTED)}: others end by themselves")
+    if asked.shard and asked.oracle not in SHARDED:
+        raise UserError(f"--shard is for {' and '.join(SHARDED)}: others choose by what they saw")
+    if asked.seed + asked.executions >= 2**32:
+        raise UserError("--seed and --executions lead to seeds that are not below 2**32")
+
+
+def scale(asked: argparse.Namespace) -> Scale:
+    """Return the scale to look up arms at before a backend tells which one it is by default."""
+    return asked.scale or "mini"
+
+
 def base(experiment: Experiment, asked: argparse.Namespace) -> str:
     """Return the name of the arm that is varied."""
-    return asked.arm or experiment.searched or next(iter(experiment.at[asked.scale or "mini"]))
+    return asked.arm or experiment.searched or next(iter(experiment.at[scale(asked)]))
 
 
 def role(asked: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -149,38 +181,53 @@ def tune(
 ) -> list[dict[str, Any]]:
     """Do what was asked, telling it on stdout; return the table as JSON types."""
     search, place, dataset, warnings = planned(experiment, varied, asked)
-    from experiments.search import conduct, plan, views  # import a backend
+    from experiments.search import plan  # imports a backend
+    from experiments.search.conduct import conduct, work_for
 
     doors.tell(announced(search, warnings))
     part, address = role(asked)
     if part == "worker":
-        conduct.work_for(search, place, dataset, str(address), asked.limit, tell=doors.tell)
+        work_for(search, place, dataset, str(address), asked.limit, tell=doors.tell)
         return []
-    on_cpu = search.trainer.template.environment["device"] == "cpu"
-    trials = conduct.search(
+    shards = [logdir / "search" / place.directory.name for logdir in asked.merge]
+    trials = conduct(
         search,
         place,
         dataset,
-        jobs=asked.jobs or (2 if on_cpu else 1),
-        address=address,
-        limit=asked.limit,
-        patience=asked.patience,
-        shard=asked.shard,
+        sharing(search, address, asked),
+        shard=asked.shard or (1, 1),
         fresh=asked.fresh,
-        known=[
-            plan.folder_of(search, logdir / "search" / place.logdir.name) for logdir in asked.merge
-        ],
+        known=[plan.folder_of(search, directory) for directory in shards],
         tell=doors.tell,
     )
-    made = views.write(search, trials, plan.folder_of(search, place.logdir))
+    return shown(search, place, trials, asked)
+
+
+def sharing(search: Search, address: str | None, asked: argparse.Namespace) -> Sharing:
+    """Return who trains the trials."""
+    from experiments.search.chief import Sharing
+
+    jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1
+    return Sharing(asked.jobs or jobs, address, asked.limit, asked.longest, asked.patience)
+
+
+def shown(
+    search: Search, place: Place, trials: Trials, asked: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Write what a search came to and tell where it is; return its table."""
+    from experiments.search import plan, views
+
+    made = views.write(search, trials, plan.folder_of(search, place.directory))
     doors.tell(f"\n{views.text(search, trials)}\n")
     for what, path in made.items():
         doors.tell(f"{what:12} {path}")
     if "best" in made:
-        arm = f"--arm {base(experiment, asked)} --scale {search.trainer.template.scale}"
-        words = f"{experiment.name} {arm} --set-file {made['best']}"
-        doors.tell(f"{'train it':12} python -m experiments.reproduce {words}")
-    doors.tell(f"{'TensorBoard':12} tensorboard --logdir {place.logdir}")
+        name, _, arm = search.trainer.template.home.partition(":")
+        words = [name, "--arm", arm, "--scale", search.trainer.template.scale]
+        words += ["--data", asked.data] * bool(asked.data)
+        words += ["--set-file", str(made["best"])]
+        doors.tell(f"{'train it':12} python -m experiments.reproduce {shlex.join(words)}")
+    doors.tell(f"{'TensorBoard':12} tensorboard --logdir {place.directory}")
     return views.rows(search, trials)
 
 
@@ -191,7 +238,7 @@ def planned(
     from experiments.harness import datasets, study
 
     name = base(experiment, asked)
-    trained_on = resolve(experiment, name, asked.scale or "mini").dataset
+    trained_on = resolve(experiment, name, scale(asked)).dataset
     prepared = study.prepare(
         experiment,
         scale=asked.scale,

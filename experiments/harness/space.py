@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -89,16 +89,24 @@ def changes(space: Sequence[Dimension], values: Values) -> dict[str, Any]:
 def joined(space: Sequence[Dimension], others: Sequence[Dimension]) -> tuple[Dimension, ...]:
     """Return ``space`` with other dimensions in the place of those that share a path, or added.
 
-    Those that another one leads to follow it; what none leads to any more is left out.
+    Such a one is active where what it replaces was. What no other leads to any more is left out.
     """
-    taken = {path: other for other in others for path in other.paths}
-    kept = [dimension for dimension in space if not taken.keys() & set(dimension.paths)]
-    named = {dimension.name: dimension for dimension in (*kept, *others)}
-    ordered = []
-    for parent in (dimension for dimension in named.values() if dimension.when is None):
-        leads = [(parent.name, point) for point in parent.points]
-        ordered += [parent, *(child for child in named.values() if child.when in leads)]
-    return tuple(ordered)
+
+    def shared(one: Dimension, among: Sequence[Dimension]) -> list[Dimension]:
+        return [other for other in among if set(one.paths) & set(other.paths)]
+
+    fresh = [
+        replace(other, when=next((old.when for old in shared(other, space) if old.when), None))
+        for other in others
+    ]
+    placed = [new for old in space for new in shared(old, fresh) or [old]]
+    named = {dimension.name: dimension for dimension in (*placed, *fresh)}
+    kept: dict[str, Dimension] = {}
+    for dimension in named.values():
+        parent, value = dimension.when or ("", None)
+        if not parent or (parent in kept and value in kept[parent].points):
+            kept[dimension.name] = dimension
+    return tuple(kept.values())
 
 
 def parsed(text: str) -> Dimension:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,23 +12,22 @@ from typing import Any
 from experiments.harness import files
 from experiments.harness.data import Dataset
 from experiments.harness.making import Tell
-from experiments.harness.spec import ProcessError, UserError
+from experiments.harness.spec import UserError
 from experiments.search import chief, local, oracles, plan
-from experiments.search.oracles import SHARDED, Exact
+from experiments.search.chief import Sharing
+from experiments.search.client import Client
+from experiments.search.exact import Exact
 from experiments.search.plan import Place, Search, Tried
 from experiments.search.trial import EPOCHS, Outcome
 from experiments.search.work import BEAT, Train, work
 
 
-def search(
-    searched: Search,
+def conduct(
+    search: Search,
     place: Place,
     dataset: Dataset,
+    sharing: Sharing,
     *,
-    jobs: int = 1,
-    address: str | None = None,
-    limit: float = chief.LIMIT,
-    patience: float = chief.PATIENCE,
     shard: tuple[int, int] = (1, 1),
     known: Sequence[Path] = (),
     fresh: bool = False,
@@ -35,39 +35,29 @@ def search(
 ) -> dict[int, Tried]:
     """Return every trial of the search, or of one shard of it; those tried before are not again.
 
-    With ``address`` workers elsewhere train the trials, with ``jobs`` above 1 as many processes
-    here, else this one. With ``known``, folders of shards, none is trained. ``fresh`` forgets what
-    was tried. The journal is written after each trial. Raises what training raises, and what
-    ``chief.serve`` does.
+    With ``known``, folders of shards, none is trained. ``fresh`` forgets what was tried. The
+    journal is written after each trial. Raises what training raises, and what ``chief`` does.
     """
-    if shard != (1, 1) and searched.oracle not in SHARDED:
-        raise UserError(f"--shard is for {' and '.join(SHARDED)}: others choose by what they saw")
-    folder = plan.folder_of(searched, place.logdir)
+    folder = plan.folder_of(search, place.directory)
     with files.owned(folder):
         if fresh:
             plan.clear(folder)
-        tried = plan.read(searched, folder) | plan.joined(searched, known)
+        tried = plan.read(search, folder) | plan.joined(search, known)
         outcomes = {number: each.outcome for number, each in tried.items()}
-        elsewhere = _others(shard) if not known else lambda _: True
-        oracle = oracles.build(searched, outcomes, elsewhere)
-        journal = Journal(searched, folder, oracle, tried, tell)
-        if (address or jobs > 1) and not known:
-            start = functools.partial(local.workers, searched, place, 0 if address else jobs, limit)
-            chief.serve(
-                oracle,
-                address or "127.0.0.1:0",
-                limit=limit,
-                patience=patience,
-                tell=tell,
-                ended=journal.keep,
-                workers=start,
-            )
-        else:
-            work(searched, oracle, "here", trainer(searched, place, dataset), ended=journal.keep)
-        journal.keep()
-        if missing := oracle.expected() - len(journal.tried) if known else 0:
-            tell(f"{missing} of {oracle.expected()} trials are missing: in no shard yet")
-        return journal.tried
+        oracle = oracles.build(search, outcomes, _others(shard) if not known else lambda _: True)
+        journal = Journal(search, folder, oracle, tried, tell)
+        oracle.ended = journal.keep
+        oracle.replay()
+        try:
+            journal.keep()
+            if not oracle.over:
+                _train(search, place, dataset, oracle, sharing, tell)
+        finally:
+            journal.keep()
+        plan.write(search, tried, folder)
+        if missing := len(oracle.trials) - len(tried) if known else 0:
+            tell(f"{missing} of {len(oracle.trials)} trials are missing: in no shard yet")
+        return tried
 
 
 def _others(shard: tuple[int, int]) -> Callable[[int], bool]:
@@ -75,67 +65,90 @@ def _others(shard: tuple[int, int]) -> Callable[[int], bool]:
     return lambda number: number % shards != mine - 1
 
 
+def _train(
+    search: Search, place: Place, dataset: Dataset, oracle: Exact, sharing: Sharing, tell: Tell
+) -> None:
+    """Let this process train what the oracle gives out, or workers here or elsewhere."""
+    if sharing.jobs == 1 and not sharing.address:
+        work(search, oracle, "here", trainer(search, place, dataset))
+        return
+    with chief.serving(oracle, sharing.address or "127.0.0.1:0") as reached:
+        if sharing.address:
+            tell(f"chief on {reached}; start workers with --role worker --address {reached}")
+            chief.serve(oracle, sharing, tell=tell)
+            return
+        with local.workers(search, place, sharing.jobs, sharing.limit, reached) as own:
+            chief.serve(oracle, sharing, own, tell)
+
+
 class Journal:
     """What has been tried, kept in the search's folder as it comes in."""
 
     def __init__(
-        self, searched: Search, folder: Path, oracle: Exact, tried: dict[int, Tried], tell: Tell
+        self, search: Search, folder: Path, oracle: Exact, tried: dict[int, Tried], tell: Tell
     ) -> None:
-        self.searched, self.folder, self.oracle, self.tell = searched, folder, oracle, tell
+        self.search, self.folder, self.oracle, self.tell = search, folder, oracle, tell
         self.tried, self.begun, self.before = tried, time.monotonic(), len(tried)
         if tried:
             tell(f"{len(tried)} trials are known from before")
 
     def keep(self) -> None:
-        """Take in what has ended since, tell it, and write the journal."""
+        """Take in what has ended since, write the journal, and tell it.
+
+        Raises ``UserError`` where the oracle chose otherwise than it did before.
+        """
         with self.oracle.guard:
-            values = {
-                int(number): oracles.values_of(self.searched, trial)
-                for number, trial in self.oracle.trials.items()
-            }
-            new = {n: o for n, o in self.oracle.outcomes.items() if n not in self.tried}
+            values = self._chosen()
+            ended = self.oracle.outcomes.items()
+            new = {n: Tried(values[n], o) for n, o in ended if n in values and n not in self.tried}
+            if not new:
+                return
+            before = len(self.tried)
+            self.tried |= new
+            plan.write(self.search, self.tried, self.folder)
+            for count, number in enumerate(sorted(new), before + 1):
+                self.tell(f"[{count}/{self.oracle.expected()}] {self.line(number)}")
+
+    def _chosen(self) -> dict[int, dict[str, Any]]:
+        """Return the values of the trials so far, by their numbers."""
+        trials = self.oracle.trials.items()
+        values = {int(key): oracles.values_of(self.search, trial) for key, trial in trials}
         for number, known in self.tried.items():
-            if number in values and values[number] != known.values:
+            if values.get(number, known.values) != known.values:
                 raise UserError(
                     f"trial {number} was {known.values}, and now it is {values[number]}: "
                     "KerasTuner is another version, or the journal was edited; --fresh starts over"
                 )
-        if not new:
-            return
-        before = len(self.tried)
-        self.tried |= {number: Tried(values[number], outcome) for number, outcome in new.items()}
-        plan.write(self.searched, self.tried, self.folder)
-        for count, number in enumerate(sorted(new), before + 1):
-            self.tell(f"[{count}/{self.oracle.expected()}] {self.line(number)}")
+        return values
 
     def line(self, number: int) -> str:
         """Return what came of a trial, and how long the rest will take."""
         tried, left = self.tried[number], self.oracle.expected() - len(self.tried)
-        space = self.searched.trainer.space
+        space = self.search.trainer.space
         facts = [f"{d.short}={tried.values[d.name]}" for d in space if d.name in tried.values]
         if EPOCHS in tried.values:
             facts.append(f"{tried.values[EPOCHS]} intervals")
         values = ", ".join(facts)
         steps = [str(step) for step in tried.outcome.diverged if step is not None]
-        came = f"{self.searched.trainer.objective} {tried.outcome.score:.4g}"
+        came = f"{self.search.trainer.objective} {tried.outcome.score:.4g}"
         ended = f"diverged by step {', '.join(steps)}" if steps else came
         each = (time.monotonic() - self.begun) / (len(self.tried) - self.before)
         ahead = f"; about {each * left / 60:.0f} min left" if left > 0 else ""
         return f"trial {number}: {values}: {ended}{ahead}"
 
 
-def trainer(searched: Search, place: Place, dataset: Dataset) -> Train:
+def trainer(search: Search, place: Place, dataset: Dataset) -> Train:
     """Return what trains a trial's values in this process."""
 
     def train(values: Mapping[str, Any]) -> Outcome:
         options: dict[str, Any] = {"telemetry": place.telemetry, "tell": lambda _: None}
-        return searched.trainer.train(values, place.logdir, dataset, **options)
+        return search.trainer.train(values, place.directory, dataset, **options)
 
     return train
 
 
 def work_for(
-    searched: Search,
+    search: Search,
     place: Place,
     dataset: Dataset,
     address: str,
@@ -145,22 +158,18 @@ def work_for(
 ) -> None:
     """Train what the chief at ``address`` gives out, until it has no more.
 
-    Raises ``ProcessError`` where the chief does not answer within ``limit`` seconds.
+    Raises ``ProcessError`` where the chief cannot be reached for ``limit`` seconds.
     """
-    import grpc
-
-    name = name or chief.worker_name()
-    oracle = chief.client(address, name, limit)
-    train = trainer(searched, place, dataset)
+    train = trainer(search, place, dataset)
 
     def told(values: Mapping[str, Any]) -> Outcome:
         outcome = train(values)
-        tell(f"{searched.trainer.objective} {outcome.score:.4g}: {values}")
+        tell(f"{search.trainer.objective} {outcome.score:.4g}: {values}")
         return outcome
 
-    try:
-        work(searched, oracle, name, told, beat=BEAT)
-    except grpc.RpcError as error:
-        raise ProcessError(
-            f"the chief at {address} answers no more ({error.code().name})"
-        ) from None
+    work(search, Client(address, limit), name or worker_name(), told, beat=BEAT)
+
+
+def worker_name() -> str:
+    """Return a name for this worker: KerasTuner's from the environment, or host and process."""
+    return os.environ.get("KERASTUNER_TUNER_ID") or f"{socket.gethostname()}-{os.getpid()}"

@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
 from experiments.harness import datasets, determinism, doors, interrupts, making
 from experiments.harness.spec import UserError
 from experiments.search.plan import Place, Search
 
+GRACE = 30.0  # seconds that a worker has to end in, once it is told to
 
+
+@contextmanager
 def workers(
-    searched: Search, place: Place, jobs: int, limit: float, address: str
-) -> Sequence[BaseProcess]:
-    """Start workers for the chief at ``address``; each ends when this process has."""
+    search: Search, place: Place, jobs: int, limit: float, address: str
+) -> Iterator[Sequence[BaseProcess]]:
+    """Yield so many workers for the chief at ``address``; they end with the block.
+
+    They wait ``limit`` seconds for the chief. One that is left when this process dies ends, too.
+    """
     fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
+    names = [f"local{k}" for k in range(jobs)]
     processes = [
-        fresh.Process(
-            target=_worker, name=f"local{k}", args=(searched, place, address, f"local{k}", limit)
-        )
-        for k in range(jobs)
+        fresh.Process(target=_worker, name=name, args=(search, place, address, name, limit))
+        for name in names
     ]
-    for process in processes:
-        process.start()
-    return processes
+    begun = []
+    try:
+        for process in processes:
+            process.start()
+            begun.append(process)
+        yield begun
+    finally:
+        for process in begun:
+            process.terminate()
+        for process in begun:
+            process.join(GRACE)
+            process.kill()
+            process.join()
 
 
-def _worker(searched: Search, place: Place, address: str, name: str, limit: float) -> None:
-    template = searched.trainer.template
+def _worker(search: Search, place: Place, address: str, name: str, limit: float) -> None:
+    template = search.trainer.template
 
     def run() -> int:
         making.begin(template.environment.get("deterministic", True))
@@ -37,7 +53,7 @@ def _worker(searched: Search, place: Place, address: str, name: str, limit: floa
         from experiments.search.conduct import work_for  # imports a backend
 
         dataset, _ = datasets.load(template.arm.dataset, place.source)
-        work_for(searched, place, dataset, address, limit, name)
+        work_for(search, place, dataset, address, limit, name)
         return doors.DONE
 
     interrupts.leave(doors.answered("tune", run))

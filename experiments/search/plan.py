@@ -33,7 +33,7 @@ class Search:
     @property
     def initial(self) -> int:
         """The number of random trials that a Bayesian search begins with, as KerasTuner has it."""
-        return max(3 * len(self.trainer.space), 3)
+        return 3 * len(self.trainer.space)
 
     def told(self) -> dict[str, Any]:
         """Return all that decides its outcomes, as JSON types."""
@@ -58,9 +58,12 @@ class Search:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and on what trials are trained: the same search gives the same elsewhere."""
+    """Where and on what trials are trained: the same search gives the same elsewhere.
 
-    logdir: Path
+    ``directory`` is the search's, with its trials' runs in it.
+    """
+
+    directory: Path
     source: str
     telemetry: int | None = None
 
@@ -81,10 +84,10 @@ class Tried:
 Trials = Mapping[int, Tried]
 
 
-def folder_of(search: Search, logdir: Path) -> Path:
+def folder_of(search: Search, directory: Path) -> Path:
     """Return where the search's own files are; its runs are in the folder's neighbours."""
     template = search.trainer.template
-    return logdir / template.experiment / template.scale
+    return directory / template.experiment / template.scale
 
 
 def clear(folder: Path) -> None:

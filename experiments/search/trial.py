@@ -8,18 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.harness import making, space
 from experiments.harness.data import Dataset
 from experiments.harness.making import Tell
 from experiments.harness.overrides import override
 from experiments.harness.space import Dimension
 from experiments.harness.spec import Run
+from experiments.search.choices import OBJECTIVES
 
-# What is searched for: the best sign, and what a trial that diverged counts as, which is finite
-# (of an objective that is not, an oracle makes what it likes) and never better than another.
-WORST = {"accuracy": 0.0, "loss": 10.0}
 EARLY = 0.1  # the share of a run after which it is looked at, too
 EPOCHS = "tuner/epochs"  # what Hyperband calls the intervals that a trial is trained for
 
@@ -30,7 +26,7 @@ class Outcome:
 
     ``curves`` are the objective on the validation split after each interval, None where it is not
     finite; ``diverged`` the last step of the interval in which a loss stopped being finite, None
-    where none did; ``score`` the mean of the last values, ``WORST`` taken for those that diverged.
+    where none did; ``score`` the mean of the last values, the worst taken for those that diverged.
     """
 
     score: float
@@ -87,6 +83,7 @@ class Trainer:
 def outcome(runs: Sequence[Run], objective: str, intervals: int | None = None) -> Outcome:
     """Return what runs came to after so many intervals, all of them where None. Pure."""
     curves, diverged, last = [], [], []
+    sign, worst = OBJECTIVES[objective].sign, OBJECTIVES[objective].worst
     for run in runs:
         history = {name: values[:intervals] for name, values in run.history.items()}
         losses = zip(history["step"], history["loss"], history["test_loss"], strict=True)
@@ -95,10 +92,8 @@ def outcome(runs: Sequence[Run], objective: str, intervals: int | None = None) -
         curve = [value if math.isfinite(value) else None for value in history[f"test_{objective}"]]
         curves.append(curve)
         diverged.append(broken)
-        value = WORST[objective] if broken is not None else curve[-1]
-        last.append(WORST[objective] if value is None else value)
-    mean = math.fsum(last) / len(last)
-    if objective == "loss":
-        mean = min(mean, WORST["loss"])
+        value = worst if broken is not None else curve[-1]
+        last.append(worst if value is None else value)
+    score = sign * min(sign * math.fsum(last) / len(last), sign * worst)
     fingerprints = [run.chain[len(curve)] for run, curve in zip(runs, curves, strict=True)]
-    return Outcome(float(np.float32(mean)), curves, diverged, fingerprints)
+    return Outcome(score, curves, diverged, fingerprints)

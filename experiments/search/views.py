@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from experiments.harness import files, record
 from experiments.search import maps
+from experiments.search.choices import OBJECTIVES
 from experiments.search.oracles import OWN
 from experiments.search.plan import Search, Trials
 from experiments.search.trial import EARLY
@@ -45,7 +46,10 @@ def rows(search: Search, trials: Trials) -> list[dict[str, Any]]:
 
 
 def write(search: Search, trials: Trials, folder: Path) -> dict[str, Path]:
-    """Write the table, the best trial's values (none where all diverged), and the picture."""
+    """Write the table, the best trial's values (none where all diverged), and the picture.
+
+    Return where they are, but for what there is none of.
+    """
     table, text = rows(search, trials), io.StringIO()
     names = list(dict.fromkeys(name for row in table for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -59,13 +63,16 @@ def write(search: Search, trials: Trials, folder: Path) -> dict[str, Path]:
         files.write(made["best"], json.dumps(changes, indent=1) + "\n")
     else:
         made.pop("best").unlink(missing_ok=True)
-    maps.picture(search, trials, made["picture"])
+    if trials:
+        maps.picture(search, trials, made["picture"])
+    else:
+        made.pop("picture").unlink(missing_ok=True)
     return made
 
 
 def best(search: Search, trials: Trials) -> list[int]:
     """Return the numbers of the trials that did not diverge, the best one first."""
-    sign = -1 if search.trainer.objective == "accuracy" else 1
+    sign = OBJECTIVES[search.trainer.objective].sign
     sound = [n for n, tried in trials.items() if not tried.diverged]
     return sorted(sound, key=lambda number: (sign * trials[number].outcome.score, number))
 

@@ -7,14 +7,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from experiments.harness import interrupts
 from experiments.harness.files import InUseError
-from experiments.harness.spec import UserError
-from experiments.search.oracles import OUTCOME, SEARCH, values_of
+from experiments.harness.spec import ProcessError, UserError
+from experiments.search.exact import OUTCOME, SEARCH
+from experiments.search.oracles import values_of
 from experiments.search.plan import Search
 from experiments.search.trial import Outcome
 
@@ -25,19 +27,13 @@ Train = Callable[[Mapping[str, Any]], Outcome]
 
 
 def work(
-    search: Search,
-    oracle: Any,
-    name: str,
-    train: Train,
-    *,
-    beat: float | None = None,
-    ended: Callable[[], None] = lambda: None,
+    search: Search, oracle: Any, name: str, train: Train, *, beat: float | None = None
 ) -> None:
     """Train trials until the oracle has no more.
 
-    ``oracle`` is one of ``oracles`` or KerasTuner's client of a chief that has it, ``name`` the
-    worker's. Every ``beat`` seconds the oracle is told that the worker is alive. ``ended`` is
-    called after each trial. Raises ``UserError`` where the chief conducts another search.
+    ``oracle`` is one of ``oracles`` or a ``Client`` of the chief that has it, ``name`` the
+    worker's. Every ``beat`` seconds the oracle is told that the worker is alive. Raises
+    ``UserError`` where the chief conducts another search.
     """
     while (trial := oracle.create_trial(name)).status != "STOPPED":
         if trial.status == "IDLE":
@@ -45,12 +41,11 @@ def work(
             continue
         if trial.hyperparameters.values[SEARCH] != search.digest:
             raise UserError("the chief conducts another search, or on another kind of machine")
-        with _beating(oracle, trial.trial_id, beat):
-            outcome = _trained(train, values_of(search, trial))
+        once = partial(_trained, train, values_of(search, trial))
+        outcome = _beating(oracle, trial.trial_id, beat, once) if beat else once()
         trial.hyperparameters.values[OUTCOME] = json.dumps(asdict(outcome))
         trial.status = "COMPLETED"
         oracle.end_trial(trial)
-        ended()
 
 
 def _trained(train: Train, values: Mapping[str, Any]) -> Outcome:
@@ -62,25 +57,32 @@ def _trained(train: Train, values: Mapping[str, Any]) -> Outcome:
             time.sleep(PAUSE)
 
 
-@contextmanager
-def _beating(oracle: Any, trial_id: str, beat: float | None) -> Iterator[None]:
-    """While the block lasts, be heard; where nobody hears any more, interrupt this process."""
-    over = threading.Event()
+def _beating(oracle: Any, trial_id: str, beat: float, train: Callable[[], Outcome]) -> Outcome:
+    """Train while the oracle hears that the worker is alive; in the main thread alone.
+
+    Raises ``ProcessError`` where nobody hears any more, as soon as training can be interrupted.
+    """
+    over, gone = threading.Event(), list[ProcessError]()
 
     def run() -> None:
         while not over.wait(beat):
             try:
                 oracle.get_trial(trial_id)
-            except Exception:  # of gRPC, whose errors have no better base
+            except ProcessError as error:
+                gone.append(error)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
     thread = threading.Thread(target=run, daemon=True)
-    if beat:
-        thread.start()
     try:
-        yield
-    finally:
-        over.set()
-        if beat:
-            thread.join()
+        with interrupts.heeded():  # the signal must not outlive the block
+            thread.start()
+            try:
+                return train()
+            finally:
+                over.set()
+                thread.join()
+    except KeyboardInterrupt:
+        if gone:
+            raise gone[0] from None
+        raise

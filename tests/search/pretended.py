@@ -7,11 +7,13 @@ from typing import Any
 from experiments import catalog
 from experiments.harness import study
 from experiments.harness.space import SPACE, Dimension
+from experiments.search.choices import OBJECTIVES
 from experiments.search.oracles import build, values_of
 from experiments.search.plan import Search, Tried
-from experiments.search.trial import EPOCHS, WORST, Outcome, Trainer
+from experiments.search.trial import EPOCHS, Outcome, Trainer
 from experiments.search.work import Train, work
 
+WORST = {name: objective.worst for name, objective in OBJECTIVES.items()}
 DATA = {"mnist": {"name": "none", "sha256": "0", "stand_in": True}}
 
 
@@ -50,8 +52,9 @@ def searched(
 ) -> dict[int, Tried]:
     """Let one worker go on from where ``known`` ends, and add to it; ``train`` may raise."""
     known = {} if known is None else known
-    oracle = build(told, {n: t.outcome for n, t in known.items()}, skip or (lambda _: False))
+    oracle = build(told, {n: t.outcome for n, t in known.items()}, skip or nobodys)
     try:
+        oracle.replay()
         work(told, oracle, "one", train)
     finally:
         known.update(tried(told, oracle))
@@ -64,3 +67,8 @@ def tried(told: Search, oracle) -> dict[int, Tried]:
         for key in oracle.trials
         if (number := int(key)) in oracle.outcomes
     }
+
+
+def nobodys(_: int) -> bool:
+    """Return whether another shard trains a trial: there is none."""
+    return False

@@ -1,24 +1,25 @@
 """The same search gives the same trials: again, killed, and by several workers."""
 
+import json
 import random
 import threading
 import time
+from dataclasses import asdict
 
 import pytest
 
 from experiments.harness.space import SPACE, Dimension, spaced
-from experiments.search import oracles
-from experiments.search.oracles import ORACLES, build
-from experiments.search.trial import WORST, Outcome
+from experiments.harness.spec import UserError
+from experiments.search import plan
+from experiments.search.choices import ORACLES, SHARDED
+from experiments.search.exact import OUTCOME, SEARCH
+from experiments.search.oracles import build, values_of
+from experiments.search.trial import Outcome
 from experiments.search.work import work
 from tests.search import pretended
+from tests.search.pretended import nobodys
 
 SIZES = {"grid": (5 + 2) * 4, "random": 14, "bayesian": 11, "hyperband": 23}
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr("experiments.search.work.PAUSE", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +38,13 @@ def search(name: str, **options):
 
 
 def expected(name: str) -> int:
-    return build(search(name), {}, lambda _: False).expected()
+    return build(search(name), {}, nobodys).expected()
 
 
 @pytest.mark.parametrize("name", ["random", "bayesian", "hyperband"])
 def test_another_seed_is_another_search_and_zero_is_a_seed(name, serial):
-    other = pretended.searched(pretended.search(name, seed=1))
+    other = pretended.searched(search(name, seed=1))
+    assert len(other) == len(serial[name])
     assert [t.values for t in other.values()] != [t.values for t in serial[name].values()]
 
 
@@ -67,38 +69,9 @@ def test_killed_ten_times_it_goes_on_to_the_same_trials(name, serial):
     assert len(trained) == SIZES[name], "a trial was trained twice"
 
 
-@pytest.mark.parametrize("name", ORACLES)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_three_workers_one_of_them_dead_try_the_same(name, serial):
-    told = search(name)
-    oracle = build(told, {}, lambda _: False)
-    oracle.limit, dice = 0.3, random.Random(name)
-    lost = threading.Event()
-
-    def slow(values):
-        time.sleep(dice.random() * 0.02)
-        return pretended.formula(values)
-
-    def dying(_):
-        lost.set()
-        raise SystemExit
-
-    threads = [
-        threading.Thread(target=work, args=(told, oracle, f"worker{k}", train))
-        for k, train in enumerate((dying, slow, slow))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    assert lost.is_set()
-    assert pretended.tried(told, oracle) == serial[name]
-
-
 def test_a_late_outcome_of_a_trial_that_was_given_out_again_changes_nothing():
     told = pretended.search("random", trials=1)
-    oracle = build(told, {}, lambda _: False)
+    oracle = build(told, {}, nobodys)
     oracle.limit = 0.05
 
     def late(values):
@@ -117,20 +90,123 @@ def test_a_late_outcome_of_a_trial_that_was_given_out_again_changes_nothing():
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_search_all_of_whose_trials_diverge_ends(name):
     def train(_):
-        return Outcome(WORST["accuracy"], [[None] * 9], [50], ["f"])
+        return Outcome(pretended.WORST["accuracy"], [[None] * 9], [50], ["f"])
 
     assert len(pretended.searched(search(name), train)) == SIZES[name]
 
 
-def test_a_search_finds_what_is_best(serial):
-    def regret(name):
-        return 1 - max(tried.outcome.score for tried in serial[name].values())
+def test_a_bayesian_search_learns_from_what_it_saw():
+    told = pretended.search("bayesian", trials=14)
+    scores = [tried.outcome.score for tried in pretended.searched(told).values()]
+    chosen, drawn = scores[told.initial :], scores[: told.initial]
+    assert sum(chosen) / len(chosen) > sum(drawn) / len(drawn)
+    assert max(chosen) > max(drawn)
 
-    assert regret("bayesian") < 0.5
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_a_journal_holds_all_that_a_search_goes_on_from(name, serial, tmp_path):
+    told = search(name)
+    plan.write(told, serial[name], tmp_path)
+    known = plan.read(told, tmp_path)
+    assert known == serial[name]
+    oracle = build(told, {number: tried.outcome for number, tried in known.items()}, nobodys)
+    oracle.replay()
+    assert oracle.over
+    assert pretended.tried(told, oracle) == serial[name]
+
+
+def test_what_is_known_is_asked_for_before_any_worker_asks(serial, monkeypatch):
+    told = search("random")
+    known = {number: serial["random"][number].outcome for number in (0, 1, 2, 5)}
+    oracle = build(told, known, nobodys)
+    oracle.replay()
+    monkeypatch.setattr(oracle, "populate_space", None)
+    assert oracle.create_trial("one").trial_id == "03"
+    assert oracle.expected() == SIZES["random"]
+
+
+FEW = (Dimension(("optimizer.learning_rate",), (1e-3, 3e-3, 1e-2)),)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_an_oracle_that_has_no_more_is_not_asked_again(name, monkeypatch):
+    told = pretended.search(name, trials=5, space=FEW)
+    serial = pretended.searched(told)
+    oracle, asked = build(told, {}, nobodys), []
+    populate = oracle.populate_space
+    monkeypatch.setattr(oracle, "populate_space", lambda n: asked.append(n) or populate(n))
+    held = oracle.create_trial("slow")
+    while not oracle.exhausted and oracle.create_trial("fast").status == "RUNNING":
+        work_once(told, oracle, "fast")
+    times = len(asked)
+    assert [oracle.create_trial("fast").status for _ in range(30)] == ["IDLE"] * 30
+    assert len(asked) == times
+    assert oracle.create_trial("slow").trial_id == held.trial_id
+    work(told, oracle, "slow", pretended.formula)
+    assert pretended.tried(told, oracle) == serial
+    assert oracle.expected() == len(serial)
+
+
+def work_once(told, oracle, name: str) -> None:
+    """Train the trial that a worker has, and no other."""
+    trial = oracle.create_trial(name)
+    outcome = pretended.formula(values_of(told, trial))
+    trial.hyperparameters.values[OUTCOME] = json.dumps(asdict(outcome))
+    oracle.end_trial(trial)
+
+
+def test_who_lost_a_trial_and_why_is_known_whoever_noticed():
+    oracle = build(search("random"), {}, nobodys)
+    oracle.limit = -1.0
+    assert oracle.create_trial("slow").trial_id == oracle.create_trial("fast").trial_id
+    assert oracle.lost()[0] == ("slow", "is silent for -1 s")
+    oracle.limit, oracle.longest = 60.0, -1.0
+    assert oracle.create_trial("slow").trial_id == "00"
+    oracle.get_trial("00")
+    assert oracle.lost() == [("slow", "has not ended in -1 s")]
+    assert oracle.lost() == []
+
+
+def test_a_chief_that_was_started_again_takes_what_the_one_before_gave_out():
+    told = search("random")
+    before, after = build(told, {}, nobodys), build(told, {}, nobodys)
+    before.create_trial("one")
+    trial = before.create_trial("two")
+    after.replay()
+    assert after.get_trial(trial.trial_id).status == "RUNNING"
+    outcome = pretended.formula(values_of(told, trial))
+    trial.hyperparameters.values[OUTCOME] = json.dumps(asdict(outcome))
+    after.end_trial(trial)
+    assert [after.create_trial(name).trial_id for name in ("three", "four")] == ["00", "02"]
+    trial.hyperparameters.values[SEARCH] = "another"
+    with pytest.raises(UserError, match="is another search's"):
+        after.end_trial(trial)
+
+
+def test_an_oracle_that_failed_fails_at_once_for_all(monkeypatch):
+    oracle = build(search("random"), {}, nobodys)
+    monkeypatch.setattr(oracle, "populate_space", lambda _: 1 / 0)
+    failed = []
+
+    def ask():
+        with pytest.raises(ZeroDivisionError) as raised:
+            oracle.create_trial("one")
+        failed.append(raised.value)
+
+    for _ in range(2):
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(10)
+    assert failed == [oracle.broken] * 2
+
+
+def test_the_highest_seed_is_a_seed():
+    told = pretended.search("bayesian", seed=2**32 - 2, trials=1)
+    assert len(pretended.searched(told)) == 1
 
 
 def test_shards_have_every_trial_once(serial):
-    for name in oracles.SHARDED:
+    for name in SHARDED:
         told = search(name)
         parts = [pretended.searched(told, skip=lambda n, k=k: n % 3 != k) for k in range(3)]
         assert sum(map(len, parts)) == SIZES[name]
