@@ -1,0 +1,83 @@
+"""The ways of training that are compared, and those of them that can be had here."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.harness.determinism import PACKAGES
+from experiments.harness.spec import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of training: ``train`` (``module:function``), on any of ``backends``.
+
+    ``start`` are the arguments of ``determinism.start``, None where the process begins as anyone's
+    does; ``needs`` are the modules that it takes beside the backend's.
+    """
+
+    name: str
+    about: str
+    train: str
+    backends: tuple[str, ...]
+    start: Mapping[str, Any] | None = None
+    needs: tuple[str, ...] = ()
+
+
+WAYS = (
+    Way("harness", "this harness", "experiments.peers.harness_run:train", (*PACKAGES,), start={}),
+    Way("fit", "a bare model.fit", "experiments.peers.keras_fit:train", (*PACKAGES,)),
+    Way(
+        "documents",
+        "as the documents do",
+        "experiments.peers.graph_loop:train",
+        ("tensorflow",),
+        needs=("cv2",),
+    ),
+    Way("torch", "a PyTorch loop", "experiments.peers.torch_loop:train", ("torch",)),
+    Way("jax", "a JAX loop", "experiments.peers.jax_loop:train", ("jax",)),
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way on one backend."""
+
+    way: Way
+    backend: str
+
+    @property
+    def name(self) -> str:
+        """What tables and records call it."""
+        several = len(self.way.backends) > 1
+        return f"{self.way.name} {self.backend}" if several else self.way.name
+
+
+def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Peer], list[str]]:
+    """Return the peers of these ways and backends, all where empty, and why others are left out.
+
+    Raises ``UserError`` for a name unknown, and where none is left.
+    """
+    for word, known in (*((n, [w.name for w in WAYS]) for n in names), *((b, [*PACKAGES]) for b in backends)):
+        if word not in known:
+            raise UserError(f"there is no {word!r}{nearest(word, known)}")
+    wanted = [
+        Peer(way, backend)
+        for way in WAYS
+        for backend in way.backends
+        if way.name in (names or [way.name]) and backend in (backends or way.backends)
+    ]
+    missing = {peer: _missing(peer) for peer in wanted}
+    left = [f"{peer.name}: {module} is not installed" for peer, module in missing.items() if module]
+    here = [peer for peer, module in missing.items() if not module]
+    if not here:
+        raise UserError(f"nothing to compare is installed: {'; '.join(left)}")
+    return here, left
+
+
+def _missing(peer: Peer) -> str:
+    modules = (peer.backend, *peer.way.needs)
+    return next((name for name in modules if importlib.util.find_spec(name) is None), "")
