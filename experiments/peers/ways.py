@@ -70,9 +70,8 @@ def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Peer], l
         for backend in way.backends
         if way.name in (names or [way.name]) and backend in (backends or way.backends)
     ]
-    missing = {peer: _missing(peer) for peer in wanted}
-    left = [f"{peer.name}: {module} is not installed" for peer, module in missing.items() if module]
-    here = [peer for peer, module in missing.items() if not module]
+    left = [f"{peer.name}: {missing} is not installed" for peer in wanted if (missing := _missing(peer))]
+    here = [peer for peer in wanted if not _missing(peer)]
     if not here:
         raise UserError(f"nothing to compare is installed: {'; '.join(left)}")
     return here, left
