@@ -12,15 +12,17 @@ from typing import Any
 from experiments import catalog
 from experiments.harness import doors, interrupts
 from experiments.harness.doors import tell
-from experiments.harness.overrides import resolve
-from experiments.harness.spec import Scale, UserError, nearest
+from experiments.harness.overrides import override, resolve
+from experiments.harness.spec import Arm, Scale
 
-NETWORKS: dict[str, tuple[str, str, Scale]] = {  # an experiment's arm, at a scale
-    "alexnet-mini": ("alexnet_lr_decay", "fixed_rate", "mini"),
-    "mnist-cnn": ("constant_init", "plain_log", "full"),
-    "alexnet": ("alexnet_lr_decay", "fixed_rate", "full"),
+NETWORKS: dict[str, tuple[str, Scale]] = {  # the arm that is trained, and at which scale
+    "alexnet-mini": ("alexnet_lr_decay:fixed_rate", "mini"),
+    "mnist-cnn": ("constant_init:plain_log", "full"),
+    "alexnet": ("alexnet_lr_decay:fixed_rate", "full"),
 }
-DEFAULT = ("alexnet-mini", "mnist-cnn")
+SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # a step takes a minute
+STARTED = "alexnet-mini"
+STARTS = 3
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -47,14 +49,49 @@ def parser() -> argparse.ArgumentParser:
     )
     add = door.add_argument
     # fmt: off
-    add("--networks", nargs="+", default=DEFAULT, choices=NETWORKS, metavar="NAME", help="of "
-        f"{', '.join(NETWORKS)}; default: the first two")
-    add("--full", action="store_true", help="document 002's AlexNet at full size, too")
-    add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit, documents, torch, "
-        "jax; default: all that are installed")
+    add("--networks", nargs="+", default=("alexnet-mini", "mnist-cnn"), choices=NETWORKS,
+        metavar="NAME", help=f"of {', '.join(NETWORKS)}; default: the first two")
+    add("--full", action="store_true", help="alexnet too: document 002's network at full size; on "
+        "a CPU one step a round, and one process at a time: an hour, and 9 GB")
+    add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
+        "documents (a TensorFlow 1 graph), torch and jax (loops by hand); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
-    add("--rounds", type=doors.whole(1), metavar="N", help="default: 10")
+    add("--rounds", type=doors.whole(1, 80), default=10, metavar="N", help="intervals timed of "
+        "each; default: 10, among which are all that the harness does once in ten")
     add("--data", default="mnist", metavar="SOURCE", help="as for reproduce")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     # fmt: on
     return door
+
+
+def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure, telling it on the way and in the end as tables; return it as JSON types."""
+    from experiments.harness import timings
+    from experiments.peers import conduct, ways
+
+    peers, left_out = ways.chosen(asked.ways, asked.backends)
+    for line in left_out:
+        tell(f"left out: {line}")
+    told = conduct.machine(list(dict.fromkeys(peer.backend for peer in peers)), tell)
+    home, starting = NETWORKS[STARTED][0], trained(STARTED)
+    told |= conduct.starts(home, starting, peers[0].backend, asked.data, STARTS, tell)
+    told |= {"left_out": left_out, "networks": {}}
+    for name in dict.fromkeys([*asked.networks, *["alexnet"] * asked.full]):
+        slow = name == "alexnet" and told["device"] == "cpu"
+        arm = override(trained(name), SLOW if slow else {})
+        tell(f"{name}: {arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated")
+        found = conduct.network(arm, peers, asked.data, asked.rounds, slow, tell)
+        told["networks"][name] = {"trained": NETWORKS[name], **found}
+    tell(f"\n{timings.told(told)}")
+    return told
+
+
+def trained(name: str) -> Arm:
+    """Return the arm that one of ``NETWORKS`` is."""
+    home, scale = NETWORKS[name]
+    experiment, _, arm = home.partition(":")
+    return resolve(catalog.load(experiment), arm, scale)
+
+
+if __name__ == "__main__":
+    interrupts.leave(main())

@@ -124,9 +124,7 @@ def pool(x: Any, window: int) -> Any:
 
 def normalized(x: Any) -> Any:
     """Normalise by the five channels around."""
-    return tf.nn.local_response_normalization(
-        x, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75
-    )
+    return tf.nn.local_response_normalization(x, depth_radius=2, bias=1.0, alpha=2e-5, beta=0.75)
 
 
 def optimizer(told: Config) -> Any:

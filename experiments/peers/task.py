@@ -77,7 +77,10 @@ def set_down(arm: Mapping[str, Any], folder: str) -> dict[str, Any]:
     keras.utils.set_random_seed(SEED)
     told = record.arm_of(arm)
     model = training.compiled(told)
-    weights = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables}
-    np.savez(Path(folder, WEIGHTS), **weights)  # type: ignore[arg-type]
+    weights = {
+        variable.path: keras.ops.convert_to_numpy(variable)
+        for variable in model.trainable_variables
+    }
+    np.savez(Path(folder, WEIGHTS), **weights)
     flops = told.batch_size * arithmetic.of_step(model)
     return {"parameters": model.count_params(), "flops": flops}

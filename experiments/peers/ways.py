@@ -61,7 +61,10 @@ def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Peer], l
 
     Raises ``UserError`` for a name unknown, and where none is left.
     """
-    for word, known in (*((n, [w.name for w in WAYS]) for n in names), *((b, [*PACKAGES]) for b in backends)):
+    for word, known in (
+        *((n, [w.name for w in WAYS]) for n in names),
+        *((b, [*PACKAGES]) for b in backends),
+    ):
         if word not in known:
             raise UserError(f"there is no {word!r}{nearest(word, known)}")
     wanted = [
@@ -70,7 +73,9 @@ def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Peer], l
         for backend in way.backends
         if way.name in (names or [way.name]) and backend in (backends or way.backends)
     ]
-    left = [f"{peer.name}: {missing} is not installed" for peer in wanted if (missing := _missing(peer))]
+    left = [
+        f"{peer.name}: {missing} is not installed" for peer in wanted if (missing := _missing(peer))
+    ]
     here = [peer for peer in wanted if not _missing(peer)]
     if not here:
         raise UserError(f"nothing to compare is installed: {'; '.join(left)}")

@@ -15,7 +15,11 @@ from experiments.peers.ways import WAYS
 
 TINY = {"batch_size": 8, "steps": 2, "test_examples": 20, "test_batch": 10}
 ARMS = {  # no dropout: its masks are each library's own
-    "alexnet": ("alexnet_lr_decay", "fixed_rate", {"network.width": 1 / 32, "network.dropout": 0.0}),
+    "alexnet": (
+        "alexnet_lr_decay",
+        "fixed_rate",
+        {"network.width": 1 / 32, "network.dropout": 0.0},
+    ),
     "mnist_cnn": ("constant_init", "perturbed_1e-4", {"network.kernel_initializer": "he_normal"}),
 }
 LOOPS = [way for way in WAYS if way.train.endswith("_loop:train")]
