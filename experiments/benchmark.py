@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import catalog
@@ -15,10 +15,10 @@ from experiments.harness.doors import tell
 from experiments.harness.overrides import override, resolve
 from experiments.harness.spec import Arm, Scale
 
-NETWORKS: dict[str, tuple[str, Scale]] = {  # the arm that is trained, and at which scale
-    "alexnet-mini": ("alexnet_lr_decay:fixed_rate", "mini"),
-    "mnist-cnn": ("constant_init:plain_log", "full"),
-    "alexnet": ("alexnet_lr_decay:fixed_rate", "full"),
+NETWORKS: dict[str, tuple[str, Scale, Mapping[str, int]]] = {  # an arm, its scale, and changes
+    "alexnet-mini": ("alexnet_lr_decay:fixed_rate", "mini", {}),
+    "mnist-cnn": ("constant_init:plain_log", "full", {"test_examples": 1_000}),
+    "alexnet": ("alexnet_lr_decay:fixed_rate", "full", {}),
 }
 SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # a step takes a minute
 STARTED = "alexnet-mini"
@@ -88,9 +88,9 @@ def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
 
 def trained(name: str) -> Arm:
     """Return the arm that one of ``NETWORKS`` is."""
-    home, scale = NETWORKS[name]
+    home, scale, changes = NETWORKS[name]
     experiment, _, arm = home.partition(":")
-    return resolve(catalog.load(experiment), arm, scale)
+    return resolve(catalog.load(experiment), arm, scale, changes)
 
 
 if __name__ == "__main__":
