@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 BACKENDS = {"tensorflow", "jax", "torch"}
+ROOMS = tuple(f"experiments.{room}." for room in ("harness", "forensics", "search", "peers"))
 PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "space", "measures"))
 
 
@@ -56,7 +57,9 @@ DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.ste
 
 def test_there_is_something_to_read():
     rooms = {module(path).rpartition(".")[0] for path in FILES}
-    ours = {f"experiments.{room}" for room in ("catalog", "harness", "forensics", "search")}
+    ours = {
+        f"experiments.{room}" for room in ("catalog", "harness", "forensics", "search", "peers")
+    }
     assert {"zoo", "experiments", *ours} <= rooms
 
 
@@ -70,16 +73,22 @@ def test_every_import_goes_the_way_of_the_house(path):
         ours = {other for other in names if other.startswith("experiments")}
         assert theirs <= {"experiments"}
         assert all(other.startswith(PLAIN) for other in ours)
-    if name.startswith(("experiments.harness.", "experiments.forensics.", "experiments.search.")):
+    if name.startswith(ROOMS):
         assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
     if name.startswith("experiments.harness."):
         rooms = "experiments.forensics", "experiments.search"
         assert not any(other.startswith(rooms) for other in names)
+    if not name.startswith("experiments.peers") and name != "experiments.benchmark":
+        assert not any(other.startswith("experiments.peers") for other in names)
     if name in PURE:
         assert theirs <= {"experiments", "numpy"}
         assert not names & {"os", "pathlib", "time", "random", "subprocess"}
         ours = {other for other in names if other.startswith("experiments.")}
         assert all(other.startswith((*PLAIN, *PURE)) for other in ours)
-    if name != "experiments.harness.determinism":
+    if name != "experiments.harness.determinism" and not name.endswith("_loop"):
         assert not theirs & BACKENDS
+    if name.endswith("_loop"):  # written by hand, for one backend
+        assert name.startswith("experiments.peers.")
+        assert len(theirs & BACKENDS) == 1
+        assert "keras" not in theirs
     assert not any(other.startswith("experiments.catalog.") for other in names), "found by name"

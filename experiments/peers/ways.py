@@ -61,12 +61,8 @@ def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Peer], l
 
     Raises ``UserError`` for a name unknown, and where none is left.
     """
-    for word, known in (
-        *((n, [w.name for w in WAYS]) for n in names),
-        *((b, [*PACKAGES]) for b in backends),
-    ):
-        if word not in known:
-            raise UserError(f"there is no {word!r}{nearest(word, known)}")
+    _check(names, [way.name for way in WAYS])
+    _check(backends, [*PACKAGES])
     wanted = [
         Peer(way, backend)
         for way in WAYS
@@ -74,14 +70,22 @@ def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Peer], l
         if way.name in (names or [way.name]) and backend in (backends or way.backends)
     ]
     left = [
-        f"{peer.name}: {missing} is not installed" for peer in wanted if (missing := _missing(peer))
+        f"{peer.name}: {module} is not installed" for peer in wanted for module in _missing(peer)
     ]
     here = [peer for peer in wanted if not _missing(peer)]
+    if not wanted:
+        raise UserError("no way of these is on these backends")
     if not here:
         raise UserError(f"nothing to compare is installed: {'; '.join(left)}")
     return here, left
 
 
-def _missing(peer: Peer) -> str:
+def _check(words: Sequence[str], known: Sequence[str]) -> None:
+    for word in words:
+        if word not in known:
+            raise UserError(f"there is no {word!r}{nearest(word, known)}")
+
+
+def _missing(peer: Peer) -> list[str]:
     modules = (peer.backend, *peer.way.needs)
-    return next((name for name in modules if importlib.util.find_spec(name) is None), "")
+    return [name for name in modules if importlib.util.find_spec(name) is None]
