@@ -43,13 +43,31 @@ def rounds(
             name,
             _spread(of["rate"], "{:.0f}"),
             _share(network, name, of["rate"]["median"], matrix_rates),
-            _memory(network["rounds"][name][-1]["memory"]),
+            _memory(network["memory"][name]),
             *(_ratio(of["ratios"].get(harness)) for harness in ours),
         )
         for name, of in found.items()
     ]
     headers = ("", "images/s", "of matrix rate", "GB", *(f"{name}, times" for name in ours))
     return tabulate(lines, headers, style, disable_numparse=True)
+
+
+def overview(benchmark: Mapping[str, Any], style: str = "simple") -> str:
+    """Return a line for each way, with each network's rate and how the first harness compares.
+
+    Rates are those of the training steps alone; ratios of these, and of whole intervals.
+    """
+    networks, headers = benchmark["networks"], ["way of training"]
+    lines: dict[str, list[str]] = {}
+    for name, network in networks.items():
+        steps, interval = (network["summary"][measure] for measure in MEASURES)
+        first = next((way for way in steps if way.startswith(HARNESS)), "")
+        headers += [f"{name}: images/s", f"{first}: times, steps", "intervals"]
+        for way, of in steps.items():
+            ratios = (found[way]["ratios"].get(first) for found in (steps, interval))
+            cells = [_spread(ratio, "{:.2f}") if ratio else "" for ratio in ratios]
+            lines.setdefault(way, [way]).extend([f"{of['rate']['median']:.0f}", *cells])
+    return tabulate([*lines.values()], headers, style, disable_numparse=True)
 
 
 def startup(seconds: Mapping[str, Any], style: str = "simple") -> str:

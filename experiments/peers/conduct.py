@@ -69,6 +69,7 @@ def network(
         **{name: getattr(arm, name) for name in facts},
         **size,
         "backends": backends,
-        "rounds": taken,
+        "seconds": {name: rates.columns(rounds) for name, rounds in taken.items()},
+        "memory": {name: rounds[-1]["memory"] for name, rounds in taken.items()},
         "summary": rates.summary(taken, arm.batch_size * arm.steps),
     }

@@ -15,6 +15,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median(values), "low": low, "high": high}
 
 
+def columns(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Return the seconds of each round, to the millisecond, by measure."""
+    return {measure: [round(took[measure], 3) for took in rounds] for measure in MEASURES}
+
+
 def summary(told: Mapping[str, Sequence[Mapping[str, Any]]], images: int) -> dict[str, Any]:
     """Return for each measure and peer its rate in images a second, and what others' are of it.
 
