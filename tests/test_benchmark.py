@@ -25,6 +25,8 @@ STARTS = {"list": 0.1, "harness": 3.0, "fit": 2.0}
 @pytest.fixture
 def tiny(monkeypatch):
     """Make the arm small, and leave out what takes long and is tested elsewhere."""
+    for name, value in conduct.SHARED.items():
+        monkeypatch.setenv(name, value)
     trained = benchmark.trained
     monkeypatch.setattr(benchmark, "trained", lambda name: override(trained(name), TINY))
     monkeypatch.setattr(startup, "seconds", lambda *_: STARTS)

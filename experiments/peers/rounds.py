@@ -6,6 +6,7 @@ A round is an interval as documented: its training steps, and then its evaluatio
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import sys
 import time
@@ -92,13 +93,16 @@ def peak_memory() -> dict[str, int]:
 
 
 def _device_memory() -> int:
-    """Return the peak of whichever backend this process trains on an accelerator with."""
-    modules = sys.modules
-    if (torch := modules.get("torch")) and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    if jax := modules.get("jax"):
-        devices = [device for device in jax.devices() if device.platform != "cpu"]
-        return devices[0].memory_stats()["peak_bytes_in_use"] if devices else 0
-    if (tensorflow := modules.get("tensorflow")) and tensorflow.config.list_logical_devices("GPU"):
-        return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-    return 0
+    """Return the peak on an accelerator of the backend that this process was started for."""
+    backend = os.environ["KERAS_BACKEND"]
+    module = sys.modules.get(backend)
+    if module is None:
+        return 0
+    if backend == "torch":
+        return module.cuda.max_memory_allocated() if module.cuda.is_available() else 0
+    if backend == "jax":
+        device = module.devices()[0]
+        return 0 if device.platform == "cpu" else device.memory_stats()["peak_bytes_in_use"]
+    if not module.config.list_physical_devices("GPU"):
+        return 0
+    return module.config.experimental.get_memory_info("GPU:0")["peak"]

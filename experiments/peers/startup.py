@@ -20,6 +20,7 @@ from experiments.harness import interrupts, mnist, switches
 from experiments.harness.spec import Arm, Config, ProcessError
 
 DOOR = "experiments.reproduce"
+MARK = "first step at "
 
 
 def seconds(backend: str, arm: Arm, home: str, source: str, times: int) -> dict[str, float]:
@@ -50,11 +51,8 @@ def _timed(backend: str, *words: str) -> float:
     now = time.time()
     if ended.returncode:
         raise ProcessError(f"{' '.join(words[:3])} failed: {ended.stderr.strip()[-300:]}")
-    told = ended.stdout.splitlines()[-1].removeprefix(MARK)
-    return (float(told) if ended.stdout.splitlines()[-1].startswith(MARK) else now) - began
-
-
-MARK = "first step at "
+    last = ended.stdout.splitlines()[-1]
+    return (float(last.removeprefix(MARK)) if last.startswith(MARK) else now) - began
 
 
 def main(words: Sequence[str]) -> None:

@@ -20,25 +20,19 @@ class Way:
     """
 
     name: str
-    about: str
     train: str
     backends: tuple[str, ...]
     start: Mapping[str, Any] | None = None
     needs: tuple[str, ...] = ()
 
 
+HERE = "experiments.peers"
 WAYS = (
-    Way("harness", "this harness", "experiments.peers.harness_run:train", (*PACKAGES,), start={}),
-    Way("fit", "a bare model.fit", "experiments.peers.keras_fit:train", (*PACKAGES,)),
-    Way(
-        "documents",
-        "as the documents do",
-        "experiments.peers.graph_loop:train",
-        ("tensorflow",),
-        needs=("cv2",),
-    ),
-    Way("torch", "a PyTorch loop", "experiments.peers.torch_loop:train", ("torch",)),
-    Way("jax", "a JAX loop", "experiments.peers.jax_loop:train", ("jax",)),
+    Way("harness", f"{HERE}.harness_run:train", (*PACKAGES,), start={}),
+    Way("fit", f"{HERE}.keras_fit:train", (*PACKAGES,)),
+    Way("documents", f"{HERE}.graph_loop:train", ("tensorflow",), needs=("cv2",)),
+    Way("torch", f"{HERE}.torch_loop:train", ("torch",)),
+    Way("jax", f"{HERE}.jax_loop:train", ("jax",)),
 )
 
 

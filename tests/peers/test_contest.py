@@ -44,7 +44,7 @@ def refuses(*_):
 
 
 def peer(function) -> Peer:
-    return Peer(Way(function.__name__, "", f"{HERE}:{function.__name__}", ("jax",)), "jax")
+    return Peer(Way(function.__name__, f"{HERE}:{function.__name__}", ("jax",)), "jax")
 
 
 @pytest.fixture
