@@ -122,7 +122,7 @@ def metrics(loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> torch.
 
 
 def optimizer(told: Config, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-    """Return PyTorch's optimiser for an arm's config."""
+    """Return PyTorch's optimiser for an arm's config; its Adam's epsilon is at a corrected root."""
     options = told["config"]
     if told["class_name"] == "SGD":
         return torch.optim.SGD(parameters, lr=options["learning_rate"])

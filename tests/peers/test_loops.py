@@ -70,5 +70,5 @@ def test_a_loop_does_what_the_zoo_does(way, given, reference):
     for name, value in loop.weights().items():
         moved = np.linalg.norm(after[name] - given.weights[name])
         assert moved > 0, "the comparison would say nothing"
-        apart = np.linalg.norm(value - after[name])  # Adam makes much of a gradient near 0
-        assert apart < 0.01 * moved, name
+        # Adam makes much of a gradient near 0, and PyTorch's has its epsilon in another place
+        assert np.linalg.norm(value - after[name]) < 0.03 * moved, name
