@@ -8,8 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
-ROOMS = ("catalog", "harness", "forensics", "search", "joblist")
+ROOMS = ("catalog", "harness", "forensics", "search", "joblist", "peers")
 BACKENDS = {"tensorflow", "jax", "torch"}
+BACKENDS_OWN = ("experiments.harness.determinism", "experiments.harness.together.programs")
 PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "space", "measures"))
 
 
@@ -76,11 +77,17 @@ def test_every_import_goes_the_way_of_the_house(path):
     if name.startswith("experiments.harness."):
         rooms = tuple(f"experiments.{room}" for room in ROOMS if room not in ("catalog", "harness"))
         assert not any(other.startswith(rooms) for other in names)
+    if not name.startswith("experiments.peers") and name != "experiments.benchmark":
+        assert not any(other.startswith("experiments.peers") for other in names)
     if name in PURE:
         assert theirs <= {"experiments", "numpy"}
         assert not names & {"os", "pathlib", "time", "random", "subprocess"}
         ours = {other for other in names if other.startswith("experiments.")}
         assert all(other.startswith((*PLAIN, *PURE)) for other in ours)
-    if name not in ("experiments.harness.determinism", "experiments.harness.programs"):
+    if name not in BACKENDS_OWN and not name.endswith("_loop"):
         assert not theirs & BACKENDS
+    if name.endswith("_loop"):  # written by hand, for one backend
+        assert name.startswith("experiments.peers.")
+        assert len(theirs & BACKENDS) == 1
+        assert "keras" not in theirs
     assert not any(other.startswith("experiments.catalog.") for other in names), "found by name"

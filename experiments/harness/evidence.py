@@ -11,12 +11,13 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files, grouping, page, tables
+from experiments.harness import files, grouping, page, tables, timings
 from experiments.harness.judge import judge
 from experiments.harness.result import Result, summary
 from experiments.harness.spec import Arm, Experiment, Run, UserError
 
 RELIABILITY = "reliability"  # in the records' folder: what campaigns and self-tests told
+SPEED = "speed"  # and there too: what benchmarks told
 
 
 def write(result: Result, folder: Path) -> Path:
@@ -87,7 +88,9 @@ def pages(root: Path) -> dict[Path, str]:
     readme = root / "README.md"
     campaigns = _read(folder / RELIABILITY, "campaign-*.json")
     tested = _read(folder / RELIABILITY, "self-test-*.json")
+    timed = _read(folder / SPEED, "benchmark-*.json")
     told = {
+        "benchmarks": "\n\n".join(timings.overview(each, "github") for each in timed),
         "records": tables.tally(records, "github", link="experiments/records/README.md"),
         "campaigns": tables.campaigns(campaigns, "github"),
         "self-tests": tables.self_test([row for each in tested for row in each["rows"]], "github"),

@@ -168,7 +168,7 @@ def _read(directory: Path) -> Run | None:
         if told["format"] != FORMAT:
             raise ValueError(f"format {told['format']}, not {FORMAT}")
         _check(told)
-        told |= {"arm": _arm(told["arm"]), "chain": tuple(told["chain"])}
+        told |= {"arm": arm_of(told["arm"]), "chain": tuple(told["chain"])}
         told |= {"digests": _digests(directory / "digests.csv", len(told["chain"]))}
         told |= {"history": _history(directory / "history.csv", len(told["chain"]) - 1)}
         run = Run(**{name: told[name] for name in Run.__dataclass_fields__})
@@ -198,7 +198,7 @@ def _is_link(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
-def _arm(told: Mapping[str, Any]) -> Arm:
+def arm_of(told: Mapping[str, Any]) -> Arm:
     """Return the arm that JSON tells of, its lists as tuples again; ``ValueError`` for no arm."""
     for name, least in LEAST.items():
         value = told.get(name, least)  # older ones lack some

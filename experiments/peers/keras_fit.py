@@ -1,0 +1,59 @@
+"""The same model, loss, optimiser and data in a bare ``model.fit``, as Keras's guides have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from experiments.peers.rounds import Rounds
+from experiments.peers.task import SEED, Task
+
+
+def train(given: Task, rounds: Rounds) -> None:
+    """Fit on arrays, an interval an epoch, and evaluate after each."""
+    import keras
+
+    from experiments.harness import training
+
+    class Asking(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self.model.stop_training = not rounds.another()
+
+    keras.utils.set_random_seed(SEED)
+    model = training.compiled(replace(given.arm, metrics=("accuracy",)))
+    begin = given.dataset.held_out(given.arm.held_out)
+    x, y = given.dataset.train(slice(begin, None))
+    with noticing(rounds):
+        if rounds.another():
+            model.fit(
+                x,
+                y,
+                batch_size=given.arm.batch_size,
+                steps_per_epoch=given.arm.steps,
+                epochs=given.arm.intervals,
+                validation_data=given.test(),
+                validation_batch_size=given.arm.test_batch,
+                callbacks=[Asking()],
+                verbose=0,
+            )
+
+
+@contextmanager
+def noticing(rounds: Rounds) -> Iterator[None]:
+    """Within the block, tell the rounds whenever Keras turns from training to evaluation."""
+    import keras
+
+    evaluate = keras.Model.evaluate
+
+    def noticed(model: keras.Model, *words: Any, **options: Any) -> Any:
+        keras.ops.convert_to_numpy(model.trainable_variables[0])  # the steps may be under way still
+        rounds.stepped()
+        return evaluate(model, *words, **options)
+
+    keras.Model.evaluate = noticed
+    try:
+        yield
+    finally:
+        keras.Model.evaluate = evaluate

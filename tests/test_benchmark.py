@@ -1,0 +1,110 @@
+"""The benchmark's door: one way for real, with a network so small that it is soon done."""
+
+import json
+import os
+
+import pytest
+
+from experiments import benchmark
+from experiments.harness.overrides import override
+from experiments.harness.spec import UserError
+from experiments.peers import arithmetic, conduct, startup, ways
+from tests.environment import ENVIRONMENT
+
+TINY = {
+    "network.width": 1 / 32,
+    "batch_size": 4,
+    "steps": 2,
+    "test_examples": 10,
+    "test_batch": 10,
+}
+BACKEND = os.environ["KERAS_BACKEND"]
+STARTS = {"list": 0.1, "harness": 3.0, "fit": 2.0}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Make the arm small, and leave out what takes long and is tested elsewhere."""
+    for name, value in conduct.SHARED.items():
+        monkeypatch.setenv(name, value)
+    trained = benchmark.trained
+    monkeypatch.setattr(benchmark, "trained", lambda name: override(trained(name), TINY))
+    monkeypatch.setattr(startup, "seconds", lambda *_: STARTS)
+    found = {"rate": 1e9, "environment": ENVIRONMENT}
+    call = conduct.elsewhere.call
+
+    def quick(function, *words, **options):
+        return found if function == conduct.MATRIX_RATE else call(function, *words, **options)
+
+    monkeypatch.setattr(conduct.elsewhere, "call", quick)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_harness_is_timed_as_a_user_runs_it(capsys):
+    words = ["--networks", "alexnet-mini", "--ways", "harness", "--backends", BACKEND]
+    assert benchmark.main([*words, "--rounds", "2", "--data", "digits", "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    network, name = told["networks"]["alexnet-mini"], f"harness {BACKEND}"
+    assert (network["steps"], network["batch_size"]) == (2, 4)
+    assert network["parameters"] > 1_000
+    seconds = network["seconds"][name]
+    assert len(seconds["steps"]) == 2
+    assert all(0 < steps < whole for steps, whole in zip(*seconds.values(), strict=True))
+    assert network["memory"][name]["host"] > 50_000_000
+    assert told["startup"] == {"backend": BACKEND, **STARTS}
+    assert "round 2 of 2" in captured.err
+    assert "images/s" in captured.err
+
+
+def test_the_arms_are_the_documents_own():
+    alexnet, cnn = benchmark.trained("alexnet"), benchmark.trained("mnist-cnn")
+    assert (alexnet.batch_size, alexnet.network["config"]["image_size"]) == (200, 227)
+    assert cnn.batch_size == 50
+
+
+def test_operations_are_counted_by_hand():
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Conv2D(4, 3),  # 4 x 4 places
+            keras.layers.Flatten(),
+            keras.layers.Dense(10),
+        ]
+    )
+    convolution, dense = 2 * 3 * 3 * 1 * 4 * 16, 2 * 64 * 10
+    assert arithmetic.of_step(model) == 2 * convolution + 3 * dense
+
+
+def test_what_is_not_installed_is_told_and_left_out(monkeypatch):
+    monkeypatch.setattr(
+        ways.importlib.util, "find_spec", lambda name: name in ("jax", "tensorflow") or None
+    )
+    here, left = ways.chosen([], [])
+    assert [peer.name for peer in here] == [
+        *("harness tensorflow", "harness jax", "fit tensorflow", "fit jax", "jax"),
+    ]
+    assert left == [
+        "harness torch: torch is not installed",
+        "fit torch: torch is not installed",
+        "documents: cv2 is not installed",
+        "torch: torch is not installed",
+    ]
+    with pytest.raises(UserError, match="nothing to compare is installed: torch: torch"):
+        ways.chosen(["torch"], [])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--ways", "fits"], "there is no 'fits'; did you mean 'fit'?"),
+        (["--backends", "numpy"], "there is no 'numpy'"),
+        (["--ways", "torch", "--backends", "jax"], "no way of these is on these backends"),
+    ],
+)
+def test_bad_use_is_told_in_a_line(words, told, capsys):
+    assert benchmark.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
