@@ -33,7 +33,6 @@ TINY = {
     "intervals": 3,
     "test_examples": 50,
     "test_batch": 20,  # which leaves a smaller batch at the end
-    "network.kernel_initializer": "he_uniform",  # compiles faster than a truncated normal
 }
 CHOSEN = ["--arm", "std_0.03", "std_0.1", "--seed", "0", "1"]
 WORDS = ["init_std_sweep", "--scale", "mini", "--data", "digits", *CHOSEN]
