@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
-from experiments.harness import doors, grouping, interrupts
+from experiments.harness import doors, interrupts
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Scale, UserError
+from experiments.harness.together import grouping
 
 if TYPE_CHECKING:
     from experiments.harness.study import Study

@@ -13,7 +13,6 @@ from experiments import catalog, reproduce
 from experiments.forensics import retracing
 from experiments.harness import (
     determinism,
-    grouping,
     interrupts,
     machine,
     making,
@@ -22,9 +21,10 @@ from experiments.harness import (
     study,
 )
 from experiments.harness import state as states
-from experiments.harness.group import Group
-from experiments.harness.programs import Program
 from experiments.harness.spec import Run, UserError
+from experiments.harness.together import grouping
+from experiments.harness.together.group import Group
+from experiments.harness.together.programs import Program
 
 TINY = {
     "network.widths": [2, 4, 8],

@@ -12,11 +12,12 @@ from typing import Any
 from experiments.forensics.inspection import Made, inspect
 from experiments.forensics.stepping import Step, Stepper
 from experiments.forensics.story import Story, explain
-from experiments.harness import grouping, record, state
+from experiments.harness import record, state
 from experiments.harness.data import Dataset
 from experiments.harness.fingerprint import MARK, mark
 from experiments.harness.spec import Run
 from experiments.harness.state import State
+from experiments.harness.together import grouping
 from experiments.harness.training import train
 
 

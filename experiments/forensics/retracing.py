@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from experiments.forensics.stepping import Stepper
-from experiments.harness import datasets, determinism, grouping, record, state, training
+from experiments.harness import datasets, determinism, record, state, training
 from experiments.harness.data import Dataset
 from experiments.harness.fingerprint import digest
 from experiments.harness.spec import Run
 from experiments.harness.state import State
+from experiments.harness.together import grouping
 
 
 def retrace(recorded: str, source: str | None, folder: str, anywhere: bool) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def _trained(run: Run, folder: Path, dataset: Dataset, **options: Any) -> Run:
     options |= {"telemetry": 0}
     if grouping.FIELD not in run.environment:
         return training.train(run, folder, dataset, **options)
-    from experiments.harness import together  # imports JAX
+    from experiments.harness.together.training import train  # imports JAX
 
-    (made,) = together.train([run], [folder], dataset, **options)
+    (made,) = train([run], [folder], dataset, **options)
     return made

@@ -11,10 +11,11 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files, grouping, page, tables, timings
+from experiments.harness import files, page, tables, timings
 from experiments.harness.judge import judge
 from experiments.harness.result import Result, summary
 from experiments.harness.spec import Arm, Experiment, Run, UserError
+from experiments.harness.together import grouping
 
 RELIABILITY = "reliability"  # in the records' folder: what campaigns and self-tests told
 SPEED = "speed"  # and there too: what benchmarks told

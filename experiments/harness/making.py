@@ -77,7 +77,7 @@ def made_as_one(
     """Make a group's runs together, or those of them that are not made; by their directories.
 
     From ``deadline`` on they are returned as they stand, unless told to ``begin``. ``options`` are
-    those of ``together.train``.
+    those of ``together.training.train``.
     """
     planned = {record.directory_of(run, logdir): run for run in group}
     with ExitStack() as owned:
@@ -89,7 +89,7 @@ def made_as_one(
             tell(f"{directory} holds this run; --fresh would repeat it")
         left = {path: run for path, run in planned.items() if path not in made}
         if left and (begin or time.monotonic() < deadline):
-            from experiments.harness.together import train  # imports keras
+            from experiments.harness.together.training import train  # imports keras
 
             begun = [_begun(run, found[path], tell) for path, run in left.items()]
             how: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}

@@ -20,10 +20,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from experiments.harness import files, fingerprint, grouping
+from experiments.harness import files, fingerprint
 from experiments.harness.overrides import LEAST
 from experiments.harness.spec import Arm, Run, Status, UserError
 from experiments.harness.switches import BEFORE
+from experiments.harness.together import grouping
 
 FORMAT = 1
 UNREADABLE = (

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, grouping, making, plots, record
+from experiments.harness import datasets, determinism, files, making, plots, record
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
 from experiments.harness.overrides import resolve
 from experiments.harness.result import Result
 from experiments.harness.spec import Experiment, Run, Scale, UserError
+from experiments.harness.together import grouping
 
 PICTURES = {True: "curves.png", False: "curves-part.png"}  # of the whole study, or of a part
 

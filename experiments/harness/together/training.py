@@ -15,12 +15,12 @@ import keras
 from experiments.harness import interrupts, state, tensors
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import explained
-from experiments.harness.group import Group, Member, Tensors
 from experiments.harness.observer import Observer
-from experiments.harness.programs import taken
 from experiments.harness.spec import Run
 from experiments.harness.state import State
 from experiments.harness.telemetry.callback import Telemetry
+from experiments.harness.together.group import Group, Member, Tensors
+from experiments.harness.together.programs import taken
 from experiments.harness.training import Keeper, begin, export, prepared, watchers
 
 Tell = Callable[[str], None]

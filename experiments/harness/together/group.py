@@ -13,10 +13,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness import data, grouping, machine, tensors
+from experiments.harness import data, machine, tensors
 from experiments.harness.data import Dataset
-from experiments.harness.programs import AtOnce, InTurn, Program, State, put, taken
 from experiments.harness.spec import Run
+from experiments.harness.together import grouping
+from experiments.harness.together.programs import AtOnce, InTurn, Program, State, put, taken
 from experiments.harness.training import Keeper
 
 Tensors = Mapping[str, NDArray[Any]]

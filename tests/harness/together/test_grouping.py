@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from experiments import catalog
-from experiments.harness import grouping, study
+from experiments.harness import study
 from experiments.harness.spec import Run, UserError
+from experiments.harness.together import grouping
 
 CPU = {"backend": "jax", "device": "cpu"}
 GPU = {"backend": "jax", "device": "a GPU"}
