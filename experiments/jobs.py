@@ -73,7 +73,7 @@ def answer(asked: argparse.Namespace) -> int:
         with files.owned(ledger.folder):
             now = conduct.Slice(ledger, logdir, asked.data, asked.deadline)
             conduct.work(JOBS, now, tell, asked.retry)
-    entries = {job.name: conduct.standing(job, ledger) for job in JOBS}
+    entries = {job.name: ledger.entry(job) for job in JOBS}
     print(as_json(entries) if asked.json else as_table(entries))
     failed = any(entry.status == "failed" for entry in entries.values())
     return doors.FAILED if failed and not asked.list else doors.DONE

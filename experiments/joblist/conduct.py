@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import time
@@ -19,7 +18,7 @@ from experiments.joblist.plan import Job
 
 Tell = Callable[[str], None]
 
-OVER = ("done", "failed", "no door")  # nothing more to do
+OVER = ("done", "failed")  # nothing more to do
 TRAINS = "reproduce"  # the door that ends by itself when its time is over, and goes on
 HEEDED = {  # of the words that are told for a slice, those that a door takes
     TRAINS: ("--logdir", "--data", "--time-limit"),
@@ -50,14 +49,7 @@ class Slice:
         told |= {"--time-limit": limit}
         told |= {"--backend": [self.ledger.backend] if self.ledger.scale == "tiny" else []}
         heeded = [(option, *told[option]) for option in HEEDED.get(job.door, ()) if told[option]]
-        return [*job.at(self.ledger.scale, [*chain(*heeded)])]
-
-
-def standing(job: Job, ledger: Ledger) -> Entry:
-    """Return how the job stands; where its door is not there, that."""
-    entry = ledger.entry(job)
-    there = importlib.util.find_spec(f"experiments.{job.door}")
-    return entry if there or entry.status in OVER else replace(entry, status="no door")
+        return [*job.at(self.ledger.scale, self.ledger.backend, [*chain(*heeded)])]
 
 
 def work(jobs: Sequence[Job], now: Slice, tell: Tell, retry: bool = False) -> None:
@@ -67,7 +59,7 @@ def work(jobs: Sequence[Job], now: Slice, tell: Tell, retry: bool = False) -> No
     """
     first = True
     for job in jobs:
-        entry = standing(job, now.ledger)
+        entry = now.ledger.entry(job)
         if entry.status in OVER and not (retry and entry.status == "failed"):
             continue
         if not first and now.left < job.minutes:

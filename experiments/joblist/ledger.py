@@ -12,7 +12,7 @@ from experiments.harness import files
 from experiments.harness.spec import UserError
 from experiments.joblist.plan import Job, Scale
 
-Status = Literal["to do", "under way", "done", "failed", "no door"]
+Status = Literal["to do", "under way", "done", "failed"]
 FILE, PRINTED, TOLD = "job.json", "stdout", "stderr"
 
 
@@ -48,7 +48,7 @@ class Ledger:
 
     def entry(self, job: Job) -> Entry:
         """Return how the job stands; ``UserError`` where its file is of another job, or damaged."""
-        new = Entry(job.at(self.scale), self.backend)
+        new = Entry(job.at(self.scale, self.backend), self.backend)
         path = self.of(job) / FILE
         try:
             told = json.loads(path.read_text())

@@ -14,7 +14,7 @@ Scale = Literal["full", "tiny"]
 
 @dataclass(frozen=True)
 class Job:
-    """A call of a door of ``experiments``: ``words``, then those of the scale.
+    """A call of a door of ``experiments``: ``words``, those for JAX alone, then those of the scale.
 
     ``minutes`` is what it is given at the least: it is begun where as much of a slice is left, or
     as a slice's first. ``apart`` names a folder for its runs below the others', which they are not
@@ -24,14 +24,16 @@ class Job:
     name: str
     door: str
     words: tuple[str, ...] = ()
+    jax: tuple[str, ...] = ()
     full: tuple[str, ...] = ()
     tiny: tuple[str, ...] = ()
     minutes: float = 1.0
     apart: str = ""
 
-    def at(self, scale: Scale, where: Sequence[str] = ()) -> tuple[str, ...]:
-        """Return all words at ``scale``, with those that say where and for how long."""
-        return (*self.words, *where, *(self.full if scale == "full" else self.tiny))
+    def at(self, scale: Scale, backend: str, where: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return all words on ``backend``, with those that say ``where`` and for how long."""
+        own = self.jax if backend == "jax" else ()
+        return (*self.words, *own, *where, *(self.full if scale == "full" else self.tiny))
 
 
 FULL = ("--scale", "full")
@@ -42,13 +44,20 @@ SMALL = (  # AlexNet's; --set takes all words that follow
 )
 QUIET = ("--telemetry-every", "0")
 ONE = (*QUIET, "--arm", "as_documented", *SMALL)
+ROUND = ("--networks", "mnist-cnn", "--ways", "harness", "fit", "--rounds", "1")
 BRIEF = (*QUIET, "--intervals", "3")  # the CNN's
 
 
-def reproduced(experiment: str, *words: str, tiny: tuple[str, ...], name: str = "") -> Job:
+def reproduced(
+    experiment: str,
+    *words: str,
+    tiny: tuple[str, ...],
+    jax: tuple[str, ...] = (),
+    name: str = "",
+) -> Job:
     """Return the job that trains an experiment at full scale."""
     words = (experiment, "--json", *words)
-    return Job(name or experiment, "reproduce", words, FULL, (*MINI, *tiny))
+    return Job(name or experiment, "reproduce", words, jax, FULL, (*MINI, *tiny))
 
 
 def alexnet(experiment: str) -> Job:
@@ -75,13 +84,16 @@ JOBS = (
         "constant_init-nondeterministic",
         "reproduce",
         ("constant_init", "--json", "--arm", "plain_log", "as_documented"),
-        ("--allow-nondeterministic", *FULL),
-        ("--allow-nondeterministic", *MINI, *BRIEF),
+        full=("--allow-nondeterministic", *FULL),
+        tiny=("--allow-nondeterministic", *MINI, *BRIEF),
         apart="nondeterministic",
     ),
-    # all members at once: the place of --together, where the backend is JAX
-    reproduced("init_std_sweep", tiny=("--seed", "0", "--arm", "std_0.03", "std_0.1", *BRIEF)),
-    Job("benchmark", "benchmark", ("--json",), ("--full",), ("--rounds", "1"), minutes=8),
+    reproduced(
+        "init_std_sweep",
+        tiny=("--seed", "0", "--arm", "std_0.03", "std_0.1", *BRIEF),
+        jax=("--together",),
+    ),
+    Job("benchmark", "benchmark", ("--json",), full=("--full",), tiny=ROUND, minutes=8),
     repeated("alexnet_glorot_init"),
     repeated("alexnet_batch_norm"),
     repeated("alexnet_grouped"),
