@@ -271,7 +271,7 @@ def announced(search: Search, warnings: Sequence[str]) -> str:
         "varied": f"{template.home} ({template.scale})",
         "space": "; ".join(map(spelt, search.trainer.space)),
         "oracle": f"{search.oracle}, seed {template.seed}",
-        "objective": f"{search.trainer.objective} on a validation split of {data['name']}"
+        "objective": f"{search.trainer.objective} on a validation split ({data['name']})"
         + ": A STAND-IN, not the document's data" * data["stand_in"],
         "a trial": f"{template.arm.intervals} intervals of {template.arm.steps} steps, "
         f"{seeds} seed{'s' * (seeds > 1)}",

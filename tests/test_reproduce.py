@@ -343,7 +343,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_killed_and_run_again_the_fingerprints_are_those_of_an_undisturbed_run(tmp_path, backend):
-    words = [*WORDS, "intervals=20", "--arm", "decayed_rate", "--logdir"]
+    words = [*WORDS, "intervals=20", "--arm", "decayed_rate", "--telemetry-every", "0", "--logdir"]
     disturbed = door(*words, str(tmp_path / "a"), backend=backend)
     (seed,) = record_directories(tmp_path / "a", disturbed)
     while max((int(path.name) for path in seed.glob("state/[0-9]*")), default=0) < 2:
