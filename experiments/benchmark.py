@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
         "documents (a TensorFlow 1 graph), torch and jax (loops by hand); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
-    add("--rounds", type=doors.whole(1, 80), default=10, metavar="N", help="intervals timed of "
+    add("--rounds", type=doors.whole(1, 49), default=10, metavar="N", help="intervals timed of "
         "each; default: 10, among which are all that the harness does once in ten")
     add("--data", default="mnist", metavar="SOURCE", help="as for reproduce")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import doors, files, interrupts
+from experiments.harness import determinism, doors, files, interrupts
 from experiments.joblist import conduct
 from experiments.joblist.ledger import Entry, Ledger
 from experiments.joblist.plan import JOBS
@@ -66,12 +65,11 @@ interrupted.""",
 def answer(asked: argparse.Namespace) -> int:
     """Do a slice, and print how each job stands then."""
     logdir = asked.logdir or Path("logs") / f"jobs-{asked.scale}"
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    ledger = Ledger(logdir / "jobs", asked.scale, backend)
+    ledger = Ledger(logdir / "jobs", asked.scale, determinism.chosen(), tuple(asked.data))
     if not asked.list:
         tell = (lambda _: None) if asked.json else doors.tell
         with files.owned(ledger.folder):
-            now = conduct.Slice(ledger, logdir, asked.data, asked.deadline)
+            now = conduct.Slice(ledger, logdir, asked.deadline)
             conduct.work(JOBS, now, tell, asked.retry)
     entries = {job.name: ledger.entry(job) for job in JOBS}
     print(as_json(entries) if asked.json else as_table(entries))

@@ -65,7 +65,7 @@ def at_once(number: int) -> str:
 
 def made(runs: list[Run], logdir: Path) -> list[Told]:
     """Make the runs together; return what came of each."""
-    found = making.made_as_one(runs, logdir, DIGITS, telemetry=0, tell=lambda _: None)
+    found = making.made_together(runs, logdir, DIGITS, telemetry=0, tell=lambda _: None)
     return [told(run) for run in found.values()]
 
 

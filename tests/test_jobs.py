@@ -37,7 +37,7 @@ def test_the_words_of_every_job_are_a_doors_and_its_arms_are_there(
     job, scale, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    now = Slice(Ledger(tmp_path, scale, "jax"), tmp_path, ["digits"], time.monotonic() + 60)
+    now = Slice(Ledger(tmp_path, scale, "jax", ("digits",)), tmp_path, time.monotonic() + 60)
     words = now.words(job)
     if job.door == "reproduce":
         assert reproduce.main([*words, "--dry-run"]) == 0

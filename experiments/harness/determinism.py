@@ -70,16 +70,22 @@ def start(
     return _environment
 
 
-def _started(
-    threads: int | None, deterministic: bool, settings: Mapping[str, str]
-) -> dict[str, Any]:
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+def chosen() -> str:
+    """Return the backend that ``KERAS_BACKEND`` chooses; ``UserError`` where it is not here."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     if backend not in PACKAGES:
         raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:
         raise UserError(
             f"{backend} is not installed: pip install -c constraints.txt '.[{backend}]'"
         )
+    return backend
+
+
+def _started(
+    threads: int | None, deterministic: bool, settings: Mapping[str, str]
+) -> dict[str, Any]:
+    backend = os.environ["KERAS_BACKEND"] = chosen()
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -63,7 +63,7 @@ def made(
         )
 
 
-def made_as_one(
+def made_together(
     group: Sequence[Run],
     logdir: Path,
     dataset: Dataset,
@@ -80,6 +80,8 @@ def made_as_one(
     those of ``together.training.train``.
     """
     planned = {record.directory_of(run, logdir): run for run in group}
+    if time.monotonic() >= deadline and not begin:
+        return {path: found_of(run, logdir, tell) or run for path, run in planned.items()}
     with ExitStack() as owned:
         for directory in planned:
             owned.enter_context(files.owned(directory))
@@ -87,17 +89,33 @@ def made_as_one(
         made = {path: run for path, run in found.items() if run and _reaches(run, intervals)}
         for directory in made:
             tell(f"{directory} holds this run; --fresh would repeat it")
-        left = {path: run for path, run in planned.items() if path not in made}
-        if left and (begin or time.monotonic() < deadline):
+        came = {path: run.intervals if run else 0 for path, run in found.items()}
+        how: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
+        for part in _abreast({path: came[path] for path in planned if path not in made}):
+            if not begin and time.monotonic() >= deadline:
+                break
             from experiments.harness.together.training import train  # imports keras
 
-            begun = [_begun(run, found[path], tell) for path, run in left.items()]
-            how: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
-            made |= zip(left, train(begun, [*left], dataset, **how, **options), strict=True)
+            begun = [_begun(planned[path], found[path], tell) for path in part]
+            made |= zip(part, train(begun, part, dataset, **how, **options), strict=True)
+            begin = False
     return {
         path: replace(made.get(path) or found[path] or run, arm=run.arm)
         for path, run in planned.items()
     }
+
+
+def _abreast(came: Mapping[Path, int]) -> list[list[Path]]:
+    """Return directories in parts, by the intervals to which they came, the least first.
+
+    Those of a part are an interval apart at most: no more is trained once more.
+    """
+    parts: list[list[Path]] = []
+    for path in sorted(came, key=lambda path: came[path]):
+        if not parts or came[path] > came[parts[-1][0]] + 1:
+            parts.append([])
+        parts[-1].append(path)
+    return parts
 
 
 def found_of(run: Run, logdir: Path, tell: Tell = print) -> Run | None:
@@ -133,7 +151,7 @@ def _reaches(run: Run, intervals: int | None) -> bool:
     return run.status == "complete" or (run.status == "partial" and enough)
 
 
-def made_together(
+def made_in_parallel(
     runs: Sequence[tuple[Run, str]],
     logdir: Path,
     jobs: int,

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,14 @@ def carry_out(
 
     if intervals is not None and intervals < 1:
         raise UserError(f"intervals must be 1 or more, not {intervals}")
+    if jobs > 1 and any(study.groups for study in studies):
+        raise UserError("runs are made together, or by several jobs, not both")
     options: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
     options["telemetry"] = telemetry
     sourced = {
         record.directory_of(run, logdir): (run, study.sources[run.arm.dataset])
         for study in studies
-        for run in study.runs
+        for run in (*chain.from_iterable(study.groups), *study.runs)  # in the order of making
     }
     for directory, (run, _) in sourced.items() if fresh else ():
         with files.owned(directory):
@@ -132,18 +135,18 @@ def carry_out(
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        finished = making.made_together([*sourced.values()], logdir, jobs, first, **options)
+        finished = making.made_in_parallel([*sourced.values()], logdir, jobs, first, **options)
     for study in studies:
         begin(study)
         board.write(study.experiment, study.runs, folder_of(study, logdir))
-        finished |= _as_one(study, logdir, first, verbose=verbose, **options)
+        finished |= _together(study, logdir, first, verbose=verbose, **options)
         if begun := _runs(study, logdir, finished, first, verbose=verbose, **options):
             result = _result(study, begun, logdir)
             board.write(study.experiment, begun, folder_of(study, logdir), result)
             yield result
 
 
-def _as_one(study: Study, logdir: Path, first: set[Path], **options: Any) -> dict[Path, Run]:
+def _together(study: Study, logdir: Path, first: set[Path], **options: Any) -> dict[Path, Run]:
     """Make the runs of the study's groups, each group together; return them by directories.
 
     A group with one in ``first`` is gone on with at any time.
@@ -153,9 +156,11 @@ def _as_one(study: Study, logdir: Path, first: set[Path], **options: Any) -> dic
         at_once = group[0].environment[grouping.FIELD] != grouping.IN_TURN
         how = "at once" if at_once else grouping.IN_TURN
         options["tell"](f"\n{len(group)} runs together, {how}")
-        begin = any(record.directory_of(run, logdir) in first for run in group)
+        directories = {record.directory_of(run, logdir) for run in group}
+        begin = bool(directories & first)
+        first -= directories
         dataset = study.data[group[0].arm.dataset]
-        made |= making.made_as_one(group, logdir, dataset, begin=begin, **options)
+        made |= making.made_together(group, logdir, dataset, begin=begin, **options)
     return made
 
 

@@ -36,19 +36,20 @@ def rounds(
     A ratio is how many times as fast the column's harness was: the median over rounds and its
     quartiles, then of all rounds' time together, with what it does only once in ten.
     """
-    found = network["summary"][measure]
+    found, alone = network["summary"][measure], measure == "steps"
     ours = [name for name in found if name.startswith(HARNESS)]
     lines = [
         (
             name,
             _spread(of["rate"], "{:.0f}"),
-            _share(network, name, of["rate"]["median"], matrix_rates),
+            *([_share(network, name, of["rate"]["median"], matrix_rates)] * alone),
             _memory(network["memory"][name]),
             *(_ratio(of["ratios"].get(harness)) for harness in ours),
         )
         for name, of in found.items()
     ]
-    headers = ("", "images/s", "of matrix rate", "GB", *(f"{name}, times" for name in ours))
+    headers = ["", "images/s", *["of matrix rate"] * alone, "GB"]
+    headers += [f"{name}, times" for name in ours]
     return tabulate(lines, headers, style, disable_numparse=True)
 
 

@@ -30,11 +30,10 @@ HEEDED = {  # of the words that are told for a slice, those that a door takes
 
 @dataclass(frozen=True)
 class Slice:
-    """Where a slice works, on which data, and until when, by ``time.monotonic``."""
+    """Where a slice works, and until when, by ``time.monotonic``."""
 
     ledger: Ledger
     logdir: Path
-    data: Sequence[str] = ()
     deadline: float = math.inf
 
     @property
@@ -45,7 +44,7 @@ class Slice:
     def words(self, job: Job) -> list[str]:
         """Return the words that the job's door is to be called with now."""
         limit = [f"{max(self.left, 0.001):.4f}"] if self.deadline < math.inf else []
-        told = {"--logdir": [str(self.logdir / job.apart)], "--data": [*self.data]}
+        told = {"--logdir": [str(self.logdir / job.apart)], "--data": [*self.ledger.data]}
         told |= {"--time-limit": limit}
         told |= {"--backend": [self.ledger.backend] if self.ledger.scale == "tiny" else []}
         heeded = [(option, *told[option]) for option in HEEDED.get(job.door, ()) if told[option]]
@@ -68,6 +67,8 @@ def work(jobs: Sequence[Job], now: Slice, tell: Tell, retry: bool = False) -> No
         tell(f"{job.name}: {entry.status}; {' '.join((job.door, *now.words(job)))}")
         entry = done(job, entry, now, first)
         tell(f"{job.name}: {entry.status}{': ' * bool(entry.note)}{entry.note}")
+        if entry.code == interrupts.INTERRUPTED:
+            return
         first = False
 
 

@@ -20,13 +20,14 @@ FILE, PRINTED, TOLD = "job.json", "stdout", "stderr"
 class Entry:
     """How a job stands.
 
-    ``words`` and ``backend`` are the job's; it was begun in so many ``slices``, and took
+    ``words``, ``backend`` and ``data`` are the job's; it was begun in so many ``slices``, and took
     ``seconds`` of those that were not killed. ``code`` is the last exit code, ``note`` says what is
     the matter.
     """
 
     words: Sequence[str]
     backend: str
+    data: Sequence[str] = ()
     status: Status = "to do"
     slices: int = 0
     seconds: float = 0.0
@@ -36,11 +37,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The jobs' files below ``folder``, at a scale, on a backend."""
+    """The jobs' files below ``folder``, at a scale, on a backend, with data as it was told."""
 
     folder: Path
     scale: Scale
     backend: str
+    data: tuple[str, ...] = ()
 
     def of(self, job: Job) -> Path:
         """Return the job's folder."""
@@ -48,20 +50,22 @@ class Ledger:
 
     def entry(self, job: Job) -> Entry:
         """Return how the job stands; ``UserError`` where its file is of another job, or damaged."""
-        new = Entry(job.at(self.scale, self.backend), self.backend)
+        new = Entry(job.at(self.scale, self.backend), self.backend, self.data)
         path = self.of(job) / FILE
         try:
             told = json.loads(path.read_text())
-            found = Entry(**told | {"words": tuple(told["words"])})
+            found = Entry(**told | {name: tuple(told[name]) for name in ("words", "data")})
         except FileNotFoundError:
             return new
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it to do the job again") from None
-        if (found.words, found.backend) != (new.words, new.backend):
-            raise UserError(
-                f"{path} is of another job ({found.backend}: {' '.join(found.words)}); "
-                "name another --logdir, or delete it"
-            )
+        for name in ("backend", "data", "words"):
+            was, now = getattr(found, name), getattr(new, name)
+            if was != now:
+                raise UserError(
+                    f"{path} is of another job: {name} {was!r} there, {now!r} here; "
+                    "name another --logdir, or delete it"
+                )
         return found
 
     def keep(self, job: Job, entry: Entry) -> Entry:

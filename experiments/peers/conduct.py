@@ -28,7 +28,8 @@ def machine(backends: Sequence[str], tell: Tell) -> dict[str, Any]:
 
     Rates are operations a second, in float32 as the backend does it by default.
     """
-    os.environ.update(SHARED)
+    for name, value in SHARED.items():
+        os.environ.setdefault(name, value)
     environments, matrix_rates = {}, {}
     for backend in backends:
         found = elsewhere.call(MATRIX_RATE, {}, backend=backend, start={})

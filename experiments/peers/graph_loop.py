@@ -62,8 +62,7 @@ class Loop:
         told = []
         for at in range(0, len(self.test[0]), size):
             feed = self._feed(*(part[at : at + size] for part in self.test))
-            loss = self.session.run(self.loss, feed_dict=feed)
-            told.append([loss, self.session.run(self.accuracy, feed_dict=feed)])
+            told.append(self.session.run([self.loss, self.accuracy], feed_dict=feed))
         return np.mean(told, 0).tolist()
 
     def logits(self, images: NDArray[Any]) -> NDArray[Any]:

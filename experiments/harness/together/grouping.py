@@ -66,10 +66,7 @@ def alike(runs: Sequence[Run]) -> list[list[Run]]:
 
 def place(run: Run) -> tuple[int, int]:
     """Return a run's place among those trained at once, from 0, and how many they are."""
-    told = run.environment[FIELD]
-    if told == IN_TURN:
-        return 0, 1
-    number, _, count = told.partition(" of ")
+    number, _, count = run.environment[FIELD].partition(" of ")
     return int(number) - 1, int(count)
 
 

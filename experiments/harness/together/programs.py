@@ -141,7 +141,9 @@ class AtOnce:
             )
             return self.model.test_step(state, batch)[1]
 
-        state = lax.fori_loop(0, whole, step, (trained, others, metrics))
+        state = (trained, others, metrics)
+        if whole:  # what is not done is traced all the same
+            state = lax.fori_loop(0, whole, step, state)
         trained, others, metrics = step(whole, state, rest) if rest else state
         return trained, others, optimizers, metrics
 
