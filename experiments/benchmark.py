@@ -17,7 +17,7 @@ from experiments.harness.spec import Arm, Scale
 
 NETWORKS: dict[str, tuple[str, Scale, Mapping[str, int]]] = {  # an arm, its scale, and changes
     "alexnet-mini": ("alexnet_lr_decay:fixed_rate", "mini", {}),
-    "mnist-cnn": ("constant_init:plain_log", "full", {"test_examples": 1_000}),
+    "mnist-cnn": ("constant_init:plain_log", "full", {"steps": 40, "test_examples": 1_000}),
     "alexnet": ("alexnet_lr_decay:fixed_rate", "full", {}),
 }
 SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # a step takes a minute
