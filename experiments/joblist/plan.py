@@ -97,9 +97,9 @@ JOBS = (
     Job(
         "benchmark-full",
         "benchmark",
-        ("--json", "--networks"),
-        full=("alexnet",),
-        tiny=("alexnet-mini", *ROUND[2:]),
+        ("--json",),
+        full=("--networks", "alexnet"),
+        tiny=("--networks", "alexnet-mini", *ROUND[2:]),
         minutes=8,
     ),
     repeated("alexnet_glorot_init"),
