@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import determinism, doors, files, interrupts
+from experiments.harness import doors, files, interrupts
 from experiments.joblist import conduct
 from experiments.joblist.ledger import Entry, Ledger
 from experiments.joblist.plan import JOBS
@@ -65,8 +66,12 @@ interrupted.""",
 def answer(asked: argparse.Namespace) -> int:
     """Do a slice, and print how each job stands then."""
     logdir = asked.logdir or Path("logs") / f"jobs-{asked.scale}"
-    ledger = Ledger(logdir / "jobs", asked.scale, determinism.chosen(), tuple(asked.data))
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    ledger = Ledger(logdir / "jobs", asked.scale, backend, tuple(asked.data))
     if not asked.list:
+        from experiments.harness import determinism  # imports numpy: not for a list
+
+        determinism.chosen()  # before any job has failed for it
         tell = (lambda _: None) if asked.json else doors.tell
         with files.owned(ledger.folder):
             now = conduct.Slice(ledger, logdir, asked.deadline)
