@@ -74,7 +74,8 @@ def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
         tell(f"left out: {line}")
     told = conduct.machine(list(dict.fromkeys(peer.backend for peer in peers)), tell)
     home, starting = NETWORKS[STARTED][0], trained(STARTED)
-    told |= conduct.starts(home, starting, peers[0].backend, asked.data, STARTS, tell)
+    times = min(STARTS, asked.rounds)
+    told |= conduct.starts(home, starting, peers[0].backend, asked.data, times, tell)
     told |= {"left_out": left_out, "networks": {}}
     for name in dict.fromkeys([*asked.networks, *["alexnet"] * asked.full]):
         slow = name == "alexnet" and told["device"] == "cpu"

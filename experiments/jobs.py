@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import doors, files, interrupts
+from experiments.harness import doors, files, interrupts, switches
 from experiments.joblist import conduct
 from experiments.joblist.ledger import Entry, Ledger
 from experiments.joblist.plan import JOBS
@@ -66,8 +65,7 @@ interrupted.""",
 def answer(asked: argparse.Namespace) -> int:
     """Do a slice, and print how each job stands then."""
     logdir = asked.logdir or Path("logs") / f"jobs-{asked.scale}"
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    ledger = Ledger(logdir / "jobs", asked.scale, backend, tuple(asked.data))
+    ledger = Ledger(logdir / "jobs", asked.scale, switches.backend(), tuple(asked.data))
     if not asked.list:
         from experiments.harness import determinism  # imports numpy: not for a list
 

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
-from experiments.harness import doors, interrupts
+from experiments.harness import doors, interrupts, switches
 from experiments.harness.overrides import resolve
 from experiments.harness.spec import Experiment, Scale, UserError
 from experiments.harness.together import grouping
@@ -117,7 +116,7 @@ def chosen(asked: argparse.Namespace) -> list[Experiment]:
     if asked.together is not None and (asked.all or asked.jobs):
         raise UserError("--together is for one experiment, without --jobs")
     if asked.together is not None:
-        grouping.check_backend(os.environ.get("KERAS_BACKEND", "tensorflow"))
+        grouping.check_backend(switches.backend())
     for experiment in experiments:
         scale: Scale = asked.scale or "full"
         for arm in asked.arm or experiment.at[scale]:

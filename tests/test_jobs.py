@@ -11,7 +11,7 @@ import pytest
 
 from experiments import jobs, reproduce, verify
 from experiments.forensics import elsewhere
-from experiments.harness import doors, record
+from experiments.harness import doors, interrupts, record
 from experiments.harness.spec import UserError
 from experiments.joblist import conduct
 from experiments.joblist.conduct import Slice
@@ -127,12 +127,21 @@ def test_a_job_is_begun_where_it_has_its_time_and_the_first_at_any_time(tmp_path
     assert ledger.entry(first).status == "done"
 
 
-def test_a_file_of_another_job_or_backend_is_refused(tmp_path):
+def test_a_slice_ends_with_the_job_that_is_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(elsewhere, "call", lambda *_, **__: interrupts.INTERRUPTED)
+    ledger = Ledger(tmp_path / "jobs", "full", "jax")
+    jobs_ = [Job("a", "report"), Job("b", "report")]
+    conduct.work(jobs_, Slice(ledger, tmp_path), [].append)
+    assert [ledger.entry(job).status for job in jobs_] == ["under way", "to do"]
+
+
+def test_a_file_of_another_job_backend_or_data_is_refused(tmp_path):
     ledger = Ledger(tmp_path, "tiny", "jax")
     ledger.keep(SHOWN, ledger.entry(SHOWN))
     assert ledger.entry(SHOWN).status == "to do"
     for other, job in (
         (Ledger(tmp_path, "tiny", "torch"), SHOWN),
+        (Ledger(tmp_path, "tiny", "jax", ("digits",)), SHOWN),
         (ledger, Job("shown", "reproduce", ("alexnet_lr_decay",))),
     ):
         with pytest.raises(UserError, match="is of another job"):

@@ -72,7 +72,7 @@ def start(
 
 def chosen() -> str:
     """Return the backend that ``KERAS_BACKEND`` chooses; ``UserError`` where it is not here."""
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    backend = switches.backend()
     if backend not in PACKAGES:
         raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:

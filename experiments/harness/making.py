@@ -20,6 +20,7 @@ from typing import Any
 from experiments.harness import datasets, determinism, files, interrupts, record
 from experiments.harness.data import Dataset
 from experiments.harness.spec import ProcessError, Run, UserError
+from experiments.harness.together import grouping
 
 Tell = Callable[[str], None]
 
@@ -96,6 +97,8 @@ def made_together(
                 break
             from experiments.harness.together.training import train  # imports keras
 
+            manner = group[0].environment[grouping.FIELD]
+            tell(f"{len(part)} runs {'in turn' if manner == grouping.IN_TURN else 'at once'}")
             begun = [_begun(planned[path], found[path], tell) for path in part]
             made |= zip(part, train(begun, part, dataset, **how, **options), strict=True)
             begin = False
@@ -197,7 +200,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Yield the pool; where the block fails, its workers are interrupted and waited for."""
     fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
     deterministic = determinism.start().get("deterministic", True)
-    pool = ProcessPoolExecutor(jobs, fresh, begin, (deterministic,))
+    pool = ProcessPoolExecutor(jobs, fresh, start_worker, (deterministic,))
     try:
         # The pool notices the death only of workers that were there at the result before.
         for begun in [pool.submit(os.getpid) for _ in range(jobs)]:
@@ -213,7 +216,7 @@ def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def begin(deterministic: bool) -> None:
+def start_worker(deterministic: bool) -> None:
     """Start a worker; it ends when the process that it works for has."""
 
     def follow() -> None:

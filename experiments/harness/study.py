@@ -153,9 +153,6 @@ def _together(study: Study, logdir: Path, first: set[Path], **options: Any) -> d
     """
     made: dict[Path, Run] = {}
     for group in study.groups:
-        at_once = group[0].environment[grouping.FIELD] != grouping.IN_TURN
-        how = "at once" if at_once else grouping.IN_TURN
-        options["tell"](f"\n{len(group)} runs together, {how}")
         directories = {record.directory_of(run, logdir) for run in group}
         begin = bool(directories & first)
         first -= directories

@@ -34,7 +34,14 @@ HEEDED = {  # what else changes bits, where the user has set it
     ),
 }
 
+DEFAULT = "tensorflow"
+
 _replaced: dict[str, str | None] = {}  # what stood in the variables that were set
+
+
+def backend() -> str:
+    """Return the name that ``KERAS_BACKEND`` chooses, of a backend or not."""
+    return os.environ.get("KERAS_BACKEND", DEFAULT)
 
 
 def set_up(backend: str, deterministic: bool, settings: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ TRAINS = "reproduce"  # the door that ends by itself when its time is over, and 
 HEEDED = {  # of the words that are told for a slice, those that a door takes
     TRAINS: ("--logdir", "--data", "--time-limit"),
     "verify": ("--backend",),
-    "benchmark": ("--data",),
+    "benchmark": ("--data", "--backends"),
     "report": ("--logdir",),
 }
 
@@ -46,7 +46,8 @@ class Slice:
         limit = [f"{max(self.left, 0.001):.4f}"] if self.deadline < math.inf else []
         told = {"--logdir": [str(self.logdir / job.apart)], "--data": [*self.ledger.data]}
         told |= {"--time-limit": limit}
-        told |= {"--backend": [self.ledger.backend] if self.ledger.scale == "tiny" else []}
+        alone = [self.ledger.backend] if self.ledger.scale == "tiny" else []
+        told |= {"--backend": alone, "--backends": alone}
         heeded = [(option, *told[option]) for option in HEEDED.get(job.door, ()) if told[option]]
         return [*job.at(self.ledger.scale, self.ledger.backend, [*chain(*heeded)])]
 

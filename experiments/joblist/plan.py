@@ -1,6 +1,6 @@
 """The jobs of the documents' full-size results, as data, in the order of their worth.
 
-At the scale ``tiny`` the same list is rehearsed on a CPU: other sizes, fewer arms, seconds a job.
+At the scale ``tiny`` the same list is rehearsed on a CPU: other sizes, fewer arms, one backend.
 """
 
 from __future__ import annotations

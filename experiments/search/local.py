@@ -47,7 +47,7 @@ def _worker(search: Search, place: Place, address: str, name: str, limit: float)
     template = search.trainer.template
 
     def run() -> int:
-        making.begin(template.environment.get("deterministic", True))
+        making.start_worker(template.environment.get("deterministic", True))
         if determinism.start() != template.environment:
             raise UserError("a worker process has another environment than this one; use --jobs 1")
         from experiments.search.conduct import work_for  # imports a backend

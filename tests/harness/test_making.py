@@ -1,11 +1,62 @@
-from pathlib import Path
+import sys
+import time
+from dataclasses import replace
+from types import SimpleNamespace
 
-from experiments.harness.making import _abreast
+import pytest
 
-A, B, C, D = map(Path, "abcd")
+from experiments import catalog
+from experiments.harness import making, study
+from experiments.harness.together import grouping
 
 
-def test_what_is_trained_together_is_an_interval_apart_at_most():
-    assert _abreast({A: 3, B: 19, C: 2, D: 3}) == [[C, A, D], [B]]
-    assert _abreast({A: 0, B: 1, C: 2}) == [[A, B], [C]]
-    assert _abreast({}) == []
+@pytest.fixture
+def group():
+    """Return four runs that are trained together, seeds 0 to 3."""
+    runs = study.plan(
+        catalog.load("alexnet_lr_decay"),
+        "mini",
+        arms=["fixed_rate"],
+        seeds=range(4),
+        changes={},
+        data={"mnist": {"name": "digits", "sha256": "0", "stand_in": True}},
+        environment={"backend": "jax"},
+    )
+    return [grouping.marked(run, grouping.IN_TURN) for run in runs]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Train nothing; return the seeds that were asked for together, in order."""
+    parts: list[list[int]] = []
+
+    def train(begun, *_, **__):
+        parts.append([run.seed for run in begun])
+        return begun
+
+    stub = SimpleNamespace(train=train)
+    monkeypatch.setitem(sys.modules, "experiments.harness.together.training", stub)
+    return parts
+
+
+def test_what_is_trained_together_is_an_interval_apart_at_most(
+    group, trained, monkeypatch, tmp_path
+):
+    links = {0: 3, 1: 9, 2: 2, 3: 3}
+
+    def found(run, *_):
+        return replace(run, chain=("",) * (1 + links[run.seed]))
+
+    monkeypatch.setattr(making, "found_of", found)
+    made = making.made_together(group, tmp_path, None, intervals=20)
+    assert trained == [[2, 0, 3], [1]]
+    assert [run.seed for run in made.values()] == [0, 1, 2, 3]
+
+
+def test_a_group_is_not_begun_when_time_is_over_unless_told_to(group, trained, tmp_path):
+    over = time.monotonic()
+    made = making.made_together(group, tmp_path, None, deadline=over)
+    assert (trained, [*tmp_path.iterdir()]) == ([], [])
+    assert not any(run.chain for run in made.values())
+    making.made_together(group, tmp_path, None, deadline=over, begin=True)
+    assert trained == [[0, 1, 2, 3]]
