@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 from typing import Any
 
-MEASURES = ("steps", "interval")  # the training steps alone; with the evaluation after them
+from experiments.harness.timings import MEASURES
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
