@@ -20,6 +20,7 @@ NETWORKS: dict[str, tuple[str, Scale, Mapping[str, int]]] = {  # an arm, its sca
     "mnist-cnn": ("constant_init:plain_log", "full", {"steps": 40, "test_examples": 1_000}),
     "alexnet": ("alexnet_lr_decay:fixed_rate", "full", {}),
 }
+DATASET = "mnist"  # theirs
 SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # a step takes a minute
 STARTED = "alexnet-mini"
 STARTS = 3
@@ -66,23 +67,28 @@ def parser() -> argparse.ArgumentParser:
 
 def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
     """Measure, telling it on the way and in the end as tables; return it as JSON types."""
-    from experiments.harness import timings
+    from experiments.harness import datasets, timings
     from experiments.peers import conduct, ways
 
     peers, left_out = ways.chosen(asked.ways, asked.backends)
-    for line in left_out:
-        tell(f"left out: {line}")
+    dataset, warning = datasets.load(DATASET, asked.data)
+    for line in [*(f"left out: {line}" for line in left_out), *([warning] if warning else [])]:
+        tell(line)
     told = conduct.machine(list(dict.fromkeys(peer.backend for peer in peers)), tell)
-    home, starting = NETWORKS[STARTED][0], trained(STARTED)
-    times = min(STARTS, asked.rounds)
-    told |= conduct.starts(home, starting, peers[0].backend, asked.data, times, tell)
-    told |= {"left_out": left_out, "networks": {}}
+    home, scale, _ = NETWORKS[STARTED]
+    starting, times = trained(STARTED), min(STARTS, asked.rounds)
+    told |= conduct.starts(home, scale, starting, peers[0].backend, asked.data, times, tell)
+    told |= {"data": dataset.identity(), "left_out": left_out, "networks": {}}
     for name in dict.fromkeys([*asked.networks, *["alexnet"] * asked.full]):
+        home, scale, changes = NETWORKS[name]
         slow = name == "alexnet" and told["device"] == "cpu"
         arm = override(trained(name), SLOW if slow else {})
         tell(f"{name}: {arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated")
         found = conduct.network(arm, peers, asked.data, asked.rounds, slow, tell)
-        told["networks"][name] = {"trained": NETWORKS[name], **found}
+        told["networks"][name] = {
+            "trained": (home, scale, {**changes, **(SLOW if slow else {})}),
+            **found,
+        }
     tell(f"\n{timings.told(told)}")
     return told
 

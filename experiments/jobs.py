@@ -41,8 +41,10 @@ A slice, and what is worth keeping of it, without the states, as one file:
 
 Unpacked on another machine of the same kind, the same command goes on there: what is complete is
 found, a run under way begins anew, as its state is not there. KERAS_BACKEND chooses the backend.
-Afterwards python -m experiments.report --record --logdir logs/gpu keeps the results, of committed
-code: where the code travels without git, send it as a git bundle, and clone that.
+Afterwards python -m experiments.report --record --logdir logs/gpu keeps the runs' results, of
+committed code: where the code travels without git, send it as a git bundle, and clone that. What
+the self-test and the benchmark printed, logs/gpu/jobs/*/stdout, are records as they are: for
+experiments/records/reliability/self-test-*.json, and for .../speed/benchmark-*.json.
 Exit codes: 0 done, or time is over; 1 a job has failed; 2 bad use or bad input; 130
 interrupted.""",
     )
@@ -50,11 +52,12 @@ interrupted.""",
     # fmt: off
     add("--list", action="store_true", help="show how each job stands, and do nothing")
     add("--time-limit", type=doors.minutes, default=math.inf, metavar="MINUTES", help="begin no "
-        "job when the time is over; a training ends after the interval in which that is, and then "
-        "draws and judges; at least one interval is made. Default: all to the end")
+        "job, but a slice's first, for which there is no time; a training ends after the interval "
+        "in which it is over, and then draws and judges; at least one interval is made. Default: "
+        "all to the end")
     add("--scale", choices=("full", "tiny"), default="full", help="tiny rehearses the list on a "
         "CPU, at other sizes; default: full")
-    add("--data", nargs="+", default=[], metavar="SOURCE", help="as for reproduce")
+    add("--data", default="", metavar="SOURCE", help="as for reproduce")
     add("--logdir", type=Path, metavar="DIR", help="default: logs/jobs-full or logs/jobs-tiny")
     add("--retry", action="store_true", help="do once more what has failed")
     add("--json", action="store_true", help="print how the jobs stand as JSON, and nothing else")
@@ -65,11 +68,11 @@ interrupted.""",
 def answer(asked: argparse.Namespace) -> int:
     """Do a slice, and print how each job stands then."""
     logdir = asked.logdir or Path("logs") / f"jobs-{asked.scale}"
-    ledger = Ledger(logdir / "jobs", asked.scale, switches.backend(), tuple(asked.data))
+    ledger = Ledger(logdir / "jobs", asked.scale, switches.backend(), asked.data)
     if not asked.list:
         from experiments.harness import determinism  # imports numpy: not for a list
 
-        determinism.chosen()  # before any job has failed for it
+        determinism.installed_backend()  # before any job has failed for it
         tell = (lambda _: None) if asked.json else doors.tell
         with files.owned(ledger.folder):
             now = conduct.Slice(ledger, logdir, asked.deadline)

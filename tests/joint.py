@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from experiments.harness import (
     mnist,
     record,
     study,
+    training,
 )
 from experiments.harness import state as states
 from experiments.harness.spec import Run, UserError
 from experiments.harness.together import grouping
 from experiments.harness.together.group import Group
-from experiments.harness.together.programs import Program
+from experiments.harness.together.programs import AtOnce, InTurn, Program, taken
 
 TINY = {
     "network.widths": [2, 4, 8],
@@ -41,14 +42,16 @@ DIGITS = mnist.load("digits")[0]
 Told = dict[str, Any]
 
 
-def planned(how: Callable[[int], str] | None = None) -> list[Run]:
+def planned(
+    how: Callable[[int], str] | None = None, changes: Mapping[str, Any] = TINY
+) -> list[Run]:
     """Return the four runs that ``WORDS`` asks for, trained together as ``how`` says, or alone."""
     runs = study.plan(
         catalog.load("init_std_sweep"),
         "mini",
         arms=["std_0.03", "std_0.1"],
         seeds=[0, 1],
-        changes=TINY,
+        changes=changes,
         data={"mnist": DIGITS.identity()},
         environment=determinism.start(),
     )
@@ -140,7 +143,22 @@ def _batched(folder: Path) -> Told:
         "left": [(run.status, run.intervals) for run in left],
         "whole": whole,
         "anew": told(record.recorded(anew)),
+        "few": _evaluated({**TINY, "test_examples": 15}),
     }
+
+
+def _evaluated(changes: Mapping[str, Any]) -> list[list[float]]:
+    """Evaluate a network that is not trained, at once and in turn; return its metrics' values."""
+    (run, *_) = planned(at_once, changes)
+    model, _ = training.prepared(run)
+    programs: list[Program] = [
+        AtOnce(model, DIGITS, run.arm, [0], 1),
+        InTurn(model, DIGITS, run.arm),
+    ]
+    return [
+        [float(value) for value in program.test([taken(model)])[0][-1]]  # of its metrics
+        for program in programs
+    ]
 
 
 def found(run: Run, logdir: Path) -> Path:

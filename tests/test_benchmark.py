@@ -40,18 +40,20 @@ def tiny(monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_the_harness_is_timed_as_a_user_runs_it(capsys):
-    words = ["--networks", "alexnet-mini", "--ways", "harness", "--backends", BACKEND]
+def test_the_harness_is_timed_as_a_user_runs_it_and_keras_as_it_is(capsys):
+    words = ["--networks", "alexnet-mini", "--ways", "harness", "fit", "--backends", BACKEND]
     assert benchmark.main([*words, "--rounds", "2", "--data", "digits", "--json"]) == 0
     captured = capsys.readouterr()
     told = json.loads(captured.out)
     network, name = told["networks"]["alexnet-mini"], f"harness {BACKEND}"
     assert (network["steps"], network["batch_size"]) == (2, 4)
     assert network["parameters"] > 1_000
-    seconds = network["seconds"][name]
-    assert len(seconds["steps"]) == 2
-    assert all(0 < steps < whole for steps, whole in zip(*seconds.values(), strict=True))
+    assert [*network["seconds"]] == [name, f"fit {BACKEND}"]
+    for seconds in network["seconds"].values():
+        assert len(seconds["steps"]) == 2
+        assert all(0 < steps < whole for steps, whole in zip(*seconds.values(), strict=True))
     assert network["memory"][name]["host"] > 50_000_000
+    assert (told["data"]["name"], told["data"]["stand_in"]) == ("digits", True)
     assert told["startup"] == {"backend": BACKEND, **STARTS}
     assert "round 2 of 2" in captured.err
     assert "images/s" in captured.err

@@ -54,7 +54,7 @@ def turned(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for knob, choices in SETTINGS[environment["backend"]].items():
         for settings in choices:
             told = " ".join(f"{name}={value}" for name, value in settings.items())
-            both = switches.together(as_it_was["settings"], settings)
+            both = switches.joined(as_it_was["settings"], settings)
             yield f"{knob}: {told}", as_it_was | {"settings": both}
 
 

@@ -70,7 +70,7 @@ def start(
     return _environment
 
 
-def chosen() -> str:
+def installed_backend() -> str:
     """Return the backend that ``KERAS_BACKEND`` chooses; ``UserError`` where it is not here."""
     backend = switches.backend()
     if backend not in PACKAGES:
@@ -85,7 +85,7 @@ def chosen() -> str:
 def _started(
     threads: int | None, deterministic: bool, settings: Mapping[str, str]
 ) -> dict[str, Any]:
-    backend = os.environ["KERAS_BACKEND"] = chosen()
+    backend = os.environ["KERAS_BACKEND"] = installed_backend()
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -1,25 +1,19 @@
-"""Planned runs, made: one in this process, or several at a time by a few worker processes."""
+"""Planned runs, made in this process: one, or a group together."""
 
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, interrupts, record
+from experiments.harness import files, record
 from experiments.harness.data import Dataset
-from experiments.harness.spec import ProcessError, Run, UserError
+from experiments.harness.spec import Run
 from experiments.harness.together import grouping
 
 Tell = Callable[[str], None]
@@ -152,91 +146,3 @@ def _reaches(run: Run, intervals: int | None) -> bool:
     """Return whether a run was brought to its end, or at least to as many intervals."""
     enough = intervals is not None and run.intervals >= intervals
     return run.status == "complete" or (run.status == "partial" and enough)
-
-
-def made_in_parallel(
-    runs: Sequence[tuple[Run, str]],
-    logdir: Path,
-    jobs: int,
-    first: Container[Path] = (),
-    *,
-    tell: Tell = print,
-    **options: Any,
-) -> dict[Path, Run]:
-    """Make runs, each told with the source of its data, ``jobs`` at a time; by their directories.
-
-    ``options`` are those of ``made``; runs in the directories ``first`` are begun at any time.
-    Tells a line a run. Raises what making a run raises, and ``ProcessError`` where a worker dies;
-    the other runs are left as an interrupt leaves them.
-    """
-    begun, done = time.monotonic(), dict[Path, Run]()
-    with _workers(jobs) as pool:
-        futures = [
-            pool.submit(
-                _made,
-                run,
-                logdir,
-                source,
-                {**options, "begin": record.directory_of(run, logdir) in first},
-            )
-            for run, source in runs
-        ]
-        for future in as_completed(futures):
-            run, lines = future.result()
-            done[record.directory_of(run, logdir)] = run
-            if not run.chain:  # the time was over
-                continue
-            left = (time.monotonic() - begun) / len(done) * (len(runs) - len(done))
-            facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
-            ahead = f"; about {left / 60:.0f} min left" if len(done) < len(runs) else ""
-            tell(f"[{len(done)}/{len(runs)}] {run.home}, seed {run.seed}: {facts}{ahead}")
-            for line in lines:
-                tell(f"  {line}")
-    return done
-
-
-@contextmanager
-def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield the pool; where the block fails, its workers are interrupted and waited for."""
-    fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
-    deterministic = determinism.start().get("deterministic", True)
-    pool = ProcessPoolExecutor(jobs, fresh, start_worker, (deterministic,))
-    try:
-        # The pool notices the death only of workers that were there at the result before.
-        for begun in [pool.submit(os.getpid) for _ in range(jobs)]:
-            begun.result()
-        yield pool
-    except BrokenProcessPool:  # it has ended the others itself
-        raise ProcessError("a worker process died; run again to go on") from None
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def start_worker(deterministic: bool) -> None:
-    """Start a worker; it ends when the process that it works for has."""
-
-    def follow() -> None:
-        if parent := multiprocessing.parent_process():
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    determinism.start(deterministic=deterministic)
-
-
-def _made(run: Run, logdir: Path, source: str, options: Mapping[str, Any]) -> tuple[Run, list[str]]:
-    if determinism.start() != run.environment:
-        raise UserError("a worker process has another environment than this one; use --jobs 1")
-    lines: list[str] = []
-    with interrupts.heeded():
-        dataset = _loaded(run.arm.dataset, source)
-        return made(run, logdir, dataset, **options, tell=lines.append), lines
-
-
-@cache
-def _loaded(name: str, source: str) -> Dataset:
-    return datasets.load(name, source)[0]

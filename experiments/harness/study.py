@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import datasets, determinism, files, making, plots, record
+from experiments.harness import datasets, determinism, files, making, parallel, plots, record
 from experiments.harness.data import Dataset
 from experiments.harness.judge import judge
 from experiments.harness.making import Tell
@@ -135,7 +135,7 @@ def carry_out(
         for warning in {warning: None for study in studies for warning in study.warnings}:
             tell(warning)
         tell(f"{len(sourced)} runs, {jobs} at a time")
-        finished = making.made_in_parallel([*sourced.values()], logdir, jobs, first, **options)
+        finished = parallel.made([*sourced.values()], logdir, jobs, first, **options)
     for study in studies:
         begin(study)
         board.write(study.experiment, study.runs, folder_of(study, logdir))
@@ -174,10 +174,11 @@ def _runs(
         directory = record.directory_of(run, logdir)
         begin = directory in first or time.monotonic() < options["deadline"]
         first.discard(directory)
-        if begin:
+        found = finished.get(directory)
+        if begin and not found:
             head = f"[{number}/{len(study.runs)}] {study.experiment.named(run)}, seed {run.seed}"
             options["tell"](f"\n{head}: {run.arm.about}")
-        if found := finished.get(directory):
+        if found:
             runs.append(replace(found, arm=run.arm))
         else:
             dataset = study.data[run.arm.dataset]

@@ -74,7 +74,7 @@ def chosen(backend: str, deterministic: bool, settings: Mapping[str, str]) -> di
     both = {**ours, **settings}
     if flags := ours.get("XLA_FLAGS"):
         given = settings.get("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
-        both["XLA_FLAGS"] = _joined(given, flags)
+        both["XLA_FLAGS"] = _with_flags(given, flags)
     return both
 
 
@@ -88,7 +88,7 @@ def without_ours(backend: str, settings: Mapping[str, str]) -> dict[str, str]:
     return told
 
 
-def together(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+def joined(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
     """Return ``settings`` with ``others`` in their places; of flags, with theirs added."""
     added = {
         name: f"{settings[name]} {value}" if name in settings and name.endswith("FLAGS") else value
@@ -97,7 +97,7 @@ def together(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str
     return {**settings, **added}
 
 
-def _joined(given: str, ours: str) -> str:
+def _with_flags(given: str, ours: str) -> str:
     """Return the user's XLA flags with ours; ``UserError`` where they cannot be had together."""
     wanted = dict(flag.split("=") for flag in ours.split())
     for flag in given.split():

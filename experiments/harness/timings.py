@@ -58,7 +58,7 @@ def overview(benchmark: Mapping[str, Any], style: str = "simple") -> str:
 
     Rates are those of the training steps alone; ratios of these, and of whole intervals.
     """
-    networks, headers = benchmark["networks"], ["way of training"]
+    networks, headers = benchmark["networks"], [f"way of training, {benchmark['device']}"]
     lines: dict[str, list[str]] = {}
     for name, network in networks.items():
         steps, interval = (network["summary"][measure] for measure in MEASURES)

@@ -44,7 +44,10 @@ class Slice:
     def words(self, job: Job) -> list[str]:
         """Return the words that the job's door is to be called with now."""
         limit = [f"{max(self.left, 0.001):.4f}"] if self.deadline < math.inf else []
-        told = {"--logdir": [str(self.logdir / job.apart)], "--data": [*self.ledger.data]}
+        told = {
+            "--logdir": [str(self.logdir / job.apart)],
+            "--data": [self.ledger.data] if self.ledger.data else [],
+        }
         told |= {"--time-limit": limit}
         alone = [self.ledger.backend] if self.ledger.scale == "tiny" else []
         told |= {"--backend": alone, "--backends": alone}
@@ -53,7 +56,7 @@ class Slice:
 
 
 def work(jobs: Sequence[Job], now: Slice, tell: Tell, retry: bool = False) -> None:
-    """Do the jobs for which there is time; the first one that is not over is begun at any time.
+    """Do the jobs in order, up to one for which there is no time; the first is begun at any time.
 
     ``retry`` also does those that failed once more.
     """

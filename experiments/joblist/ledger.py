@@ -27,7 +27,7 @@ class Entry:
 
     words: Sequence[str]
     backend: str
-    data: Sequence[str] = ()
+    data: str = ""
     status: Status = "to do"
     slices: int = 0
     seconds: float = 0.0
@@ -42,7 +42,7 @@ class Ledger:
     folder: Path
     scale: Scale
     backend: str
-    data: tuple[str, ...] = ()
+    data: str = ""
 
     def of(self, job: Job) -> Path:
         """Return the job's folder."""
@@ -54,7 +54,7 @@ class Ledger:
         path = self.of(job) / FILE
         try:
             told = json.loads(path.read_text())
-            found = Entry(**told | {name: tuple(told[name]) for name in ("words", "data")})
+            found = Entry(**told | {"words": tuple(told["words"])})
         except FileNotFoundError:
             return new
         except (OSError, ValueError, LookupError, TypeError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.forensics import elsewhere
 from experiments.harness import record
-from experiments.harness.spec import Arm
+from experiments.harness.spec import Arm, Scale
 from experiments.peers import contest, rates, startup
 from experiments.peers.ways import Peer
 
@@ -26,7 +26,8 @@ Tell = Callable[[str], None]
 def machine(backends: Sequence[str], tell: Tell) -> dict[str, Any]:
     """Return the environment on each backend, its rate of matrix products, and the code's commit.
 
-    Rates are operations a second, in float32 as the backend does it by default.
+    Rates are operations a second, in float32 as the backend does it by default. From then on this
+    process's children share an accelerator's memory (``SHARED``).
     """
     for name, value in SHARED.items():
         os.environ.setdefault(name, value)
@@ -44,10 +45,10 @@ def machine(backends: Sequence[str], tell: Tell) -> dict[str, Any]:
 
 
 def starts(
-    home: str, arm: Arm, backend: str, source: str, times: int, tell: Tell
+    home: str, scale: Scale, arm: Arm, backend: str, source: str, times: int, tell: Tell
 ) -> dict[str, Any]:
     """Return the start-up times on the backend (``startup.seconds``)."""
-    told = startup.seconds(backend, arm, home, source, times)
+    told = startup.seconds(backend, arm, home, scale, source, times)
     tell(f"{backend}: first training step after {told['harness']:.1f} s")
     return {"startup": {"backend": backend, **told}}
 

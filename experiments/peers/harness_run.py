@@ -25,6 +25,5 @@ def train(given: Task, rounds: Rounds) -> None:
         dataset=given.dataset.identity(),
         environment=determinism.start(),
     )
-    directory = Path(tempfile.mkdtemp(dir=given.folder))
-    with noticing(rounds):
-        training.train(run, directory, given.dataset, enough=lambda _: not rounds.another())
+    with tempfile.TemporaryDirectory(dir=given.folder) as directory, noticing(rounds):
+        training.train(run, Path(directory), given.dataset, enough=lambda _: not rounds.another())

@@ -34,7 +34,7 @@ class Loop:
         self.memory, update = optimizer(given.arm.optimizer, self.parameters)
         self.data = tuple(map(jnp.asarray, given.dataset.train(slice(None))))
         self.test = tuple(map(jnp.asarray, given.test()))
-        self.key, self.drawn = jax.random.key(SEED), 0
+        self.key = jax.random.key(SEED)
         self.totals: list[jax.Array] = []
 
         def loss(p, x, y, key):

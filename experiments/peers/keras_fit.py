@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from experiments.peers.rounds import Rounds
 from experiments.peers.task import SEED, Task
 
@@ -23,8 +26,7 @@ def train(given: Task, rounds: Rounds) -> None:
 
     keras.utils.set_random_seed(SEED)
     model = training.compiled(replace(given.arm, metrics=("accuracy",)))
-    begin = given.dataset.held_out(given.arm.held_out)
-    x, y = given.dataset.train(slice(begin, None))
+    x, y = given.dataset.train(_whole(given))
     with noticing(rounds):
         if rounds.another():
             model.fit(
@@ -38,6 +40,13 @@ def train(given: Task, rounds: Rounds) -> None:
                 callbacks=[Asking()],
                 verbose=0,
             )
+
+
+def _whole(given: Task) -> NDArray[np.int64]:
+    """Return examples for whole intervals: Keras ends one early where the arrays end within it."""
+    begin, arm = given.dataset.held_out(given.arm.held_out), given.arm
+    there, interval = len(given.dataset.x_train) - begin, arm.steps * arm.batch_size
+    return begin + np.arange(max(1, there // interval) * interval) % there
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From seconds to rates and ratios. Pure."""
+"""From seconds to rates and ratios."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 from typing import Any
 
-from experiments.harness.timings import MEASURES
+from experiments.harness.timings import HARNESS, MEASURES
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -34,7 +34,7 @@ def summary(told: Mapping[str, Sequence[Mapping[str, Any]]], images: int) -> dic
                 "ratios": {
                     harness: _ratio(rounds, told[harness], measure)
                     for harness in told
-                    if harness.startswith("harness") and harness != peer
+                    if harness.startswith(HARNESS) and harness != peer
                 },
             }
             for peer, rounds in told.items()

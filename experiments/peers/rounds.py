@@ -37,12 +37,15 @@ class Rounds:
             self.conductor.recv()
         except EOFError:  # whoever asked has gone
             return False
-        self.began = time.perf_counter()
+        self.began, self.steps = time.perf_counter(), 0.0
         return True
 
     def stepped(self) -> None:
-        """Note that the round's training steps are done, and only its evaluation is left."""
-        self.steps = time.perf_counter()
+        """Note that the round's training steps are done, and only its evaluation is left.
+
+        The first of several such notes counts.
+        """
+        self.steps = self.steps or time.perf_counter()
 
 
 class Loop(Protocol):

@@ -17,21 +17,23 @@ from statistics import median
 from typing import Any, NoReturn
 
 from experiments.harness import interrupts, mnist, switches
-from experiments.harness.spec import Arm, Config, ProcessError
+from experiments.harness.spec import Arm, Config, ProcessError, Scale
 
 DOOR = "experiments.reproduce"
 MARK = "first step at "
 
 
-def seconds(backend: str, arm: Arm, home: str, source: str, times: int) -> dict[str, float]:
+def seconds(
+    backend: str, arm: Arm, home: str, scale: Scale, source: str, times: int
+) -> dict[str, float]:
     """Return the median seconds, of ``times``, from a command until it has done its first thing.
 
-    ``list``: the door's table of experiments. ``harness``: the first step of the arm ``home``
-    (``experiment:arm``) of the door. ``fit``: the first step of the same in a bare script. The
-    two take turns, on ``backend``.
+    ``list``: the door's table of experiments. ``harness``: the door's first step of the arm
+    ``home`` (``experiment:arm``) at ``scale``. ``fit``: the first step of the same in a bare
+    script. The two take turns, on ``backend``.
     """
     name, _, own = home.partition(":")
-    words = [name, "--arm", own, "--seed", "0", "--scale", "mini", "--data", source]
+    words = [name, "--arm", own, "--seed", "0", "--scale", scale, "--data", source]
     bare = json.dumps([arm.network, arm.optimizer, arm.loss, arm.batch_size, source])
     taken: dict[str, list[float]] = {"list": [], "harness": [], "fit": []}
     for _ in range(times):

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
-from experiments.harness import datasets, determinism, doors, interrupts, making
-from experiments.harness.spec import UserError
+from experiments.harness import datasets, doors, interrupts, parallel
 from experiments.search.plan import Place, Search
 
 GRACE = 30.0  # seconds that a worker has to end in, once it is told to
@@ -47,9 +46,8 @@ def _worker(search: Search, place: Place, address: str, name: str, limit: float)
     template = search.trainer.template
 
     def run() -> int:
-        making.start_worker(template.environment.get("deterministic", True))
-        if determinism.start() != template.environment:
-            raise UserError("a worker process has another environment than this one; use --jobs 1")
+        parallel.start_worker(template.environment)
+        parallel.check_worker(template.environment)
         from experiments.search.conduct import work_for  # imports a backend
 
         dataset, _ = datasets.load(template.arm.dataset, place.source)

@@ -108,7 +108,7 @@ def test_what_determinism_adds_to_settings_can_be_taken_off_again(flags):
     given = {"XLA_FLAGS": flags, "NPROC": "1"} if flags else {"NPROC": "1"}
     settings = switches.chosen("jax", True, given)
     assert switches.without_ours("jax", settings) == given
-    more = switches.together(given, {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"})
+    more = switches.joined(given, {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"})
     assert more["XLA_FLAGS"] == f"{flags} --xla_cpu_max_isa=AVX".strip()
     assert more["NPROC"] == "1"
 

@@ -51,6 +51,8 @@ def test_what_is_trained_together_is_an_interval_apart_at_most(
     made = making.made_together(group, tmp_path, None, intervals=20)
     assert trained == [[2, 0, 3], [1]]
     assert [run.seed for run in made.values()] == [0, 1, 2, 3]
+    making.made_together(group, tmp_path, None, deadline=time.monotonic(), begin=True)
+    assert trained[2:] == [[2, 0, 3]]  # for the other part there is no time
 
 
 def test_a_group_is_not_begun_when_time_is_over_unless_told_to(group, trained, tmp_path):

@@ -38,8 +38,8 @@ def test_the_table_tells_rate_share_memory_and_ratio():
         "memory": {name: rounds[-1]["memory"] for name, rounds in TOLD.items()},
         "summary": rates.summary(TOLD, images=100),
     }
-    overview = timings.overview({"networks": {"alexnet": network}}).splitlines()
-    assert overview[0].split("  ")[0] == "way of training"
+    overview = timings.overview({"device": "cpu", "networks": {"alexnet": network}}).splitlines()
+    assert overview[0].split("  ")[0] == "way of training, cpu"
     assert "1.00 (0.75 to 1.50)" in overview[-1]
     line = timings.rounds(network, "steps", {"jax": 40_000}, "simple").splitlines()[-1]
     assert line.split(None, 2)[:2] == ["fit", "jax"]

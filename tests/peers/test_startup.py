@@ -1,3 +1,5 @@
+import json
+import os
 import re
 import runpy
 import sys
@@ -5,7 +7,9 @@ import time
 
 import pytest
 
+from experiments import catalog
 from experiments.harness import interrupts
+from experiments.harness.overrides import resolve
 from experiments.harness.spec import ProcessError
 from experiments.peers import startup
 
@@ -32,3 +36,10 @@ def test_the_door_is_run_up_to_its_second_batch(monkeypatch, capsys):
     startup.main(["harness", "--some", "words"])
     (told,) = re.findall(rf"{startup.MARK}(\S+)", capsys.readouterr().out)
     assert time.time() - 10 < float(told) <= time.time()
+
+
+def test_a_bare_script_comes_to_the_end_of_its_first_step():
+    arm = resolve(catalog.load("alexnet_lr_decay"), "fixed_rate", "mini", {"network.width": 1 / 32})
+    bare = json.dumps([arm.network, arm.optimizer, arm.loss, 8, "digits"])
+    backend = os.environ["KERAS_BACKEND"]
+    assert 0.5 < startup._timed(backend, "-m", startup.__name__, "fit", bare) < 600

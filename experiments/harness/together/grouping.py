@@ -20,10 +20,12 @@ def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
 
     All that can be where 0. Each run's environment then says how: on an accelerator its place and
     how many there are (``2 of 27``), as both may decide bits; on a CPU neither does. Raises
-    ``UserError`` where there is no group.
+    ``UserError`` where there is no group, and for 1, a truth value, or less than 0 as ``most``.
     """
     environment = runs[0].environment
     check_backend(environment["backend"])
+    if isinstance(most, bool) or most == 1 or most < 0:
+        raise UserError(f"together must be 2 or more, or 0 for all at once, not {most}")
     several = [part for group in alike(runs) for part in _parts(group, most) if len(part) > 1]
     if not several:
         raise UserError(

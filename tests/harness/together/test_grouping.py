@@ -57,7 +57,7 @@ def test_the_environment_says_what_decides_bits():
     assert planned()[0].environment == CPU
 
 
-def test_every_documented_sweep_is_one_group():
+def test_the_documented_sweep_is_one_group():
     sweep = catalog.load("init_std_sweep")
     runs = planned(GPU, arms=sweep.at["full"], seeds=sweep.seeds)
     (group,) = grouping.grouped(runs, 0)
@@ -69,6 +69,9 @@ def test_runs_that_cannot_be_trained_together_are_refused():
         grouping.grouped(planned(arms=["std_0.1"], seeds=[0]), 0)
     with pytest.raises(UserError, match="takes KERAS_BACKEND=jax, not torch"):
         grouping.grouped(planned({"backend": "torch", "device": "cpu"}), 0)
+    for most in (True, False, 1, -2):
+        with pytest.raises(UserError, match=f"2 or more, or 0 for all at once, not {most}"):
+            grouping.grouped(planned(), most)
 
 
 @pytest.mark.parametrize(

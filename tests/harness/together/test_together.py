@@ -77,6 +77,12 @@ def test_interrupted_at_once_they_go_on_to_the_bits_that_one_has_by_itself(batch
     assert batched["anew"]["chain"] == batched["whole"][1]["chain"]
 
 
+def test_fewer_test_examples_than_a_batch_are_evaluated_at_once(batched):
+    at_once, in_turn = batched["few"]
+    assert at_once == pytest.approx(in_turn, rel=DISTANCE)
+    assert 15.0 in at_once  # a mean's count
+
+
 def test_at_once_they_are_within_the_stated_distance_of_runs_alone(turned, batched):
     assert chains(batched["whole"]) != chains(turned["whole"])  # the environment says so
     for one, alone in zip(batched["whole"], turned["whole"], strict=True):
