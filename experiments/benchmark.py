@@ -71,7 +71,7 @@ def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
     from experiments.peers import conduct, ways
 
     peers, left_out = ways.chosen(asked.ways, asked.backends)
-    dataset, warning = datasets.load(DATASET, asked.data)
+    dataset, warning = datasets.named(DATASET, asked.data)
     for line in [*(f"left out: {line}" for line in left_out), *([warning] if warning else [])]:
         tell(line)
     told = conduct.machine(list(dict.fromkeys(peer.backend for peer in peers)), tell)

@@ -17,7 +17,7 @@ from typing import Any
 from experiments.harness import doors, files, interrupts, switches
 from experiments.joblist import conduct
 from experiments.joblist.ledger import Entry, Ledger
-from experiments.joblist.plan import JOBS
+from experiments.joblist.plan import DATASET, JOBS
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -70,10 +70,12 @@ def answer(asked: argparse.Namespace) -> int:
     logdir = asked.logdir or Path("logs") / f"jobs-{asked.scale}"
     ledger = Ledger(logdir / "jobs", asked.scale, switches.backend(), asked.data)
     if not asked.list:
-        from experiments.harness import determinism  # imports numpy: not for a list
+        from experiments.harness import datasets, determinism  # import numpy: not for a list
 
-        determinism.installed_backend()  # before any job has failed for it
         tell = (lambda _: None) if asked.json else doors.tell
+        determinism.installed_backend()  # before any job has failed for it, or for the data
+        if warning := datasets.named(DATASET, asked.data or DATASET)[1]:
+            tell(warning)
         with files.owned(ledger.folder):
             now = conduct.Slice(ledger, logdir, asked.deadline)
             conduct.work(JOBS, now, tell, asked.retry)

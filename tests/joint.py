@@ -122,7 +122,7 @@ def _batched(folder: Path) -> Told:
 
     def interrupted() -> None:
         checked.append(None)
-        if len(checked) == 2:  # each interval's steps are few enough for one look
+        if len(checked) == 2 * 4 + 2:  # two for each run before; one an interval, of few steps
             raise KeyboardInterrupt
         check()
 

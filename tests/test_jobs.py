@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import math
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -146,9 +148,37 @@ def test_a_file_of_another_job_backend_or_data_is_refused(tmp_path):
     ):
         with pytest.raises(UserError, match="is of another job"):
             other.entry(job)
-    (tmp_path / "shown" / FILE).write_text("[")
+    report = Job("report", "report")  # which takes no data
+    ledger.keep(report, ledger.entry(report))
+    assert Ledger(tmp_path, "tiny", "jax", "digits").entry(report).status == "to do"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("status", "bogus"), ("status", None), ("status", []), ("slices", "1"), ("slices", -1),
+        ("slices", True), ("seconds", None), ("seconds", math.nan), ("seconds", -1.0),
+        ("code", "0"), ("note", None), ("words", 3), ("other", 1),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_refused(field, value, tmp_path):
+    ledger = Ledger(tmp_path, "tiny", "jax")
+    kept = ledger.keep(SHOWN, ledger.entry(SHOWN))
+    (tmp_path / "shown" / FILE).write_text(json.dumps(asdict(kept) | {field: value}))
     with pytest.raises(UserError, match="is damaged"):
         ledger.entry(SHOWN)
+    for text in ("[", "[" * 100_000, "3"):
+        (tmp_path / "shown" / FILE).write_text(text)
+        with pytest.raises(UserError, match="is damaged"):
+            ledger.entry(SHOWN)
+
+
+def test_data_that_is_not_there_is_told_before_any_job(tmp_path, capsys):
+    words = ["--scale", "tiny", "--logdir", str(tmp_path)]
+    for source in ("nosuch", "frames"):
+        assert jobs.main([*words, "--data", source]) == 2
+        assert source in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_in_slices_and_killed_between_it_comes_to_the_undisturbed_runs_bits(

@@ -37,6 +37,11 @@ def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
+def named(name: str, source: str) -> tuple[Dataset, str | None]:
+    """Return what ``load`` does from a user's source, which may be of another dataset."""
+    return load(name, choose([source], [name])[name])
+
+
 def recorded(run: Run, source: str | None) -> Dataset:
     """Return the dataset that a run was trained on, from ``source``, else by its recorded name.
 
@@ -47,7 +52,7 @@ def recorded(run: Run, source: str | None) -> Dataset:
         raise UserError(f"the run was trained on {name}; say where that is by --data")
     if source and name.endswith(VALIDATION):
         source = source.removesuffix(VALIDATION) + VALIDATION
-    found, _ = load(run.arm.dataset, choose([source or name], [run.arm.dataset])[run.arm.dataset])
+    found, _ = named(run.arm.dataset, source or name)
     if found.sha256 != run.dataset["sha256"]:
         wanted = f"{name}, sha256 {run.dataset['sha256'][:16]}"
         got = f"{source or found.name} is {found.name}, sha256 {found.sha256[:16]}"

@@ -60,7 +60,7 @@ def minutes(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 < value < math.inf:
+    if not 0 < 60 * value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
     return value
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import files, record
+from experiments.harness import files, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.spec import Run
 from experiments.harness.together import grouping
@@ -84,15 +84,15 @@ def made_together(
         made = {path: run for path, run in found.items() if run and _reaches(run, intervals)}
         for directory in made:
             tell(f"{directory} holds this run; --fresh would repeat it")
-        came = {path: run.intervals if run else 0 for path, run in found.items()}
         how: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
-        for part in _abreast({path: came[path] for path in planned if path not in made}):
+        for part in _abreast({path: _came(path) for path in planned if path not in made}):
             if not begin and time.monotonic() >= deadline:
                 break
             from experiments.harness.together.training import train  # imports keras
 
             manner = group[0].environment[grouping.FIELD]
-            tell(f"{len(part)} runs {'in turn' if manner == grouping.IN_TURN else 'at once'}")
+            runs = f"{len(part)} run{'s' * (len(part) > 1)}"
+            tell(f"{runs} {'in turn' if manner == grouping.IN_TURN else 'at once'}")
             begun = [_begun(planned[path], found[path], tell) for path in part]
             made |= zip(part, train(begun, part, dataset, **how, **options), strict=True)
             begin = False
@@ -100,6 +100,12 @@ def made_together(
         path: replace(made.get(path) or found[path] or run, arm=run.arm)
         for path, run in planned.items()
     }
+
+
+def _came(directory: Path) -> int:
+    """Return to which interval a run came: not by its record, which may tell of a lost state."""
+    newest, _ = state.newest(directory / "state")
+    return newest.interval if newest else 0
 
 
 def _abreast(came: Mapping[Path, int]) -> list[list[Path]]:

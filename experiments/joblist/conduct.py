@@ -19,13 +19,6 @@ from experiments.joblist.plan import Job
 Tell = Callable[[str], None]
 
 OVER = ("done", "failed")  # nothing more to do
-TRAINS = "reproduce"  # the door that ends by itself when its time is over, and goes on
-HEEDED = {  # of the words that are told for a slice, those that a door takes
-    TRAINS: ("--logdir", "--data", "--time-limit"),
-    "verify": ("--backend",),
-    "benchmark": ("--data", "--backends"),
-    "report": ("--logdir",),
-}
 
 
 @dataclass(frozen=True)
@@ -43,16 +36,17 @@ class Slice:
 
     def words(self, job: Job) -> list[str]:
         """Return the words that the job's door is to be called with now."""
-        limit = [f"{max(self.left, 0.001):.4f}"] if self.deadline < math.inf else []
+        ledger = self.ledger
+        alone = ledger.backend if ledger.scale == "tiny" else ""
         told = {
-            "--logdir": [str(self.logdir / job.apart)],
-            "--data": [self.ledger.data] if self.ledger.data else [],
+            "--logdir": str(self.logdir / job.apart),
+            "--data": ledger.data,
+            "--time-limit": f"{max(self.left, 0.001):.4f}" if self.deadline < math.inf else "",
+            "--backend": alone,
+            "--backends": alone,
         }
-        told |= {"--time-limit": limit}
-        alone = [self.ledger.backend] if self.ledger.scale == "tiny" else []
-        told |= {"--backend": alone, "--backends": alone}
-        heeded = [(option, *told[option]) for option in HEEDED.get(job.door, ()) if told[option]]
-        return [*job.at(self.ledger.scale, self.ledger.backend, [*chain(*heeded)])]
+        heeded = [(option, told[option]) for option in job.heeds if told[option]]
+        return [*job.at(ledger.scale, ledger.backend, [*chain(*heeded)])]
 
 
 def work(jobs: Sequence[Job], now: Slice, tell: Tell, retry: bool = False) -> None:
@@ -85,7 +79,7 @@ def done(job: Job, entry: Entry, now: Slice, first: bool) -> Entry:
     entry = replace(entry, status="under way", slices=entry.slices + 1, code=None, note="")
     ledger.keep(job, entry)
     arguments = {"name": job.door, "words": now.words(job), "folder": str(ledger.of(job))}
-    endless = job.door == TRAINS or now.deadline == math.inf
+    endless = "--time-limit" in job.heeds or now.deadline == math.inf
     seconds = None if endless else 60 * max(now.left, job.minutes)
     try:
         code = elsewhere.call("experiments.joblist.call:door", arguments, timeout=seconds)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from experiments.harness import files
 from experiments.harness.spec import UserError
@@ -50,14 +51,15 @@ class Ledger:
 
     def entry(self, job: Job) -> Entry:
         """Return how the job stands; ``UserError`` where its file is of another job, or damaged."""
-        new = Entry(job.at(self.scale, self.backend), self.backend, self.data)
+        data = self.data if "--data" in job.heeds else ""
+        new = Entry(job.at(self.scale, self.backend), self.backend, data)
         path = self.of(job) / FILE
         try:
             told = json.loads(path.read_text())
-            found = Entry(**told | {"words": tuple(told["words"])})
+            found = checked(Entry(**told | {"words": tuple(told["words"])}))
         except FileNotFoundError:
             return new
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it to do the job again") from None
         for name in ("backend", "data", "words"):
             was, now = getattr(found, name), getattr(new, name)
@@ -73,3 +75,18 @@ class Ledger:
         self.of(job).mkdir(parents=True, exist_ok=True)
         files.write(self.of(job) / FILE, json.dumps(asdict(entry), indent=1) + "\n")
         return entry
+
+
+def checked(entry: Entry) -> Entry:
+    """Return an entry from a file; ``ValueError`` where a field is not of its kind."""
+    sound = {
+        "status": entry.status in get_args(Status),
+        "slices": type(entry.slices) is int and entry.slices >= 0,
+        "seconds": type(entry.seconds) in (int, float) and 0 <= entry.seconds < math.inf,
+        "code": entry.code is None or type(entry.code) is int,
+        "note": isinstance(entry.note, str),
+    }
+    for name, is_sound in sound.items():
+        if not is_sound:
+            raise ValueError(f"{name} {getattr(entry, name)!r}")
+    return entry

@@ -12,6 +12,15 @@ from typing import Literal
 Scale = Literal["full", "tiny"]
 
 
+DATASET = "mnist"  # the documents'
+HEEDED = {  # of the words that are told for a slice, those that a door takes
+    "reproduce": ("--logdir", "--data", "--time-limit"),
+    "verify": ("--backend",),
+    "benchmark": ("--data", "--backends"),
+    "report": ("--logdir",),
+}
+
+
 @dataclass(frozen=True)
 class Job:
     """A call of a door of ``experiments``: ``words``, those for JAX alone, then those of the scale.
@@ -29,6 +38,11 @@ class Job:
     tiny: tuple[str, ...] = ()
     minutes: float = 1.0
     apart: str = ""
+
+    @property
+    def heeds(self) -> tuple[str, ...]:
+        """The options that its door takes of those that are told for a slice."""
+        return HEEDED.get(self.door, ())
 
     def at(self, scale: Scale, backend: str, where: Sequence[str] = ()) -> tuple[str, ...]:
         """Return all words on ``backend``, with those that say ``where`` and for how long."""

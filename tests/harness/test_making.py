@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from experiments import catalog
-from experiments.harness import making, study
+from experiments.harness import making, state, study
+from experiments.harness.state import State
 from experiments.harness.together import grouping
 
 
@@ -42,12 +43,8 @@ def trained(monkeypatch):
 def test_what_is_trained_together_is_an_interval_apart_at_most(
     group, trained, monkeypatch, tmp_path
 ):
-    links = {0: 3, 1: 9, 2: 2, 3: 3}
-
-    def found(run, *_):
-        return replace(run, chain=("",) * (1 + links[run.seed]))
-
-    monkeypatch.setattr(making, "found_of", found)
+    came = {"seed0": 3, "seed1": 9, "seed2": 2, "seed3": 3}
+    monkeypatch.setattr(making, "_came", lambda directory: came[directory.name])
     made = making.made_together(group, tmp_path, None, intervals=20)
     assert trained == [[2, 0, 3], [1]]
     assert [run.seed for run in made.values()] == [0, 1, 2, 3]
@@ -62,3 +59,13 @@ def test_a_group_is_not_begun_when_time_is_over_unless_told_to(group, trained, t
     assert not any(run.chain for run in made.values())
     making.made_together(group, tmp_path, None, deadline=over, begin=True)
     assert trained == [[0, 1, 2, 3]]
+
+
+def test_a_run_came_as_far_as_its_newest_sound_state(tmp_path):
+    assert making._came(tmp_path) == 0
+    begun = State("", 0, {}, {}, (), ("",), ({},), 0.0)
+    for interval in range(3):
+        state.save(replace(begun, interval=interval), tmp_path / "state")
+    assert making._came(tmp_path) == 2
+    state.path(tmp_path / "state", 2).write_text("no state")
+    assert making._came(tmp_path) == 1

@@ -13,6 +13,7 @@ from experiments.harness.spec import Run, UserError
 BACKEND = "jax"  # whose transformations make many trainings of one
 FIELD = "together"  # of the environment of a run that was trained so
 IN_TURN = "in turn"
+NUMBER = r"[1-9][0-9]{0,3}"  # of runs at once: what more would be is no memory's matter
 
 
 def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
@@ -27,6 +28,8 @@ def grouped(runs: Sequence[Run], most: int) -> list[list[Run]]:
     if isinstance(most, bool) or most == 1 or most < 0:
         raise UserError(f"together must be 2 or more, or 0 for all at once, not {most}")
     several = [part for group in alike(runs) for part in _parts(group, most) if len(part) > 1]
+    if len(runs) < 2:
+        raise UserError("one run cannot be trained together with others; choose more seeds or arms")
     if not several:
         raise UserError(
             "no two of these runs can be trained together: they differ in more than initial "
@@ -55,7 +58,10 @@ def marked(run: Run, how: str) -> Run:
 
 def is_told(how: Any) -> bool:
     """Return whether an environment's field says how a run was trained together with others."""
-    return isinstance(how, str) and bool(re.fullmatch(rf"{IN_TURN}|[1-9]\d* of [1-9]\d*", how))
+    if how == IN_TURN:
+        return True
+    found = re.fullmatch(rf"({NUMBER}) of ({NUMBER})", how) if isinstance(how, str) else None
+    return found is not None and int(found[1]) <= int(found[2])
 
 
 def alike(runs: Sequence[Run]) -> list[list[Run]]:

@@ -89,6 +89,7 @@ def _begun(
     members: list[Member] = []
     twin: Telemetry | None = None
     for run, directory, (first, rate) in zip(runs, directories, beginnings, strict=True):
+        interrupts.check()
         tensors.write(model, first)
         observer = Observer(run, dataset, model)
         begun = begin(model, run, directory / "state", observer, tell, until)
@@ -106,6 +107,7 @@ def _beginnings(runs: Sequence[Run]) -> tuple[keras.Model, list[Beginning]]:
     """Return the last run's model, and how each of them begins."""
     beginnings: list[Beginning] = []
     for run in runs:
+        interrupts.check()
         model, rate = prepared(run)
         beginnings.append((tensors.read(model), rate))
     return model, beginnings

@@ -65,8 +65,10 @@ def test_the_documented_sweep_is_one_group():
 
 
 def test_runs_that_cannot_be_trained_together_are_refused():
-    with pytest.raises(UserError, match="no two of these runs"):
+    with pytest.raises(UserError, match="one run cannot be trained together"):
         grouping.grouped(planned(arms=["std_0.1"], seeds=[0]), 0)
+    with pytest.raises(UserError, match="no two of these runs"):
+        grouping.grouped([planned()[0], planned(batch_size=7)[1]], 0)
     with pytest.raises(UserError, match="takes KERAS_BACKEND=jax, not torch"):
         grouping.grouped(planned({"backend": "torch", "device": "cpu"}), 0)
     for most in (True, False, 1, -2):
@@ -75,7 +77,15 @@ def test_runs_that_cannot_be_trained_together_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("how", "sound"), [("in turn", True), ("2 of 27", True), ("0 of 3", False), (4, False)]
+    ("how", "sound"),
+    [
+        ("in turn", True),
+        ("2 of 27", True),
+        ("0 of 3", False),
+        ("3 of 2", False),
+        ("1 of 99999", False),
+        (4, False),
+    ],
 )
 def test_what_a_record_may_say(how, sound):
     assert grouping.is_told(how) == sound
