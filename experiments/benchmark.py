@@ -24,6 +24,7 @@ DATASET = "mnist"  # theirs
 SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # a step takes a minute
 STARTED = "alexnet-mini"
 STARTS = 3
+LEAST = 50  # intervals of an arm; the first is for warming up
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
         "documents (a TensorFlow 1 graph), torch and jax (loops by hand); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
-    add("--rounds", type=doors.whole(1, 49), default=10, metavar="N", help="intervals timed of "
+    add("--rounds", type=doors.whole(1, LEAST), default=10, metavar="N", help="intervals timed of "
         "each; default: 10, among which are all that the harness does once in ten")
     add("--data", default="mnist", metavar="SOURCE", help="as for reproduce")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
