@@ -7,8 +7,10 @@ door, in a process of its own. What is done is not done again, what was killed g
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,7 +76,9 @@ def answer(asked: argparse.Namespace) -> int:
 
         tell = (lambda _: None) if asked.json else doors.tell
         determinism.installed_backend()  # before any job has failed for it, or for the data
-        if warning := datasets.named(DATASET, asked.data or DATASET)[1]:
+        with contextlib.redirect_stdout(sys.stderr):  # where it is downloaded, Keras says so
+            _, warning = datasets.named(DATASET, asked.data or DATASET)
+        if warning:
             tell(warning)
         with files.owned(ledger.folder):
             now = conduct.Slice(ledger, logdir, asked.deadline)

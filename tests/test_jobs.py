@@ -13,7 +13,7 @@ import pytest
 
 from experiments import catalog, jobs, reproduce, verify
 from experiments.forensics import elsewhere
-from experiments.harness import doors, interrupts, record
+from experiments.harness import datasets, doors, interrupts, record
 from experiments.harness.spec import UserError
 from experiments.joblist import conduct
 from experiments.joblist.conduct import Slice
@@ -76,7 +76,7 @@ def test_it_shows_the_list_without_a_backend(tmp_path):
 
 def test_what_is_over_is_not_done_again_and_a_failure_stops_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(jobs, "JOBS", (REFUSED, UNREAD, SHOWN))
-    words = ["--scale", "tiny", "--logdir", str(tmp_path)]
+    words = ["--scale", "tiny", "--data", "digits", "--logdir", str(tmp_path)]
     assert jobs.main([*words, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     found = {name: (job["status"], job["code"]) for name, job in told["jobs"].items()}
@@ -171,6 +171,19 @@ def test_a_damaged_file_is_refused(field, value, tmp_path):
         (tmp_path / "shown" / FILE).write_text(text)
         with pytest.raises(UserError, match="is damaged"):
             ledger.entry(SHOWN)
+
+
+def test_what_is_printed_while_data_is_fetched_is_not_in_the_json(tmp_path, capsys, monkeypatch):
+    def loud(*_):
+        print("Downloading")
+        return None, "a stand-in"
+
+    monkeypatch.setattr(jobs, "JOBS", (SHOWN,))
+    monkeypatch.setattr(datasets, "named", loud)
+    assert jobs.main(["--scale", "tiny", "--logdir", str(tmp_path), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["left"] == 0
+    assert "Downloading" in captured.err
 
 
 def test_data_that_is_not_there_is_told_before_any_job(tmp_path, capsys):
