@@ -21,10 +21,10 @@ NETWORKS: dict[str, tuple[str, Scale, Mapping[str, int]]] = {  # an arm, its sca
     "alexnet": ("alexnet_lr_decay:fixed_rate", "full", {}),
 }
 DATASET = "mnist"  # theirs
-SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # a step takes a minute
+SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # on a CPU, where a step takes long
 STARTED = "alexnet-mini"
 STARTS = 3
-LEAST = 50  # intervals of an arm; the first is for warming up
+INTERVALS = 50  # that every arm has, of which the first is for warming up
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -58,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
         "documents (a TensorFlow 1 graph), torch and jax (loops by hand); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
-    add("--rounds", type=doors.whole(1, LEAST), default=10, metavar="N", help="intervals timed of "
-        "each; default: 10, among which are all that the harness does once in ten")
+    add("--rounds", type=doors.whole(1, INTERVALS), default=10, metavar="N", help="intervals timed "
+        "of each; default: 10, among which are all that the harness does once in ten")
     add("--data", default="mnist", metavar="SOURCE", help="as for reproduce")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     # fmt: on
@@ -83,13 +83,11 @@ def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
     for name in dict.fromkeys([*asked.networks, *["alexnet"] * asked.full]):
         home, scale, changes = NETWORKS[name]
         slow = name == "alexnet" and told["device"] == "cpu"
-        arm = override(trained(name), SLOW if slow else {})
+        less = SLOW if slow else {}
+        arm = override(trained(name), less)
         tell(f"{name}: {arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated")
         found = conduct.network(arm, peers, asked.data, asked.rounds, slow, tell)
-        told["networks"][name] = {
-            "trained": (home, scale, {**changes, **(SLOW if slow else {})}),
-            **found,
-        }
+        told["networks"][name] = {"trained": (home, scale, {**changes, **less}), **found}
     tell(f"\n{timings.told(told)}")
     return told
 
