@@ -12,7 +12,7 @@ from experiments.harness import data, making, mnist, record, study, training
 from experiments.harness.tensors import variables
 
 TINY = {
-    "network.width": 1 / 32,
+    "network.width": 1 / 16,
     "optimizer.learning_rate": 4e-3,
     "batch_size": 8,
     "steps": 3,

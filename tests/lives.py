@@ -15,7 +15,7 @@ from experiments.harness import record, state
 from experiments.harness.spec import Run, UserError
 
 ROOT = Path(__file__).parents[1]
-TINY = ["network.width=0.03125", "batch_size=8", "steps=10", "intervals=8", "test_examples=20"]
+TINY = ["network.width=0.0625", "batch_size=8", "steps=10", "intervals=8", "test_examples=20"]
 ARM = ["--arm", "fixed_rate", "--scale", "mini", "--data", "digits", "--seed", "0"]
 WORDS = ["alexnet_lr_decay", *ARM, "--set", *TINY]
 PATIENCE = 1800  # seconds, after which a process hangs

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
 ROOMS = ("catalog", "harness", "forensics", "search", "joblist", "peers")
 BACKENDS = {"tensorflow", "jax", "torch"}
-BACKENDS_OWN = ("experiments.harness.determinism", "experiments.harness.together.programs")
+OWN = ("determinism", "memory", "together.programs")
+BACKENDS_OWN = tuple(f"experiments.harness.{name}" for name in OWN)
 PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "space", "measures"))
 
 

@@ -12,7 +12,7 @@ from experiments.peers import arithmetic, conduct, startup, ways
 from tests.environment import ENVIRONMENT
 
 TINY = {
-    "network.width": 1 / 32,
+    "network.width": 1 / 16,
     "batch_size": 4,
     "steps": 2,
     "test_examples": 10,

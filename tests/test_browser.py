@@ -18,7 +18,7 @@ from matplotlib.image import imread
 import experiments
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-TINY = {"network.width": 1 / 32, "batch_size": 8, "steps": 3, "intervals": 10, "test_examples": 20}
+TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 3, "intervals": 10, "test_examples": 20}
 DASHBOARDS = (
     *("timeseries", "scalars", "custom_scalars", "images", "graphs", "distributions"),
     *("histograms", "text", "hparams"),

@@ -21,7 +21,7 @@ from experiments.joblist.ledger import FILE, Ledger
 from experiments.joblist.plan import JOBS, Job
 
 ROOT = Path(__file__).parents[1]
-TINY = ["network.width=0.03125", "batch_size=8", "steps=4", "intervals=15", "test_examples=20"]
+TINY = ["network.width=0.0625", "batch_size=8", "steps=4", "intervals=15", "test_examples=20"]
 TRAINED = Job(
     "trained",
     "reproduce",

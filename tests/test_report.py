@@ -14,7 +14,7 @@ from experiments.harness import collect, evidence, plots, tables
 from experiments.harness.record import STORY
 
 ROOT = Path(__file__).parents[1]
-TINY = {"network.width": 1 / 32, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
+TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
 
 
 def refuse(line: str) -> None:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ STD = "network.kernel_initializer.stddev+network.bias_initializer.value"
 TRUNCATED = 'network.kernel_initializer=["TruncatedNormal"]'
 KINDS = 'network.kernel_initializer=["TruncatedNormal", "HeNormal"]'
 FOUR = [TRUNCATED, f"{STD}=log:0.01:0.1:2", f"{RATE}=[1e-3, 1e-2]"]
-BACKEND = "jax" if find_spec("jax") else "tensorflow"  # of other processes: it starts faster
 
 
 def words(logdir: Path, *more: str, oracle: str = "grid", space=FOUR) -> list[str]:
@@ -36,7 +34,7 @@ def door(*told: str, **environ: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.tune", *told],
         cwd=ROOT,
-        env=os.environ | {"KERAS_BACKEND": BACKEND} | environ,
+        env=os.environ | environ,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import zoo.losses
-from experiments.harness import data, files, interrupts, probes, record, state
+from experiments.harness import data, files, interrupts, memory, probes, record, state
 from experiments.harness.data import Dataset
 from experiments.harness.determinism import explained, restore_random_state
 from experiments.harness.feeding import Arrays, Batches
@@ -32,6 +32,7 @@ from experiments.harness.tensors import read, write
 
 @explained()
 @interrupts.held()
+@memory.released()
 def train(
     run: Run,
     directory: Path,

@@ -39,7 +39,7 @@ def test_the_door_is_run_up_to_its_second_batch(monkeypatch, capsys):
 
 
 def test_a_bare_script_comes_to_the_end_of_its_first_step():
-    arm = resolve(catalog.load("alexnet_lr_decay"), "fixed_rate", "mini", {"network.width": 1 / 32})
+    arm = resolve(catalog.load("alexnet_lr_decay"), "fixed_rate", "mini", {"network.width": 1 / 16})
     bare = json.dumps([arm.network, arm.optimizer, arm.loss, 8, "digits"])
     backend = os.environ["KERAS_BACKEND"]
     assert 0.5 < startup._timed(backend, "-m", startup.__name__, "fit", bare) < 600
