@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import subprocess
@@ -28,6 +29,11 @@ def started(backend: str, **environ: str) -> dict:
     )
     assert made.stderr == ""
     return json.loads(made.stdout)
+
+
+def test_what_is_imported_is_left_out_of_garbage_collection_and_nothing_else():
+    assert gc.get_freeze_count() > 100_000
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
