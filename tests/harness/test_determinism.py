@@ -10,6 +10,7 @@ import pytest
 from experiments.forensics import elsewhere
 from experiments.harness import determinism, switches
 from experiments.harness.spec import UserError
+from tests.environment import ENVIRONMENT
 
 BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
 START = "experiments.harness.determinism:start"
@@ -17,12 +18,13 @@ jax = pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
 
 
 def started(backend: str, **environ: str) -> dict:
-    """Return the environment that a fresh process finds."""
+    """Return the environment that a fresh process finds, but for what is set in this one."""
+    ours = {name: text for name, text in os.environ.items() if name not in ENVIRONMENT["settings"]}
     code = "import json; from experiments.harness import determinism as d; "
     code += "print(json.dumps(d.start()))"
     made = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"KERAS_BACKEND": backend} | environ,
+        env=ours | {"KERAS_BACKEND": backend} | environ,
         capture_output=True,
         text=True,
         check=True,
@@ -31,7 +33,7 @@ def started(backend: str, **environ: str) -> dict:
     return json.loads(made.stdout)
 
 
-def test_what_is_imported_is_left_out_of_garbage_collection_and_nothing_else():
+def test_what_is_imported_is_left_out_of_garbage_collection_which_goes_on():
     assert gc.get_freeze_count() > 100_000
     assert gc.isenabled()
 
