@@ -44,7 +44,7 @@ def answer(asked: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = argparse.ArgumentParser(
+    door = doors.Parser(
         prog="python -m experiments.benchmark",
         description=__doc__,
         epilog="Exit codes: 0 done, 1 a process failed, 2 bad use or bad input, 130 interrupted.",

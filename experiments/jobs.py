@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = argparse.ArgumentParser(
+    door = doors.Parser(
         prog="python -m experiments.jobs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

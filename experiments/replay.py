@@ -22,7 +22,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = argparse.ArgumentParser(
+    door = doors.Parser(
         prog="python -m experiments.replay",
         description=__doc__,
         epilog="The backend is the run's own unless KERAS_BACKEND says otherwise. Exit codes: "

@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = argparse.ArgumentParser(
+    door = doors.Parser(
         prog="python -m experiments.report",
         description=__doc__,
         epilog="Exit codes: 0 done, 1 records and pages have drifted apart (--check), 2 bad use "

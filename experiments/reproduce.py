@@ -58,7 +58,7 @@ def answer(asked: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = argparse.ArgumentParser(
+    door = doors.Parser(
         prog="python -m experiments.reproduce",
         description=__doc__,
         epilog="KERAS_BACKEND=tensorflow|jax|torch chooses the backend. Exit codes: 0 done, "

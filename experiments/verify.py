@@ -59,7 +59,7 @@ def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = argparse.ArgumentParser(
+    door = doors.Parser(
         prog="python -m experiments.verify",
         description=__doc__,
         epilog="Exit codes: 0 the same bits, or environments whose bits need not be the same; "

@@ -200,7 +200,7 @@ def test_in_slices_and_killed_between_it_comes_to_the_undisturbed_runs_bits(
     monkeypatch.setattr(jobs, "JOBS", (TRAINED, SHOWN))
     words = ["--scale", "tiny", "--data", "digits", "--logdir", str(tmp_path / "a")]
     assert jobs.main([*words, "--time-limit", "0.0001"]) == 0
-    assert "1 runs left" in capsys.readouterr().out
+    assert "runs left: 1" in capsys.readouterr().out
     (path,) = tmp_path.rglob("run.json")
     part = record.load(path.parent)
     assert (part.status, part.intervals) == ("partial", 1)

@@ -120,11 +120,13 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(words, told, tmp_path, caps
         ["--time-limit", "nan"],
     ],
 )
-def test_a_word_that_argparse_refuses_is_exit_code_2(words, capsys):
+def test_a_word_that_argparse_refuses_is_one_line_and_exit_code_2_too(words, capsys):
     with pytest.raises(SystemExit) as refused:
         reproduce.main(["alexnet_lr_decay", *words])
     assert refused.value.code == 2
-    assert "error: argument" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"reproduce: argument {words[0]}: ")
+    assert error.count("\n") == 1
 
 
 def test_together_takes_jax(monkeypatch, capsys):

@@ -79,7 +79,7 @@ def installed_backend() -> str:
         raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:
         raise UserError(
-            f"{backend} is not installed: pip install -c constraints.txt '.[{backend}]'"
+            f"{backend} is not installed: pip install -c constraints.txt -e '.[{backend}]'"
         )
     return backend
 

@@ -8,12 +8,19 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from experiments.harness import interrupts
 from experiments.harness.spec import ProcessError, UserError
 
 DONE, FAILED, BAD_USE = 0, 1, 2
+
+
+class Parser(argparse.ArgumentParser):
+    """The words of a door; what it does not take is one line on stderr, as all bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_USE, f"{self.prog.rpartition('.')[2]}: {message}; --help tells the words\n")
 
 
 def answered(door: str, work: Callable[[], int], after_interrupt: str = "") -> int:

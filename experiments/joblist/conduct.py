@@ -60,7 +60,7 @@ def work(jobs: Sequence[Job], now: Slice, tell: Tell, retry: bool = False) -> No
         if entry.status in OVER and not (retry and entry.status == "failed"):
             continue
         if not first and now.left < job.minutes:
-            tell(f"{job.name}: is begun where {job.minutes:g} minutes are left")
+            tell(f"{job.name}: not begun in this slice; minutes it needs: {job.minutes:g}")
             return
         tell(f"{job.name}: {entry.status}; {' '.join((job.door, *now.words(job)))}")
         entry = done(job, entry, now, first)
@@ -107,5 +107,5 @@ def ended(entry: Entry, code: int, folder: Path) -> Entry:
     except ValueError:
         return replace(entry, status="failed", note="what it printed is no JSON")
     if left := told.get("left", 0):
-        return replace(entry, note=f"{left} runs left")
+        return replace(entry, note=f"runs left: {left}")
     return replace(entry, status="done")

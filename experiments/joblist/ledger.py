@@ -64,9 +64,10 @@ class Ledger:
         for name in ("backend", "data", "words"):
             was, now = getattr(found, name), getattr(new, name)
             if was != now:
+                by_default = "the default"
                 raise UserError(
-                    f"{path} is of another job: {name} {was!r} there, {now!r} here; "
-                    "name another --logdir, or delete it"
+                    f"{path} is of another job: {name} {was or by_default!r} there, "
+                    f"{now or by_default!r} here; name another --logdir, or delete it"
                 )
         return found
 
