@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments import catalog
 from experiments.harness import data, making, mnist, record, study, training
+from experiments.harness.spec import Run
 from experiments.harness.tensors import variables
 
 TINY = {
@@ -21,18 +22,30 @@ TINY = {
 }
 
 
-def made(logdir: str, environment: dict[str, Any], fault: str | None) -> str:
-    """Make a run that claims ``environment``, with one of ``FAULTS``; return its directory."""
-    digits = mnist.load("digits")[0]
+def planned(
+    digits: data.Dataset,
+    environment: dict[str, Any],
+    arm: str = "fixed_rate",
+    seed: int = 0,
+    **changes: Any,
+) -> Run:
+    """Plan a tiny run of the miniature."""
     (run,) = study.plan(
         catalog.load("alexnet_lr_decay"),
         "mini",
-        arms=["fixed_rate"],
-        seeds=[0],
-        changes=TINY,
+        arms=[arm],
+        seeds=[seed],
+        changes=TINY | changes,
         data={"mnist": digits.identity()},
         environment=environment,
     )
+    return run
+
+
+def made(logdir: str, environment: dict[str, Any], fault: str | None) -> str:
+    """Make a run that claims ``environment``, with one of ``FAULTS``; return its directory."""
+    digits = mnist.load("digits")[0]
+    run = planned(digits, environment)
     if fault:
         FAULTS[fault]()
     making.made(run, Path(logdir), digits)

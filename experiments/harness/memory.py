@@ -1,4 +1,4 @@
-"""A process holds nothing of the runs that it has made. Import it only after keras."""
+"""A process holds nothing of the runs that it has made. Import after ``determinism.start()``."""
 
 from __future__ import annotations
 

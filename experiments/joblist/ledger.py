@@ -62,12 +62,11 @@ class Ledger:
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it to do the job again") from None
         for name in ("backend", "data", "words"):
-            was, now = getattr(found, name), getattr(new, name)
+            was, now = (getattr(entry, name) or "the default" for entry in (found, new))
             if was != now:
-                by_default = "the default"
                 raise UserError(
-                    f"{path} is of another job: {name} {was or by_default!r} there, "
-                    f"{now or by_default!r} here; name another --logdir, or delete it"
+                    f"{path} is of another job: {name} {was!r} there, {now!r} here; "
+                    "name another --logdir, or delete it"
                 )
         return found
 

@@ -1,5 +1,7 @@
 """What every door answers."""
 
+import importlib
+
 import pytest
 
 from experiments.harness import doors
@@ -23,6 +25,18 @@ def test_what_the_user_should_know_is_a_line_and_an_exit_code(capsys, error, cod
 
     assert doors.answered("verify", fails, "; run again") == code
     assert capsys.readouterr().err.strip() == f"verify: {line}"
+
+
+@pytest.mark.parametrize(
+    "door", ["benchmark", "jobs", "replay", "report", "reproduce", "tune", "verify"]
+)
+def test_words_that_a_door_does_not_take_are_a_line_and_exit_code_2(door, capsys):
+    with pytest.raises(SystemExit) as refused:
+        importlib.import_module(f"experiments.{door}").parser().parse_args(["--no-such-word"])
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{door}: ")
+    assert error.count("\n") == 1
 
 
 def test_any_other_error_is_ours_and_not_hidden():

@@ -5,23 +5,14 @@ import weakref
 
 import keras
 
-from experiments import catalog
-from experiments.harness import making, mnist, study, training
+from experiments.harness import making, mnist, training
 from tests.environment import ENVIRONMENT
-from tests.faulty import TINY
+from tests.faulty import planned
 
 
 def test_nothing_holds_a_model_whose_run_is_made(tmp_path, monkeypatch):
     digits = mnist.load("digits")[0]
-    (run,) = study.plan(
-        catalog.load("alexnet_lr_decay"),
-        "mini",
-        arms=["decayed_rate"],
-        seeds=[0],
-        changes=TINY | {"intervals": 1},
-        data={"mnist": digits.identity()},
-        environment=ENVIRONMENT,
-    )
+    run = planned(digits, ENVIRONMENT, intervals=1)
     compiled, models = training.compiled, []
 
     def noted(arm):

@@ -28,23 +28,14 @@ from experiments.harness import (
 )
 from experiments.harness.spec import Run, UserError
 from experiments.harness.telemetry.anatomy import anatomy
+from tests import faulty
 from tests.environment import ENVIRONMENT
-from tests.faulty import TINY
 
 DIGITS = mnist.load("digits")[0]
 
 
 def planned(seed: int = 0, arm: str = "decayed_rate", **changes) -> Run:
-    (run,) = study.plan(
-        catalog.load("alexnet_lr_decay"),
-        "mini",
-        arms=[arm],
-        seeds=[seed],
-        changes=TINY | changes,
-        data={"mnist": DIGITS.identity()},
-        environment=ENVIRONMENT,
-    )
-    return run
+    return faulty.planned(DIGITS, ENVIRONMENT, arm, seed, **changes)
 
 
 def carry_out(run: Run, logdir, **options) -> Run:
