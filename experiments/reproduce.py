@@ -124,7 +124,7 @@ def chosen(asked: argparse.Namespace) -> list[Experiment]:
     return experiments
 
 
-def sources(experiment: Experiment, asked: argparse.Namespace) -> list[str]:
+def data_sources(experiment: Experiment, asked: argparse.Namespace) -> list[str]:
     """Return what ``--data`` names for the experiment: with ``--all``, others' data is left out."""
     from experiments.harness import datasets
 
@@ -143,7 +143,7 @@ def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> l
             scale=asked.scale,
             arms=asked.arm,
             seeds=asked.seed,
-            data=sources(experiment, asked),
+            data=data_sources(experiment, asked),
             changes=dict(asked.set),
             deterministic=not asked.allow_nondeterministic,
             together=asked.together,

@@ -254,13 +254,13 @@ def planned(
     (template,), (dataset,) = prepared.runs, prepared.data.values()
     measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
     trainer = Trainer(template, varied, asked.objective or measured, asked.executions)
-    search = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
+    requested = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
     place = plan.Place(
         asked.logdir / "search" / (asked.name or asked.oracle),
         prepared.sources[trained_on],
         asked.telemetry_every,
     )
-    return search, place, dataset, prepared.warnings
+    return requested, place, dataset, prepared.warnings
 
 
 def announced(search: Search, warnings: Sequence[str]) -> str:

@@ -46,7 +46,7 @@ def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str
     if bool(asked.directory) == asked.self_test:
         raise UserError("name a run's directory, or --self-test")
     if asked.self_test:
-        use, heeds = self_test, {"--self-test"}
+        use, heeds = run_self_test, {"--self-test"}
     elif asked.against:
         use, heeds = against, {"RUN_DIR"}
     else:
@@ -91,10 +91,10 @@ def again(asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         verifier = verification.Verifier(asked.directory, asked.data, Path(scratch), tell)
         tell(findings.beginning(verifier.run))
-        rerun, folder = verifier.rerun()
-        foreign = verification.foreign(verifier.run.environment, rerun.environment)
-        found = None if foreign else verifier.diagnose(rerun, folder)
-        told = findings.summary(verifier.run, rerun, foreign, found)
+        again, folder = verifier.rerun()
+        foreign = verification.foreign(verifier.run.environment, again.environment)
+        found = None if foreign else verifier.diagnose(again, folder)
+        told = findings.summary(verifier.run, again, foreign, found)
     tell(findings.text(told))
     return told
 
@@ -114,7 +114,7 @@ def against(asked: argparse.Namespace) -> dict[str, Any]:
     return told
 
 
-def self_test(asked: argparse.Namespace) -> dict[str, Any]:
+def run_self_test(asked: argparse.Namespace) -> dict[str, Any]:
     """Show for each backend and device whether the promise is kept."""
     from experiments.forensics import golden, selftest
     from experiments.harness import tables

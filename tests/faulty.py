@@ -69,10 +69,10 @@ def flipped_bit() -> None:
 
 def swapped_pair() -> None:
     """Swap the first two examples of the eighth batch."""
-    order = data.order
+    original = data.order
 
     def spoiled(seed, step, batch_size, examples):
-        indices = order(seed, step, batch_size, examples)
+        indices = original(seed, step, batch_size, examples)
         return indices[[1, 0, *range(2, batch_size)]] if step == 7 else indices
 
     data.order = spoiled

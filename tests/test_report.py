@@ -184,10 +184,10 @@ def test_records_readme_and_catalogue_agree(capsys):
 
 
 def test_every_experiment_has_evidence_of_its_own_data_and_refutations_are_explained():
-    records = evidence.load(ROOT / "experiments/records")
-    miniatures = [record["experiment"] for record in records if record["scale"] == "mini"]
+    found = evidence.load(ROOT / "experiments/records")
+    miniatures = [record["experiment"] for record in found if record["scale"] == "mini"]
     assert miniatures == catalog.names(), "each experiment has its evidence"
-    for record in records:
+    for record in found:
         assert all(not d["stand_in"] or d["name"] == "frames" for d in record["datasets"])
         for number, claim in enumerate(record["claims"], 1):
             where = f"{record['experiment']} C{number}"

@@ -46,14 +46,14 @@ def kept(tmp_path, monkeypatch):
     return path
 
 
-def self_test(monkeypatch, processes, *words: str) -> int:
+def run_self_test(monkeypatch, processes, *words: str) -> int:
     monkeypatch.setattr(elsewhere, "call", processes)
     return verify.main(["--self-test", "--backend", "jax", *words])
 
 
 def test_equal_bits_in_every_process_keep_the_promise(monkeypatch, capsys, kept):
     processes = Processes("aaa")
-    assert self_test(monkeypatch, processes, "--json") == 0
+    assert run_self_test(monkeypatch, processes, "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["verdict"] == "KEPT"
     assert row["repeated"] == 3
@@ -68,25 +68,25 @@ def test_equal_bits_in_every_process_keep_the_promise(monkeypatch, capsys, kept)
 
 
 def test_one_other_bit_breaks_the_promise_and_is_not_blessed(monkeypatch, capsys, kept):
-    assert self_test(monkeypatch, Processes("aab"), "--bless") == 1
+    assert run_self_test(monkeypatch, Processes("aab"), "--bless") == 1
     assert "BROKEN" in capsys.readouterr().out
     assert json.loads(kept.read_text()) == {}
 
 
 @pytest.mark.usefixtures("kept")
 def test_blessed_bits_are_compared_from_then_on(monkeypatch, capsys):
-    assert self_test(monkeypatch, Processes("aaa"), "--bless") == 0
-    assert self_test(monkeypatch, Processes("aaa")) == 0
+    assert run_self_test(monkeypatch, Processes("aaa"), "--bless") == 0
+    assert run_self_test(monkeypatch, Processes("aaa")) == 0
     assert "same" in capsys.readouterr().out
-    assert self_test(monkeypatch, Processes("bbb")) == 1
+    assert run_self_test(monkeypatch, Processes("bbb")) == 1
     assert "OTHER" in capsys.readouterr().out
-    assert self_test(monkeypatch, Processes("bbb"), "--bless") == 0
-    assert self_test(monkeypatch, Processes("bbb")) == 0
+    assert run_self_test(monkeypatch, Processes("bbb"), "--bless") == 0
+    assert run_self_test(monkeypatch, Processes("bbb")) == 0
 
 
 @pytest.mark.usefixtures("kept")
 def test_where_there_is_an_accelerator_the_cpu_is_tested_too(monkeypatch, capsys):
-    assert self_test(monkeypatch, Processes("aabb", "H200"), "--json", "--times", "2") == 0
+    assert run_self_test(monkeypatch, Processes("aabb", "H200"), "--json", "--times", "2") == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["environment"]["device"] for row in rows] == ["H200", "cpu"]
 

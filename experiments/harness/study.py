@@ -66,8 +66,8 @@ def prepare(
     scale = scale or default_scale()
     names = list(dict.fromkeys(_several(arms) or experiment.at[scale]))
     wanted = {resolve(experiment, name, scale, changes).dataset for name in names}
-    sources = datasets.choose(_several(data), wanted)
-    loaded = {name: load(name, source) for name, source in sources.items()}
+    chosen = datasets.choose(_several(data), wanted)
+    loaded = {name: load(name, source) for name, source in chosen.items()}
     runs = plan(
         experiment,
         scale,
@@ -83,7 +83,7 @@ def prepare(
     return Study(
         experiment,
         runs,
-        sources,
+        chosen,
         {name: dataset for name, (dataset, _) in loaded.items()},
         [warning for _, warning in loaded.values() if warning],
         {run.seed for run in runs} >= set(experiment.seeds) and not (arms or changes),

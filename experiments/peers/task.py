@@ -82,5 +82,5 @@ def set_down(arm: Mapping[str, Any], folder: str) -> dict[str, Any]:
         for variable in model.trainable_variables
     }
     np.savez(Path(folder, WEIGHTS), **weights)
-    flops = told.batch_size * arithmetic.of_step(model)
-    return {"parameters": model.count_params(), "flops": flops}
+    count = told.batch_size * arithmetic.of_step(model)
+    return {"parameters": model.count_params(), "flops": count}

@@ -45,15 +45,15 @@ def conduct(
         tried = plan.read(search, folder) | plan.joined(search, known)
         outcomes = {number: each.outcome for number, each in tried.items()}
         oracle = oracles.build(search, outcomes, _others(shard) if not known else lambda _: True)
-        journal = Journal(search, folder, oracle, tried, tell)
-        oracle.ended = journal.keep
+        writer = Journal(search, folder, oracle, tried, tell)
+        oracle.ended = writer.keep
         oracle.replay()
         try:
-            journal.keep()
+            writer.keep()
             if not oracle.over:
                 _train(search, place, dataset, oracle, sharing, tell)
         finally:
-            journal.keep()
+            writer.keep()
         plan.write(search, tried, folder)
         if missing := len(oracle.trials) - len(tried) if known else 0:
             tell(f"{missing} of {len(oracle.trials)} trials are missing: in no shard yet")

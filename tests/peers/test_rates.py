@@ -15,14 +15,14 @@ TOLD = {
 
 
 def test_rates_are_medians_and_ratios_go_round_by_round():
-    summary = rates.summary(TOLD, images=100)
-    assert summary["steps"]["harness jax"] == {
+    found = rates.summary(TOLD, images=100)
+    assert found["steps"]["harness jax"] == {
         "rate": {"median": 100, "low": pytest.approx(62.5), "high": 100},
         "ratios": {},
     }
-    ratio = summary["steps"]["fit jax"]["ratios"]["harness jax"]
+    ratio = found["steps"]["fit jax"]["ratios"]["harness jax"]
     assert ratio == {"median": 1, "low": 0.75, "high": 1.5, "overall": pytest.approx(5 / 6)}
-    assert summary["interval"]["fit jax"]["ratios"]["harness jax"]["overall"] == 1
+    assert found["interval"]["fit jax"]["ratios"]["harness jax"]["overall"] == 1
 
 
 def test_a_single_round_has_no_spread():

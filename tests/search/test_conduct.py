@@ -31,7 +31,7 @@ def conducted(path: Path, told=FOUR, **options):
     return conduct.conduct(told, Place(path, "none"), None, Sharing(), **options)
 
 
-def journal(path: Path, told=FOUR) -> list[str]:
+def read_journal(path: Path, told=FOUR) -> list[str]:
     return [*json.loads((plan.folder_of(told, path) / plan.JOURNAL).read_text())["trials"]]
 
 
@@ -43,7 +43,7 @@ def test_the_journal_is_written_after_each_trial(train, tmp_path):
     known = []
 
     def look(values):
-        known.append(len(journal(tmp_path)) if known else 0)
+        known.append(len(read_journal(tmp_path)) if known else 0)
         return pretended.formula(values)
 
     train(look)
@@ -68,7 +68,7 @@ def test_shards_count_their_own_trials_and_joined_they_are_gone_on_with(train, t
     folders = [plan.folder_of(FOUR, tmp_path / k) for k in "12"]
     half = conducted(tmp_path / "half", known=folders[:1], tell=lines.append)
     assert lines[-1] == "2 of 4 trials are missing: in no shard yet"
-    assert len(journal(tmp_path / "half")) == len(half) == 2
+    assert len(read_journal(tmp_path / "half")) == len(half) == 2
     whole = conducted(tmp_path / "all", known=folders)
     train(refuse)
     assert conducted(tmp_path / "all") == whole
@@ -79,7 +79,7 @@ def test_a_shard_without_trials_is_a_shard(tmp_path):
     paths = {k: tmp_path / str(k) for k in range(1, 6)}
     for k, path in paths.items():
         trials = conducted(path, shard=(k, 5))
-        assert len(journal(path)) == len(trials) == (k < 5)
+        assert len(read_journal(path)) == len(trials) == (k < 5)
     assert "picture" not in views.write(FOUR, {}, plan.folder_of(FOUR, paths[5]))
     folders = [plan.folder_of(FOUR, path) for path in paths.values()]
     assert len(conducted(tmp_path / "all", known=folders)) == 4
