@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.harness.spec import UserError
 
 if TYPE_CHECKING:
-    from experiments.harness.result import Result
+    from experiments.harness.reporting.result import Result
     from experiments.harness.spec import Experiment
 
 __all__ = ["UserError", "load", "run"]
@@ -48,10 +48,10 @@ def run(
     ``experiments.harness.study.carry_out``. Call it before anything imports keras: it makes the
     process deterministic first. Raises ``UserError`` for whatever you can mend.
     """
-    from experiments.harness import study
+    from experiments.harness.study import execute, plan
 
-    (result,) = study.carry_out(
-        [study.prepare(load(name), **chosen)],
+    (result,) = execute.run_studies(
+        [plan.plan_study(load(name), **chosen)],
         Path(logdir),
         intervals=intervals,
         fresh=fresh,

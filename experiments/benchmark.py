@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import catalog
-from experiments.harness import doors, interrupts
-from experiments.harness.doors import tell
-from experiments.harness.overrides import override, resolve
+from experiments.harness.runtime import cli, signals
+from experiments.harness.runtime.cli import print_line
 from experiments.harness.spec import Arm, Scale
+from experiments.harness.spec.overrides import override, resolve
 
 NETWORKS: dict[str, tuple[str, Scale, Mapping[str, int]]] = {  # an arm, its scale, and changes
     "alexnet-mini": ("alexnet_lr_decay:fixed_rate", "mini", {}),
@@ -30,7 +30,7 @@ INTERVALS = 50  # that every arm has, of which the first is for warming up
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    return doors.answered("benchmark", lambda: answer(asked))
+    return cli.run_command("benchmark", lambda: answer(asked))
 
 
 def answer(asked: argparse.Namespace) -> int:
@@ -39,12 +39,12 @@ def answer(asked: argparse.Namespace) -> int:
         told = benchmark(asked)
     if asked.json:
         print(json.dumps(told, indent=1))
-    return doors.DONE
+    return cli.DONE
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = doors.Parser(
+    door = cli.ArgumentParser(
         prog="python -m experiments.benchmark",
         description=__doc__,
         epilog="Exit codes: 0 done, 1 a process failed, 2 bad use or bad input, 130 interrupted.",
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
         "documents (a TensorFlow 1 graph), torch and jax (loops by hand); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
-    add("--rounds", type=doors.whole(1, INTERVALS), default=10, metavar="N", help="intervals timed "
+    add("--rounds", type=cli.whole_number(1, INTERVALS), default=10, metavar="N", help="intervals timed "
         "of each; default: 10, among which are all that the harness does once in ten")
     add("--data", default="mnist", metavar="SOURCE", help="as for reproduce")
     add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
@@ -68,27 +68,32 @@ def parser() -> argparse.ArgumentParser:
 
 def benchmark(asked: argparse.Namespace) -> dict[str, Any]:
     """Measure, telling it on the way and in the end as tables; return it as JSON types."""
-    from experiments.harness import datasets, timings
-    from experiments.peers import conduct, ways
+    from experiments.benchmarks import competitors, runner
+    from experiments.harness.data import sources
+    from experiments.harness.reporting import benchmark_tables
 
-    peers, left_out = ways.chosen(asked.ways, asked.backends)
-    dataset, warning = datasets.named(DATASET, asked.data)
+    peers, left_out = competitors.chosen(asked.ways, asked.backends)
+    dataset, warning = sources.load_source(DATASET, asked.data)
     for line in [*(f"left out: {line}" for line in left_out), *([warning] if warning else [])]:
-        tell(line)
-    told = conduct.machine(list(dict.fromkeys(peer.backend for peer in peers)), tell)
+        print_line(line)
+    told = runner.measure_machine(list(dict.fromkeys(peer.backend for peer in peers)), print_line)
     home, scale, _ = NETWORKS[STARTED]
     starting, times = trained(STARTED), min(STARTS, asked.rounds)
-    told |= conduct.starts(home, scale, starting, peers[0].backend, asked.data, times, tell)
+    told |= runner.measure_startup(
+        home, scale, starting, peers[0].backend, asked.data, times, print_line
+    )
     told |= {"data": dataset.identity(), "left_out": left_out, "networks": {}}
     for name in dict.fromkeys([*asked.networks, *["alexnet"] * asked.full]):
         home, scale, changes = NETWORKS[name]
         slow = name == "alexnet" and told["device"] == "cpu"
         less = SLOW if slow else {}
         arm = override(trained(name), less)
-        tell(f"{name}: {arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated")
-        found = conduct.network(arm, peers, asked.data, asked.rounds, slow, tell)
+        print_line(
+            f"{name}: {arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated"
+        )
+        found = runner.benchmark_network(arm, peers, asked.data, asked.rounds, slow, print_line)
         told["networks"][name] = {"trained": (home, scale, {**changes, **less}), **found}
-    tell(f"\n{timings.told(told)}")
+    print_line(f"\n{benchmark_tables.render(told)}")
     return told
 
 
@@ -100,4 +105,4 @@ def trained(name: str) -> Arm:
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    signals.exit_process(main())

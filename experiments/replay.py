@@ -10,19 +10,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.harness import doors, files, interrupts, record
+from experiments.harness.runtime import cli, filesystem, signals
 from experiments.harness.spec import Run, UserError
+from experiments.harness.storage import run_directory, run_record
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    return doors.answered("replay", lambda: replay(asked))
+    return cli.run_command("replay", lambda: replay(asked))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = doors.Parser(
+    door = cli.ArgumentParser(
         prog="python -m experiments.replay",
         description=__doc__,
         epilog="The backend is the run's own unless KERAS_BACKEND says otherwise. Exit codes: "
@@ -55,29 +56,32 @@ def replay(asked: argparse.Namespace) -> int:
     """Visit the step that was asked for, and print what is found there."""
     if asked.keep and not asked.first_nonfinite:
         raise UserError("--keep is for --first-nonfinite")
-    run = record.recorded(asked.directory)
+    run = run_record.read(asked.directory)
     check_range(run, asked.step)  # before the slow imports: bad use answers at once
-    from experiments.forensics import knobs
-    from experiments.harness import datasets, determinism
+    from experiments.harness.data import sources
+    from experiments.harness.runtime import determinism
+    from experiments.verification import causes
 
     backend = os.environ.setdefault("KERAS_BACKEND", run.environment["backend"])
-    again = knobs.recorded(run.environment) if backend == run.environment["backend"] else {}
+    again = causes.recorded_start(run.environment) if backend == run.environment["backend"] else {}
     with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
         environment = determinism.start(**again)
-        from experiments.forensics import visits
-        from experiments.forensics.replay import replaying
+        from experiments.debugging import report
+        from experiments.debugging.replay import open_replay
 
-        dataset = datasets.recorded(run, asked.data)
-        with replaying(run, asked.directory, dataset, environment, doors.tell) as made:
+        dataset = sources.load_recorded(run, asked.data)
+        with open_replay(run, asked.directory, dataset, environment, cli.print_line) as made:
             visit = made.visit(asked.step) if asked.step else made.first_nonfinite()
         if visit and asked.images:
-            visits.picture(dataset.x_train[visit.step.indices], asked.images)
-        told = visits.summary(made, visit)
+            report.picture(dataset.x_train[visit.step.indices], asked.images)
+        told = report.summary(made, visit)
     if asked.keep and told["story"] and told["exact"]:
-        files.write(asked.directory / record.STORY, visits.headline(told) + "\n")
-    print(json.dumps(told, indent=1) if asked.json else visits.text(told))
-    return doors.DONE
+        filesystem.write_atomic(
+            asked.directory / run_directory.NAN_CAUSE_FILE, report.headline(told) + "\n"
+        )
+    print(json.dumps(told, indent=1) if asked.json else report.text(told))
+    return cli.DONE
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    signals.exit_process(main())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import catalog
-from experiments.harness import doors, interrupts
+from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -18,12 +18,12 @@ ROOT = Path(__file__).parents[1]
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    return doors.answered("report", lambda: check() if asked.check else report(asked))
+    return cli.run_command("report", lambda: check() if asked.check else report(asked))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = doors.Parser(
+    door = cli.ArgumentParser(
         prog="python -m experiments.report",
         description=__doc__,
         epilog="Exit codes: 0 done, 1 records and pages have drifted apart (--check), 2 bad use "
@@ -46,47 +46,52 @@ def parser() -> argparse.ArgumentParser:
 
 def report(asked: argparse.Namespace) -> int:
     """Judge the runs, and tell it in the form that was asked for."""
-    from experiments.harness import collect, evidence, files, page, plots
+    from experiments.harness.reporting import html, log_reader, plots, records
+    from experiments.harness.runtime import filesystem
 
     experiments = [catalog.load(name) for name in asked.experiment or catalog.names()]
     if not asked.logdir.is_dir():
         raise UserError(f"there is no folder {asked.logdir}; name one by --logdir")
-    results = collect.results(asked.logdir, experiments, lambda line: print(line, file=sys.stderr))
+    results = log_reader.results(
+        asked.logdir, experiments, lambda line: print(line, file=sys.stderr)
+    )
     if not results:
         raise UserError(f"{asked.logdir} holds no run of an experiment; reproduce makes some")
     told = [result.summary() for result in results]
     if asked.json:
         print(json.dumps(told, indent=1))
-        return doors.DONE
+        return cli.DONE
     if asked.markdown:
-        print(page.markdown(told, [str(result.picture) for result in results]), end="")
-        return doors.DONE
+        print(html.to_markdown(told, [str(result.picture) for result in results]), end="")
+        return cli.DONE
     pictures = [result.picture for result in results]
     overviews = plots.overviews(results, asked.logdir)
     path = asked.logdir / "report.html"
-    files.write(path, page.html(told, pictures, [result.stories for result in results], overviews))
+    filesystem.write_atomic(
+        path, html.to_html(told, pictures, [result.stories for result in results], overviews)
+    )
     if asked.record:
         for result in results:
-            if reasons := evidence.objections(result):
+            if reasons := records.objections(result):
                 print(f"not kept: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
             else:
-                print(f"kept {evidence.write(result, ROOT / 'experiments/records')}")
-        evidence.refresh(ROOT)
-    from experiments.harness import tables
+                print(f"kept {records.write(result, ROOT / 'experiments/records')}")
+        records.refresh(ROOT)
+    from experiments.harness.reporting import tables
 
-    print(f"{tables.tally(told)}\n\npage         {path}")
-    return doors.DONE
+    print(f"{tables.overview(told)}\n\npage         {path}")
+    return cli.DONE
 
 
 def check() -> int:
     """Tell where records, pages and catalogue do not agree."""
-    from experiments.harness import evidence
+    from experiments.harness.reporting import records
 
-    lines = evidence.drift(ROOT, catalog.load)
+    lines = records.drift(ROOT, catalog.load)
     for line in lines:
         print(line)
-    return doors.FAILED if lines else doors.DONE
+    return cli.FAILED if lines else cli.DONE
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    signals.exit_process(main())

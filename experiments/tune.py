@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
-from experiments.harness import doors, interrupts, space
-from experiments.harness.overrides import override, resolve
-from experiments.harness.space import Dimension
-from experiments.harness.spec import Experiment, Scale, UserError
-from experiments.search.choices import COUNTED, OBJECTIVES, ORACLES, SHARDED
+from experiments.harness.runtime import cli, signals
+from experiments.harness.spec import Dimension, Experiment, Scale, UserError, search_space
+from experiments.harness.spec.overrides import override, resolve
+from experiments.tuning.objectives import COUNTED, OBJECTIVES, ORACLES, SHARDED
 
 if TYPE_CHECKING:
-    from experiments.harness.data import Dataset
-    from experiments.search.chief import Sharing
-    from experiments.search.plan import Place, Search, Trials
+    from experiments.harness.data.dataset import Dataset
+    from experiments.tuning.distributed.chief import Sharing
+    from experiments.tuning.search import Search, SearchLocation, Trials
 
 TRIALS = 20  # of the oracles that have no end of their own
 APART = (  # words of which a search has one, and why
@@ -42,12 +41,12 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
     resumed = "; run again, without --fresh, to go on"
-    return doors.answered("tune", lambda: answer(asked), resumed)
+    return cli.run_command("tune", lambda: answer(asked), resumed)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = doors.Parser(
+    door = cli.ArgumentParser(
         prog="python -m experiments.tune",
         description=__doc__,
         epilog="KERAS_BACKEND=tensorflow|jax|torch chooses the backend. Exit codes: 0 done, "
@@ -65,39 +64,39 @@ def parser() -> argparse.ArgumentParser:
         help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], "
         "or PATH=[JSON, ...]; PATH+PATH=... gives both the same value; in the place of the "
         "default for that path, and with its condition, or after all")
-    add("--set", nargs="+", action="extend", default=[], type=doors.change, metavar="KEY=VALUE",
+    add("--set", nargs="+", action="extend", default=[], type=cli.key_value, metavar="KEY=VALUE",
         help="change the arm first, as for reproduce")
-    add("--trials", type=doors.whole(1), metavar="N", help="so many, of random and bayesian; "
+    add("--trials", type=cli.whole_number(1), metavar="N", help="so many, of random and bayesian; "
         "default: 20")
-    add("--executions", type=doors.whole(1), default=1, metavar="N", help="seeds for each trial, "
+    add("--executions", type=cli.whole_number(1), default=1, metavar="N", help="seeds for each trial, "
         "whose mean counts; default: 1")
     add("--objective", choices=tuple(OBJECTIVES), help="on the validation split, at the end; "
         "default: accuracy where the arm measures it")
     add("--scale", choices=("mini", "full"), help="as for reproduce")
-    add("--seed", type=doors.whole(0, 2**32), default=0, metavar="N", help="of the search, and the "
+    add("--seed", type=cli.whole_number(0, 2**32), default=0, metavar="N", help="of the search, and the "
         "first of the trials'; default: 0")
     add("--data", metavar="SOURCE", help="as for reproduce")
     add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
     add("--name", metavar="NAME", help="what the search is called under DIR/search; default: its "
         "oracle's name")
-    add("--jobs", type=doors.whole(1), metavar="N", help="train N trials at a time, each in a "
+    add("--jobs", type=cli.whole_number(1), metavar="N", help="train N trials at a time, each in a "
         "process of its own; default: 2 on a CPU, 1 elsewhere")
     add("--role", choices=("chief", "worker"), help="share the search among machines: one chief "
         "gives out what workers train, each with the same words otherwise; default: by "
         "KerasTuner's environment variables")
     add("--address", metavar="HOST:PORT", help="the chief's, loopback or a private network: "
         "whoever reaches it can give orders")
-    add("--limit", type=doors.whole(1), default=60, metavar="SECONDS", help="a worker silent for "
+    add("--limit", type=cli.whole_number(1), default=60, metavar="SECONDS", help="a worker silent for "
         "so long has lost its trial, and one that reaches no chief for so long ends; default: 60")
-    add("--longest", type=doors.whole(1), default=86400, metavar="SECONDS", help="a worker that "
+    add("--longest", type=cli.whole_number(1), default=86400, metavar="SECONDS", help="a worker that "
         "has not ended a trial in so long has lost it; default: 86400, a day")
-    add("--patience", type=doors.whole(1), default=600, metavar="SECONDS", help="the chief gives "
+    add("--patience", type=cli.whole_number(1), default=600, metavar="SECONDS", help="the chief gives "
         "up where no worker is heard for so long; default: 600")
     add("--shard", type=_shard, metavar="I/N", help="only every Nth trial, of grid "
         "and random, for machines that share nothing")
     add("--merge", nargs="+", type=Path, default=[], metavar="DIR", help="train nothing: join what "
         "shards with the same words have tried, by their log directories")
-    add("--telemetry-every", type=doors.whole(0), metavar="N", help="as for reproduce")
+    add("--telemetry-every", type=cli.whole_number(0), metavar="N", help="as for reproduce")
     add("--fresh", action="store_true", help="start the search over; runs that are made are kept")
     add("--allow-nondeterministic", action="store_true", help="as for reproduce")
     add("--dry-run", action="store_true", help="print the space as JSON and train nothing")
@@ -117,13 +116,13 @@ def answer(asked: argparse.Namespace) -> int:
             told = tune(experiment, varied, asked)
     if asked.json or asked.dry_run:
         print(json.dumps(told, indent=1))
-    return doors.DONE
+    return cli.DONE
 
 
 def chosen(experiment: Experiment, asked: argparse.Namespace) -> tuple[Dimension, ...]:
     """Return the space that is searched; ``UserError`` for words that do not go together."""
     _checked(asked)
-    varied = space.joined(experiment.space, asked.space)
+    varied = search_space.merge(experiment.space, asked.space)
     named = {dimension.name for dimension in varied}
     if left := [dimension.name for dimension in asked.space if dimension.name not in named]:
         raise UserError(f"{left[0]} would never be active: no value in the space leads to it")
@@ -165,7 +164,7 @@ def base(experiment: Experiment, asked: argparse.Namespace) -> str:
 
 def role(asked: argparse.Namespace) -> tuple[str | None, str | None]:
     """Return the role and the chief's address, from the words or KerasTuner's environment."""
-    from experiments.search.addresses import checked
+    from experiments.tuning.distributed.addresses import check_address
 
     name, address = asked.role, asked.address
     if not name and "KERASTUNER_ORACLE_IP" in os.environ:
@@ -173,7 +172,7 @@ def role(asked: argparse.Namespace) -> tuple[str | None, str | None]:
         address = ":".join(os.environ.get(f"KERASTUNER_ORACLE_{k}", "") for k in ("IP", "PORT"))
     if bool(name) != bool(address):
         raise UserError("--role and --address go together")
-    return name, checked(address) if address else None
+    return name, check_address(address) if address else None
 
 
 def tune(
@@ -181,81 +180,83 @@ def tune(
 ) -> list[dict[str, Any]]:
     """Do what was asked, telling it on stdout; return the table as JSON types."""
     search, place, dataset, warnings = planned(experiment, varied, asked)
-    from experiments.search import plan  # imports a backend
-    from experiments.search.conduct import conduct, work_for
+    from experiments.tuning import journal  # imports a backend
+    from experiments.tuning.distributed.worker import serve_chief
+    from experiments.tuning.runner import run_search
 
-    doors.tell(announced(search, warnings))
+    cli.print_line(announced(search, warnings))
     part, address = role(asked)
     if part == "worker":
-        work_for(search, place, dataset, str(address), asked.limit, tell=doors.tell)
+        serve_chief(search, place, dataset, str(address), asked.limit, tell=cli.print_line)
         return []
     shards = [logdir / "search" / place.directory.name for logdir in asked.merge]
-    trials = conduct(
+    trials = run_search(
         search,
         place,
         dataset,
         sharing(search, address, asked),
         shard=asked.shard or (1, 1),
         fresh=asked.fresh,
-        known=[plan.folder_of(search, directory) for directory in shards],
-        tell=doors.tell,
+        known=[journal.directory(search, directory) for directory in shards],
+        tell=cli.print_line,
     )
     return shown(search, place, trials, asked)
 
 
 def sharing(search: Search, address: str | None, asked: argparse.Namespace) -> Sharing:
     """Return who trains the trials."""
-    from experiments.search.chief import Sharing
+    from experiments.tuning.distributed.chief import Sharing
 
     jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1
     return Sharing(asked.jobs or jobs, address, asked.limit, asked.longest, asked.patience)
 
 
 def shown(
-    search: Search, place: Place, trials: Trials, asked: argparse.Namespace
+    search: Search, place: SearchLocation, trials: Trials, asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Write what a search came to and tell where it is; return its table."""
-    from experiments.search import plan, views
+    from experiments.tuning import journal, results
 
-    made = views.write(search, trials, plan.folder_of(search, place.directory))
-    doors.tell(f"\n{views.text(search, trials)}\n")
+    made = results.write(search, trials, journal.directory(search, place.directory))
+    cli.print_line(f"\n{results.text(search, trials)}\n")
     for what, path in made.items():
-        doors.tell(f"{what:12} {path}")
+        cli.print_line(f"{what:12} {path}")
     if "best" in made:
         name, _, arm = search.trainer.template.home.partition(":")
         words = [name, "--arm", arm, "--scale", search.trainer.template.scale]
         words += ["--data", asked.data] * bool(asked.data)
         words += ["--set-file", str(made["best"])]
-        doors.tell(f"{'train it':12} python -m experiments.reproduce {shlex.join(words)}")
-    doors.tell(f"{'TensorBoard':12} tensorboard --logdir {place.directory}")
-    return views.rows(search, trials)
+        cli.print_line(f"{'train it':12} python -m experiments.reproduce {shlex.join(words)}")
+    cli.print_line(f"{'TensorBoard':12} tensorboard --logdir {place.directory}")
+    return results.rows(search, trials)
 
 
 def planned(
     experiment: Experiment, varied: Sequence[Dimension], asked: argparse.Namespace
-) -> tuple[Search, Place, Dataset, Sequence[str]]:
+) -> tuple[Search, SearchLocation, Dataset, Sequence[str]]:
     """Return the search, where it is done, its data, and warnings; starts the backend."""
-    from experiments.harness import datasets, study
+    from experiments.harness.data import sources
+    from experiments.harness.study import plan
 
     name = base(experiment, asked)
     trained_on = resolve(experiment, name, scale(asked)).dataset
-    prepared = study.prepare(
+    prepared = plan.plan_study(
         experiment,
         scale=asked.scale,
         arms=[name],
         seeds=[asked.seed],
-        data=[(asked.data or trained_on) + datasets.VALIDATION],
+        data=[(asked.data or trained_on) + sources.VALIDATION_SUFFIX],
         changes=dict(asked.set) | {"held_out": 0},  # that is in the test split's place
         deterministic=not asked.allow_nondeterministic,
     )
-    from experiments.search import plan  # imports a backend
-    from experiments.search.trial import Trainer
+    from experiments.tuning import search  # imports a backend
+    from experiments.tuning.trial import TrialTrainer
 
     (template,), (dataset,) = prepared.runs, prepared.data.values()
     measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
-    trainer = Trainer(template, varied, asked.objective or measured, asked.executions)
-    requested = plan.Search(trainer, asked.oracle, asked.trials or TRIALS)
-    place = plan.Place(
+    trainer = TrialTrainer(template, varied, asked.objective or measured, asked.executions)
+    requested = search.Search(trainer, asked.oracle, asked.trials or TRIALS)
+    place = search.SearchLocation(
         asked.logdir / "search" / (asked.name or asked.oracle),
         prepared.sources[trained_on],
         asked.telemetry_every,
@@ -290,7 +291,7 @@ def spelt(dimension: Dimension) -> str:
 
 def _dimension(text: str) -> Dimension:
     try:
-        return space.parsed(text)
+        return search_space.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -303,4 +304,4 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    signals.exit_process(main())

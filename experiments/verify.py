@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import doors, interrupts
-from experiments.harness.doors import tell
+from experiments.harness.runtime import cli, signals
+from experiments.harness.runtime.cli import print_line
 from experiments.harness.spec import ProcessError, UserError
 
 # what only some uses heed: the option, and what it is for
@@ -28,7 +28,7 @@ HEEDED = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run the door with the words of a command line; return its exit code."""
     asked = parser().parse_args(words)
-    return doors.answered("verify", lambda: answer(asked))
+    return cli.run_command("verify", lambda: answer(asked))
 
 
 def answer(asked: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def answer(asked: argparse.Namespace) -> int:
         told = verification(asked)
     if asked.json:
         print(json.dumps(told, indent=1))
-    return doors.FAILED if told["sound"] is False else doors.DONE
+    return cli.FAILED if told["sound"] is False else cli.DONE
 
 
 def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str, Any]]:
@@ -59,7 +59,7 @@ def chosen(asked: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str
 
 def parser() -> argparse.ArgumentParser:
     """Return the door's argument parser."""
-    door = doors.Parser(
+    door = cli.ArgumentParser(
         prog="python -m experiments.verify",
         description=__doc__,
         epilog="Exit codes: 0 the same bits, or environments whose bits need not be the same; "
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add("--self-test", action="store_true", help="repeat short trainings in fresh processes, on "
         "each backend that is installed and each device, one of them stopped and gone on with; "
         "about a minute a backend")
-    add("--times", type=doors.whole(2), metavar="N", help="fresh processes; default: 3")
+    add("--times", type=cli.whole_number(2), metavar="N", help="fresh processes; default: 3")
     add("--backend", nargs="+", metavar="NAME", help="default: all that are installed")
     add("--bless", action="store_true", help="then keep the fingerprints as those of this "
         "environment, in experiments/golden.json")
@@ -86,53 +86,53 @@ def parser() -> argparse.ArgumentParser:
 
 def again(asked: argparse.Namespace) -> dict[str, Any]:
     """Make the run once more, and compare."""
-    from experiments.forensics import findings, verification
+    from experiments.verification import divergence, report, rerun
 
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        verifier = verification.Verifier(asked.directory, asked.data, Path(scratch), tell)
-        tell(findings.beginning(verifier.run))
+        verifier = rerun.Verifier(asked.directory, asked.data, Path(scratch), print_line)
+        print_line(report.header(verifier.run))
         again, folder = verifier.rerun()
-        foreign = verification.foreign(verifier.run.environment, again.environment)
+        foreign = divergence.environment_differences(verifier.run.environment, again.environment)
         found = None if foreign else verifier.diagnose(again, folder)
-        told = findings.summary(verifier.run, again, foreign, found)
-    tell(findings.text(told))
+        told = report.summary(verifier.run, again, foreign, found)
+    print_line(report.text(told))
     return told
 
 
 def against(asked: argparse.Namespace) -> dict[str, Any]:
     """Compare two runs that exist."""
-    from experiments.forensics import findings, verification
-    from experiments.harness import record
+    from experiments.harness.storage import run_record
+    from experiments.verification import divergence, report
 
     folders = asked.directory, asked.against
-    one, other = map(record.recorded, folders)
-    verification.check_comparable(one, other)
-    foreign = verification.foreign(one.environment, other.environment)
-    found = None if foreign else verification.compare(one, other, folders)
-    told = findings.summary(one, other, foreign, found)
-    tell(findings.text(told))
+    one, other = map(run_record.read, folders)
+    divergence.check_comparable(one, other)
+    foreign = divergence.environment_differences(one.environment, other.environment)
+    found = None if foreign else divergence.compare(one, other, folders)
+    told = report.summary(one, other, foreign, found)
+    print_line(report.text(told))
     return told
 
 
 def run_self_test(asked: argparse.Namespace) -> dict[str, Any]:
     """Show for each backend and device whether the promise is kept."""
-    from experiments.forensics import golden, selftest
-    from experiments.harness import tables
+    from experiments.harness.reporting import tables
+    from experiments.verification import golden, self_test
 
-    rows: list[selftest.Tested] = []
+    rows: list[self_test.SelfTestResult] = []
     failures: dict[str, str] = {}
-    for backend in selftest.backends(asked.backend or ()):
+    for backend in self_test.backends(asked.backend or ()):
         try:
-            rows += selftest.of_backend(backend, asked.times or 3, tell)
+            rows += self_test.run_backend(backend, asked.times or 3, print_line)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
-    tell(f"\n{tables.self_test([row.told() for row in rows])}\n")
+    print_line(f"\n{tables.self_test([row.told() for row in rows])}\n")
     for backend, failure in failures.items():
-        tell(f"{backend} FAILED: {failure}")
+        print_line(f"{backend} FAILED: {failure}")
     for row in rows:
         if asked.bless and row.verdict == "KEPT":
-            golden.keep(row.environment, row.run, row.fingerprints[0])
-            tell(f"kept {row.run} of {row.environment['backend']} in {golden.PATH}")
+            golden.update(row.environment, row.run, row.fingerprints[0])
+            print_line(f"kept {row.run} of {row.environment['backend']} in {golden.PATH}")
     unlike = {"OTHER"} if not asked.bless else set()
     broken = any(row.verdict != "KEPT" or row.repository in unlike for row in rows)
     told = {"rows": [row.told() for row in rows], "failures": failures}
@@ -140,4 +140,4 @@ def run_self_test(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    signals.exit_process(main())

@@ -27,11 +27,11 @@ from typing import Any
 
 from tabulate import tabulate
 
-from experiments.harness import doors, fingerprint
-from experiments.harness.spec import UserError
-from tests.disturb import CODES, KINDS, Fault, Outcome, disturb
-from tests.faults import DELETION, MOMENTS
-from tests.lives import Place, Whole, undisturbed
+from experiments.harness.runtime import cli
+from experiments.harness.spec import UserError, identity
+from tests.helpers.fault_injection import CODES, KINDS, Fault, Outcome, disturb
+from tests.helpers.process_runs import Place, Whole, undisturbed
+from tests.helpers.save_traps import DELETION, MOMENTS
 
 IN_A_ROW = 5  # faults that a run suffers before it may end
 ATTEMPTS = 4  # at a fault that came too late, each in a fresh directory, and
@@ -152,7 +152,7 @@ def campaign(
     whole = undisturbed([folder / "undisturbed" / str(job) for job in range(jobs)])
     print(f"undisturbed: {whole.seconds:.1f} s, fingerprint {whole.run.fingerprint}", flush=True)
     head = {"plans": repr(plans), "chain": whole.run.chain, "commit": whole.run.commit}
-    done = begun(kept, fingerprint.of_json(head)) if kept else {}
+    done = begun(kept, identity.json_digest(head)) if kept else {}
     with ThreadPoolExecutor(jobs) as pool:
         futures = {
             pool.submit(suffer, plan, whole, folder / str(number)): number
@@ -199,7 +199,7 @@ def outcome(told: dict[str, Any]) -> Outcome:
 
 def main() -> int:
     """Run the campaign that the command line asks for; return the exit code."""
-    return doors.answered("campaign", answer, "; with --json run again to go on")
+    return cli.run_command("campaign", answer, "; with --json run again to go on")
 
 
 def answer() -> int:

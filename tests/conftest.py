@@ -1,6 +1,6 @@
 """The tests start the backend as the doors do: deterministic, before anything imports keras."""
 
-from experiments.harness import determinism
+from experiments.harness.runtime import determinism
 
 
 def pytest_configure(config):

@@ -1,4 +1,6 @@
-"""Who may import whom, read from the imports themselves."""
+"""Who may import whom, and how large a folder may be, read from the source files."""
+
+from __future__ import annotations
 
 import ast
 import sys
@@ -8,11 +10,36 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("zoo/**/*.py"), *ROOT.glob("experiments/**/*.py")])
-ROOMS = ("catalog", "harness", "forensics", "search", "joblist", "peers")
+FOLDERS = sorted({path.parent for path in FILES})
+MOST_FILES = 12  # that a reader takes in at a glance, __init__.py not counted
+FREE = ("experiments/catalog",)  # folders that grow with the documents
+
+# From the bottom up. A module imports from lower layers, and from its own folder.
+LAYERS = (
+    ("experiments.harness.spec",),
+    ("experiments.harness.runtime",),
+    ("experiments.harness.storage",),
+    ("experiments.harness.data",),
+    ("experiments.harness.model",),
+    ("experiments.harness.telemetry",),
+    ("experiments.harness.training", "experiments.harness.reporting"),
+    ("experiments.harness.study",),
+    (
+        "experiments.verification",
+        "experiments.debugging",
+        "experiments.tuning",
+        "experiments.benchmarks",
+    ),
+)
+COMMANDS = {f"experiments.{path.stem}" for path in ROOT.glob("experiments/*.py")}
 BACKENDS = {"tensorflow", "jax", "torch"}
-OWN = ("determinism", "memory", "together.programs")
-BACKENDS_OWN = tuple(f"experiments.harness.{name}" for name in OWN)
-PLAIN = tuple(f"experiments.harness.{name}" for name in ("spec", "panels", "space", "measures"))
+MAY_IMPORT_A_BACKEND = {
+    "experiments.harness.runtime.backends",
+    "experiments.harness.runtime.determinism",
+    "experiments.harness.runtime.tf_memory",
+    "experiments.harness.data.keras_input",
+    "experiments.harness.training.batched.jax_programs",
+}
 
 
 def module(path: Path) -> str:
@@ -20,7 +47,7 @@ def module(path: Path) -> str:
 
 
 def parsed(path: Path) -> list[ast.AST]:
-    """Return the file's nodes, but for what only type checkers see."""
+    """Return the file's nodes, without those that only type checkers read."""
     tree = ast.parse(path.read_text())
     skipped = {
         inner
@@ -31,64 +58,100 @@ def parsed(path: Path) -> list[ast.AST]:
     return [node for node in ast.walk(tree) if node not in skipped]
 
 
-PURE = tuple(
-    module(path)
-    for path in FILES
-    if "Pure." in (ast.get_docstring(ast.parse(path.read_text())) or "")
-)
-
-
 def imported(path: Path) -> set[str]:
-    """Return every module named in an import statement, wherever it stands in the file."""
+    """Return every module or name that the file imports, wherever the import stands."""
     found: set[str] = set()
     for node in parsed(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path} imports relatively"
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            assert not node.level, f"{path} has a relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
-def tops(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(path)}
+def layer(name: str) -> tuple[int, str] | None:
+    """Return a module's layer and folder; None outside the layers."""
+    for number, folders in enumerate(LAYERS):
+        for folder in folders:
+            if f"{name}.".startswith(f"{folder}."):
+                return number, folder
+    return None
 
 
-DOORS = tuple(module(path) for path in ROOT.glob("experiments/*.py") if path.stem != "__init__")
-
-
-def test_there_is_something_to_read():
-    rooms = {module(path).rpartition(".")[0] for path in FILES}
-    ours = {f"experiments.{room}" for room in ROOMS}
-    assert {"zoo", "experiments", *ours} <= rooms
+def violations(name: str, names: set[str]) -> list[str]:
+    """Return the imports of module ``name`` that go up, aside, or to a command or experiment."""
+    own, found = layer(name), []
+    for other in sorted(names):
+        theirs = layer(other)
+        upward = own and theirs and theirs[1] != own[1] and theirs[0] >= own[0]
+        outside = own and not theirs and other.startswith("experiments")
+        by_name = other.startswith("experiments.catalog.")
+        from_zoo = name.startswith("zoo") and other.startswith("experiments")
+        if upward or outside or by_name or from_zoo:
+            found.append(f"{name} imports {other}")
+    return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=module)
-def test_every_import_goes_the_way_of_the_house(path):
-    name, names = module(path), imported(path)
-    theirs = tops(path) - sys.stdlib_module_names
+def test_imports_go_down_the_layers(path):
+    assert not violations(module(path), imported(path))
+
+
+def test_an_upward_import_is_found():
+    planted = {"experiments.harness.study.plan.plan_study"}
+    assert violations("experiments.harness.storage.checkpoint", planted)
+    assert violations("experiments.tuning.search", {"experiments.debugging.replay"})
+    assert violations("experiments.harness.spec.run", {"experiments.reproduce.main"})
+    assert not violations("experiments.harness.study.plan", {"experiments.harness.spec.Run"})
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    names = {module(path) for path in FILES}
+    imports = {
+        module(path): {
+            target
+            for each in imported(path)
+            for target in (each, each.rpartition(".")[0])
+            if target in names and target != module(path)
+        }
+        for path in FILES
+        if path.name != "__init__.py"
+    }
+    while leaves := {name for name, targets in imports.items() if not targets & imports.keys()}:
+        imports = {name: targets for name, targets in imports.items() if name not in leaves}
+    assert not imports, f"in or above a circle: {sorted(imports)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module)
+def test_third_party_packages_stay_where_they_belong(path):
+    name = module(path)
+    packages = {each.split(".")[0] for each in imported(path)} - sys.stdlib_module_names
     if name.startswith("zoo"):
-        assert theirs <= {"keras", "numpy", "zoo"}
-    if name.startswith("experiments.catalog.") or name in PLAIN:
-        ours = {other for other in names if other.startswith("experiments")}
-        assert theirs <= {"experiments"}
-        assert all(other.startswith(PLAIN) for other in ours)
-    if name.startswith(tuple(f"experiments.{room}." for room in ROOMS if room != "catalog")):
-        assert not any(other.startswith(("experiments.catalog", *DOORS)) for other in names)
-    if name.startswith("experiments.harness."):
-        rooms = tuple(f"experiments.{room}" for room in ROOMS if room not in ("catalog", "harness"))
-        assert not any(other.startswith(rooms) for other in names)
-    if not name.startswith("experiments.peers") and name != "experiments.benchmark":
-        assert not any(other.startswith("experiments.peers") for other in names)
-    if name in PURE:
-        assert theirs <= {"experiments", "numpy"}
-        assert not names & {"os", "pathlib", "time", "random", "subprocess"}
-        ours = {other for other in names if other.startswith("experiments.")}
-        assert all(other.startswith((*PLAIN, *PURE)) for other in ours)
-    if name not in BACKENDS_OWN and not name.endswith("_loop"):
-        assert not theirs & BACKENDS
+        assert packages <= {"keras", "numpy", "zoo"}
+    if name.startswith("experiments.catalog.") or layer(name) == (0, LAYERS[0][0]):
+        assert packages <= {"experiments"}
     if name.endswith("_loop"):  # written by hand, for one backend
-        assert name.startswith("experiments.peers.")
-        assert len(theirs & BACKENDS) == 1
-        assert "keras" not in theirs
-    assert not any(other.startswith("experiments.catalog.") for other in names), "found by name"
+        assert name.startswith("experiments.benchmarks.baselines.")
+        assert len(packages & BACKENDS) == 1
+        assert "keras" not in packages
+    elif name not in MAY_IMPORT_A_BACKEND:
+        assert not packages & BACKENDS
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "catalog" in path.parts], ids=module)
+def test_experiments_are_data_of_the_vocabulary(path):
+    ours = {name for name in imported(path) if name.startswith("experiments")}
+    assert all(name.startswith(LAYERS[0]) for name in ours)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_is_taken_in_at_a_glance(folder):
+    files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= MOST_FILES or str(folder.relative_to(ROOT)) in FREE
+
+
+def test_every_layer_has_modules():
+    found = {layer(module(path)) for path in FILES}
+    assert {(n, folder) for n, folders in enumerate(LAYERS) for folder in folders} <= found
+    assert len(COMMANDS) > 6

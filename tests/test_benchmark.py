@@ -6,10 +6,10 @@ import os
 import pytest
 
 from experiments import benchmark
-from experiments.harness.overrides import override
+from experiments.benchmarks import competitors, flops, runner, startup_time
 from experiments.harness.spec import UserError
-from experiments.peers import arithmetic, conduct, startup, ways
-from tests.environment import ENVIRONMENT
+from experiments.harness.spec.overrides import override
+from tests.helpers.environment import ENVIRONMENT
 
 TINY = {
     "network.width": 1 / 16,
@@ -25,18 +25,18 @@ STARTS = {"list": 0.1, "harness": 3.0, "fit": 2.0}
 @pytest.fixture
 def tiny(monkeypatch):
     """Make the arm small, and leave out what takes long and is tested elsewhere."""
-    for name, value in conduct.SHARED.items():
+    for name, value in runner.SHARED.items():
         monkeypatch.setenv(name, value)
     trained = benchmark.trained
     monkeypatch.setattr(benchmark, "trained", lambda name: override(trained(name), TINY))
-    monkeypatch.setattr(startup, "seconds", lambda *_: STARTS)
+    monkeypatch.setattr(startup_time, "seconds", lambda *_: STARTS)
     found = {"rate": 1e9, "environment": ENVIRONMENT}
-    call = conduct.elsewhere.call
+    call = runner.elsewhere.call
 
     def quick(function, *words, **options):
-        return found if function == conduct.MATRIX_RATE else call(function, *words, **options)
+        return found if function == runner.MATRIX_RATE else call(function, *words, **options)
 
-    monkeypatch.setattr(conduct.elsewhere, "call", quick)
+    monkeypatch.setattr(runner.elsewhere, "call", quick)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -77,14 +77,14 @@ def test_operations_are_counted_by_hand():
         ]
     )
     convolution, dense = 2 * 3 * 3 * 1 * 4 * 16, 2 * 64 * 10
-    assert arithmetic.of_step(model) == 2 * convolution + 3 * dense
+    assert flops.step_flops(model) == 2 * convolution + 3 * dense
 
 
 def test_what_is_not_installed_is_told_and_left_out(monkeypatch):
     monkeypatch.setattr(
-        ways.importlib.util, "find_spec", lambda name: name in ("jax", "tensorflow") or None
+        competitors.importlib.util, "find_spec", lambda name: name in ("jax", "tensorflow") or None
     )
-    here, left = ways.chosen([], [])
+    here, left = competitors.chosen([], [])
     assert [peer.name for peer in here] == [
         *("harness tensorflow", "harness jax", "fit tensorflow", "fit jax", "jax"),
     ]
@@ -95,7 +95,7 @@ def test_what_is_not_installed_is_told_and_left_out(monkeypatch):
         "torch: torch is not installed",
     ]
     with pytest.raises(UserError, match="nothing to compare is installed: torch: torch"):
-        ways.chosen(["torch"], [])
+        competitors.chosen(["torch"], [])
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments.harness import files, state
+from experiments.harness.runtime import filesystem
 from experiments.harness.spec import UserError
-from tests import campaign, faults
-from tests.disturb import DAMAGE, KINDS, Fault, Outcome
-from tests.harness.test_state import at
+from experiments.harness.storage import checkpoint
+from tests import campaign
+from tests.harness.storage.test_checkpoint import at
+from tests.helpers import save_traps
+from tests.helpers.fault_injection import DAMAGE, KINDS, Fault, Outcome
 
 FEW = [
     Fault("SIGKILL at any moment", at=0.5),
@@ -76,23 +78,23 @@ def test_a_plan_kills_as_often_as_asked_and_within_every_step_of_a_save():
 
 def test_saving_visits_every_moment_that_a_trap_can_be_laid_at(tmp_path, monkeypatch):
     for owner, name in (
-        (files, "replacing"),
-        (files, "_sync"),
+        (filesystem, "replacing"),
+        (filesystem, "_sync"),
         (Path, "replace"),
         (Path, "unlink"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
     visits = []
 
-    class Recorder(faults.Trap):
+    class Recorder(save_traps.Trap):
         def visit(self, moment, path):
             visits.append((moment, path.name))
 
-    faults.lay(Recorder(faults.kill, "before", "state", 1))
+    save_traps.lay(Recorder(save_traps.kill, "before", "state", 1))
     for interval in range(4):
-        state.save(at(interval), tmp_path)
-    assert [moment for moment, name in visits if name == "000002"] == [*faults.MOMENTS]
-    assert [moment for moment, name in visits if name == "000001"][-2:] == [*faults.DELETION]
+        checkpoint.save(at(interval), tmp_path)
+    assert [moment for moment, name in visits if name == "000002"] == [*save_traps.MOMENTS]
+    assert [moment for moment, name in visits if name == "000001"][-2:] == [*save_traps.DELETION]
 
 
 @pytest.mark.parametrize("how", DAMAGE)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from experiments import reproduce
-from experiments.harness import mnist, record
+from experiments.harness.data import mnist
+from experiments.harness.storage import run_record
 
 COPIES = [Path(__file__).parents[2] / "shared/data/mnist.npz", mnist._keras_cache()]
 
@@ -21,7 +22,9 @@ def test_the_fixed_rate_turns_nan_and_nothing_else_does(tmp_path, capsys):
     assert reproduce.main([*words, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert all(claim["verdict"] in ("REPRODUCED", "REFUTED") for claim in told["claims"])
-    runs = {path.parents[1].name: record.load(path.parent) for path in tmp_path.rglob("run.json")}
+    runs = {
+        path.parents[1].name: run_record.load(path.parent) for path in tmp_path.rglob("run.json")
+    }
     finite = {arm: all(map(isfinite, run.history["loss"])) for arm, run in runs.items()}
     assert finite == {"as_documented": False, "decayed_rate": True, "stable_loss": True}
     assert runs["decayed_rate"].history["test_accuracy"][-1] > 0.85

@@ -10,8 +10,8 @@ import pytest
 
 import experiments
 from experiments import catalog, report
-from experiments.harness import collect, evidence, plots, tables
-from experiments.harness.record import STORY
+from experiments.harness.reporting import log_reader, plots, records, tables
+from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
 
 ROOT = Path(__file__).parents[1]
 TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
@@ -34,7 +34,7 @@ def logdir(tmp_path_factory) -> Path:
 
 def tiny(patched: pytest.MonkeyPatch) -> None:
     """Make every miniature of this process smaller still."""
-    from experiments.harness.overrides import override
+    from experiments.harness.spec.overrides import override
 
     load = catalog.load
     for name in catalog.names():
@@ -118,7 +118,7 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(logdir, capsys):
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "<script" not in page
     assert "a stand-in" in page
-    results = collect.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
+    results = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
     for run in results[0].runs:
         assert run.fingerprint[:16] in page
 
@@ -127,7 +127,7 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(logdir, capsys):
 def test_the_page_shows_the_stories_that_were_kept(logdir, tmp_path):
     shutil.copytree(logdir / "alexnet_lr_decay", tmp_path / "alexnet_lr_decay")
     run = next(tmp_path.rglob("run.json")).parent
-    (run / STORY).write_text("step 3: <NaN>")
+    (run / NAN_CAUSE_FILE).write_text("step 3: <NaN>")
     assert report.main(["--logdir", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     title = f"{run.parent.name}, {run.name.replace('seed', 'seed ')}"
@@ -184,7 +184,7 @@ def test_records_readme_and_catalogue_agree(capsys):
 
 
 def test_every_experiment_has_evidence_of_its_own_data_and_refutations_are_explained():
-    found = evidence.load(ROOT / "experiments/records")
+    found = records.load(ROOT / "experiments/records")
     miniatures = [record["experiment"] for record in found if record["scale"] == "mini"]
     assert miniatures == catalog.names(), "each experiment has its evidence"
     for record in found:
@@ -197,30 +197,30 @@ def test_every_experiment_has_evidence_of_its_own_data_and_refutations_are_expla
 def test_a_record_that_was_changed_or_a_page_that_was_is_drift(tmp_path):
     shutil.copytree(ROOT / "experiments/records", tmp_path / "experiments/records")
     shutil.copyfile(ROOT / "README.md", tmp_path / "README.md")
-    assert evidence.drift(tmp_path, catalog.load) == []
+    assert records.drift(tmp_path, catalog.load) == []
     path = next((tmp_path / "experiments/records").glob("*.json"))
     record = json.loads(path.read_text())
     record["claims"][0] |= {"verdict": "INCONCLUSIVE", "bounds": [-1, -1]}
     record["runs"][0]["history"]["test_loss"][-1] = 77
     path.write_text(json.dumps(record))
-    told = evidence.drift(tmp_path, catalog.load)
+    told = records.drift(tmp_path, catalog.load)
     assert any("README.md" in line for line in told)
     assert any("C1 is judged otherwise today" in line for line in told)
-    evidence.refresh(tmp_path)
+    records.refresh(tmp_path)
     path.with_suffix(".png").unlink()
-    assert any("picture is missing" in line for line in evidence.drift(tmp_path, catalog.load))
+    assert any("picture is missing" in line for line in records.drift(tmp_path, catalog.load))
 
 
 @pytest.mark.usefixtures("small")
 def test_a_stand_ins_result_is_no_evidence(logdir, tmp_path):
-    (result,) = collect.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
+    (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
     with pytest.raises(experiments.UserError, match="no evidence"):
-        evidence.write(result, tmp_path)
+        records.write(result, tmp_path)
 
 
 @pytest.mark.usefixtures("small")
 def test_a_document_with_several_experiments_has_a_picture_of_them_all(logdir, tmp_path):
     names = ("alexnet_lr_decay", "alexnet_grouped", "alexnet_small_init")
-    results = collect.results(logdir, [catalog.load(name) for name in names], refuse)
+    results = log_reader.results(logdir, [catalog.load(name) for name in names], refuse)
     (picture,) = plots.overviews(results, tmp_path).values()
     assert picture.read_bytes().startswith(b"\x89PNG")

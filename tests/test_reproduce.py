@@ -15,13 +15,15 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import catalog, reproduce
-from experiments.harness import determinism, frames, record
+from experiments.harness.data import faces
+from experiments.harness.runtime import backends
+from experiments.harness.storage import run_record
 
 ROOT = Path(__file__).parents[1]
 TINY = ["network.width=0.0625", "batch_size=8", "steps=4", "intervals=4", "test_examples=20"]
 WORDS = ["alexnet_lr_decay", "--data", "digits", "--scale", "mini", "--set", *TINY]
 CLAIMS = len(catalog.load("alexnet_lr_decay").claims)
-BACKENDS = [name for name in determinism.PACKAGES if find_spec(name)]
+BACKENDS = [name for name in backends.PACKAGES if find_spec(name)]
 
 
 def door(*words: str, backend: str | None = None, **options) -> subprocess.Popen:
@@ -38,7 +40,7 @@ def door(*words: str, backend: str | None = None, **options) -> subprocess.Popen
 
 
 def fingerprints(logdir: Path) -> dict[str, str]:
-    found = {path.parent: record.load(path.parent) for path in logdir.rglob("run.json")}
+    found = {path.parent: run_record.load(path.parent) for path in logdir.rglob("run.json")}
     assert all(run.status == "complete" for run in found.values())
     return {str(path.relative_to(logdir)): run.fingerprint for path, run in found.items()}
 
@@ -238,7 +240,7 @@ def test_several_runs_at_a_time_have_the_same_bits_and_end_together_when_interru
     assert (interrupted.returncode, error.strip().count("\n")) == (130, 0), error
     paths = [*(tmp_path / "a").rglob("run.json")]
     # those under way, and no other
-    assert [record.load(path.parent).status for path in paths] == ["interrupted"] * 2
+    assert [run_record.load(path.parent).status for path in paths] == ["interrupted"] * 2
     for logdir, jobs in (("a", "2"), ("b", "1")):
         assert reproduce.main([*words, str(tmp_path / logdir), "--jobs", jobs]) == 0
         told, error = capsys.readouterr()
@@ -271,7 +273,7 @@ def test_a_worker_that_dies_ends_the_door_with_1_and_a_line(tmp_path, capsys):
     assert error == "reproduce: a worker process died; run again to go on\n"
     assert not multiprocessing.active_children()
     for path in tmp_path.rglob("run.json"):
-        assert record.load(path.parent).intervals >= 1
+        assert run_record.load(path.parent).intervals >= 1
 
 
 def test_without_determinism_a_run_says_so_and_is_not_mixed_with_others(tmp_path, capsys):
@@ -325,8 +327,8 @@ def test_a_change_that_takes_metrics_away_leaves_claims_unjudged_not_a_traceback
 
 def test_all_of_them_end_with_a_tally(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(catalog, "names", lambda: ["alexnet_default_init", "weights_or_biases"])
-    monkeypatch.setattr(frames, "TRAIN", 64)
-    monkeypatch.setattr(frames, "TEST", 64)
+    monkeypatch.setattr(faces, "TRAIN", 64)
+    monkeypatch.setattr(faces, "TEST", 64)
     words = ["--all", "--scale", "mini", "--data", "digits", "--logdir", str(tmp_path)]
     words += ["--jobs", "1"]  # other processes would draw all frames
     assert reproduce.main([*words, "--seed", "0", "--intervals", "1", "--json"]) == 0
@@ -356,7 +358,7 @@ def test_killed_and_run_again_the_fingerprints_are_those_of_an_undisturbed_run(t
     disturbed.kill()
     disturbed.communicate()
     assert disturbed.returncode == -signal.SIGKILL
-    assert record.load(seed).status == "running"
+    assert run_record.load(seed).status == "running"
     for logdir in ("a", "b"):
         process = door(*words, str(tmp_path / logdir), backend=backend)
         told, error = process.communicate()
@@ -387,7 +389,7 @@ def test_an_interruption_ends_with_130_and_a_second_process_is_refused(tmp_path,
     _, error = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "interrupted" in error
-    found = record.load(seed)
+    found = run_record.load(seed)
     assert found.status == "interrupted"
     assert found.intervals >= 1
 

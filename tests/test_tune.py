@@ -14,7 +14,7 @@ import pytest
 from matplotlib.image import imread
 
 from experiments import reproduce, tune
-from experiments.harness import record
+from experiments.harness.storage import run_record
 
 ROOT = Path(__file__).parents[1]
 SET = ["network.widths=[2,2,8]", "steps=3", "intervals=4", "test_examples=50", "batch_size=8"]
@@ -63,7 +63,7 @@ def test_a_search_leaves_a_table_the_best_arm_and_a_picture(grid, capsys):
         ("0.01", "0.001"), ("0.01", "0.01"), ("0.1", "0.001"), ("0.1", "0.01"),
     ]  # fmt: skip
     for row in told:
-        run = record.recorded(grid / "search" / "grid" / row["runs"])
+        run = run_record.read(grid / "search" / "grid" / row["runs"])
         assert run.status == "complete"
         assert run.fingerprint == row["fingerprints"]
         assert run.dataset["name"] == "digits:validation"
@@ -97,10 +97,10 @@ def test_the_same_again_trains_nothing_and_tells_the_same(grid, capsys):
 
 
 def test_the_test_split_is_not_seen_and_the_training_is_the_arms_own():
-    from experiments.harness import datasets
+    from experiments.harness.data import sources
 
-    whole, _ = datasets.load("mnist", "digits")
-    split, _ = datasets.load("mnist", "digits:validation")
+    whole, _ = sources.load("mnist", "digits")
+    split, _ = sources.load("mnist", "digits:validation")
     kept = whole.held_out(5_000)
     assert (split.x_test == whole.x_train[:kept]).all()
     assert (split.x_train == whole.x_train[kept:]).all()
@@ -156,7 +156,7 @@ def test_hyperband_goes_on_with_the_runs_that_it_promotes(tmp_path):
         assert row["fingerprints"] != before["fingerprints"]
         assert len(row["runs"].split()) == 2
         for run, fingerprint in zip(row["runs"].split(), row["fingerprints"].split(), strict=True):
-            chain = record.recorded(tmp_path / "search" / "hyperband" / run).chain
+            chain = run_record.read(tmp_path / "search" / "hyperband" / run).chain
             assert chain[int(row["tuner/epochs"])] == fingerprint
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from experiments import verify
-from experiments.forensics import elsewhere, golden, selftest, shortrun
-from experiments.harness import record, state
+from experiments.harness.runtime import subprocesses
 from experiments.harness.spec import ProcessError, UserError
-from tests import faulty
-from tests.environment import ENVIRONMENT
+from experiments.harness.storage import checkpoint, run_record
+from experiments.verification import golden, self_test, self_test_runs
+from tests.helpers import corrupted_runs
+from tests.helpers.environment import ENVIRONMENT
 
 
 class Processes:
@@ -23,10 +24,10 @@ class Processes:
         self.calls = []
 
     def __call__(self, function, arguments, *, backend, start):
-        assert function == selftest.SHORT_RUNS
+        assert function == self_test.SHORT_RUNS
         self.calls.append((backend, arguments, start))
         ended = [d for d, n in arguments["directories"].items() if n is None]
-        hidden = start["settings"] == selftest.HIDDEN[backend]
+        hidden = start["settings"] == self_test.HIDDEN[backend]
         return {
             "environment": {
                 "backend": backend,
@@ -47,7 +48,7 @@ def kept(tmp_path, monkeypatch):
 
 
 def run_self_test(monkeypatch, processes, *words: str) -> int:
-    monkeypatch.setattr(elsewhere, "call", processes)
+    monkeypatch.setattr(subprocesses, "call", processes)
     return verify.main(["--self-test", "--backend", "jax", *words])
 
 
@@ -101,7 +102,7 @@ def test_a_backend_that_fails_is_told_and_the_next_one_tested(monkeypatch, capsy
             raise error("it refused")
         return processes(*words, backend=backend, **options)
 
-    monkeypatch.setattr(elsewhere, "call", call)
+    monkeypatch.setattr(subprocesses, "call", call)
     assert verify.main(["--self-test", "--backend", "torch", "jax"]) == 1
     told = capsys.readouterr().out
     assert "torch FAILED: it refused" in told
@@ -117,20 +118,20 @@ def test_bad_use_is_one_line_and_2(capsys):
 
 
 def test_a_process_makes_every_short_run_in_every_directory_and_goes_on_with_it(tmp_path):
-    first = shortrun.made({str(tmp_path): 1}, timing=False)
-    assert first["fingerprints"] == {name: [] for name in shortrun.RUNS}
-    then = shortrun.made({str(tmp_path): None}, timing=True)
+    first = self_test_runs.train_short_runs({str(tmp_path): 1}, timing=False)
+    assert first["fingerprints"] == {name: [] for name in self_test_runs.RUNS}
+    then = self_test_runs.train_short_runs({str(tmp_path): None}, timing=True)
     assert then["environment"] == ENVIRONMENT
-    assert set(then["seconds"]) == set(shortrun.RUNS)
-    for name in shortrun.RUNS:
+    assert set(then["seconds"]) == set(self_test_runs.RUNS)
+    for name in self_test_runs.RUNS:
         assert len(then["fingerprints"][name]) == 1
-        assert len(then["seconds"][name]) == shortrun.REPEATED
+        assert len(then["seconds"][name]) == self_test_runs.REPEATED
         assert min(then["seconds"][name]) > 0
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
-    return Path(faulty.made(str(tmp_path_factory.mktemp("sound")), ENVIRONMENT, None))
+    return Path(corrupted_runs.made(str(tmp_path_factory.mktemp("sound")), ENVIRONMENT, None))
 
 
 def changed(sound, tmp_path, **changes) -> Path:
@@ -151,7 +152,7 @@ def test_a_run_that_comes_out_again_is_identical(sound, capsys):
     assert verify.main([str(sound)]) == 0
     told = capsys.readouterr().out
     assert "identical, 4 intervals" in told
-    assert record.recorded(sound).fingerprint in told
+    assert run_record.read(sound).fingerprint in told
 
 
 def test_a_changed_bit_of_a_link_is_found_by_making_the_run_again(sound, tmp_path, capsys):
@@ -169,7 +170,7 @@ def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, caps
     told = capsys.readouterr().out
     assert "DIFFERENT\ninterval     2 (steps 4 to 6)" in told
     for path in (sound, other):
-        assert record.load(path).chain[2] in told  # only their last digits differ
+        assert run_record.load(path).chain[2] in told  # only their last digits differ
 
 
 @pytest.mark.parametrize("name", ["history.csv", "digests.csv"])
@@ -287,14 +288,14 @@ def test_a_process_that_fails_is_one_line_and_1(sound, monkeypatch, capsys):
     def fails(*_, **__):
         raise ProcessError("retrace failed with exit code -9: it said nothing")
 
-    monkeypatch.setattr(elsewhere, "call", fails)
+    monkeypatch.setattr(subprocesses, "call", fails)
     assert verify.main([str(sound)]) == 1
     assert capsys.readouterr().err.startswith("verify: retrace failed with exit code -9")
 
 
 def test_a_damaged_state_is_passed_over(sound, tmp_path, capsys):
     other = changed(sound, tmp_path, chain=flip)
-    newest = state.path(other / "state", 4)
+    newest = checkpoint.path(other / "state", 4)
     newest.write_bytes(newest.read_bytes()[:-1])
     assert verify.main([str(sound), "--against", str(other)]) == 1
     assert "DIFFERENT\ninterval     2" in capsys.readouterr().out

@@ -7,8 +7,8 @@ import pkgutil
 from dataclasses import replace
 from functools import cache
 
-from experiments.harness.overrides import complete
 from experiments.harness.spec import Experiment, UserError, nearest
+from experiments.harness.spec.overrides import resolve_experiment
 
 
 def names() -> list[str]:
@@ -22,4 +22,4 @@ def load(name: str) -> Experiment:
     if name not in names():
         raise UserError(f"no experiment is called {name!r}{nearest(name, names())}")
     module = importlib.import_module(f"experiments.catalog.{name}")
-    return complete(replace(module.EXPERIMENT, name=name), load)
+    return resolve_experiment(replace(module.EXPERIMENT, name=name), load)

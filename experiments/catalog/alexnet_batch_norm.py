@@ -10,15 +10,8 @@ averages, is the diagnosis arm.
 
 from math import inf
 
-from experiments.harness.measures import (
-    at,
-    difference,
-    final,
-    first_above,
-    nan_intervals,
-)
-from experiments.harness.panels import Printed
-from experiments.harness.spec import Claim, Experiment, Variant
+from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
+from experiments.harness.spec.measures import at, difference, final, first_above, nan_intervals
 
 BATCH_NORM = {"network.norm": "batch"}
 SHORT = {"intervals": 60}
@@ -103,7 +96,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     documented={
-        "as_documented": Printed(
+        "as_documented": ReportedValues(
             ("test_loss", "test_accuracy"),
             {
                 1: (44.443394, 0.979),

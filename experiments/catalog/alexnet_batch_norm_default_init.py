@@ -10,7 +10,8 @@ output layer's, whose large logits a bare log cannot bear: so the diagnosis arm 
 
 from math import inf
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Claim, Experiment, Variant, config
+from experiments.harness.spec.measures import (
     UNDERFLOW,
     at_first_nan,
     final,
@@ -19,7 +20,6 @@ from experiments.harness.measures import (
     largest,
     nan_intervals,
 )
-from experiments.harness.spec import Claim, Experiment, Variant, config
 
 CHANGES = {
     "network.norm": "batch",

@@ -12,9 +12,8 @@ anything else does.
 
 from math import inf, nan
 
-from experiments.harness.measures import final, first_nan, largest, nan_intervals
-from experiments.harness.panels import Printed
-from experiments.harness.spec import Claim, Experiment, Variant, config
+from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant, config
+from experiments.harness.spec.measures import final, first_nan, largest, nan_intervals
 
 DEFAULT = {
     "network.kernel_initializer.stddev": 1.0,
@@ -81,7 +80,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     documented={
-        "as_documented": Printed(
+        "as_documented": ReportedValues(
             ("test_loss", "test_accuracy"), dict.fromkeys((1, 2, 3, 4), (nan, 0.085))
         )
     },

@@ -9,7 +9,8 @@ draws weights, and biases too, from Glorot's uniform distribution. The first epo
 
 from math import inf
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
+from experiments.harness.spec.measures import (
     UNDERFLOW,
     difference,
     final,
@@ -17,8 +18,6 @@ from experiments.harness.measures import (
     largest,
     nan_intervals,
 )
-from experiments.harness.panels import Printed
-from experiments.harness.spec import Claim, Experiment, Variant
 
 GLOROT = {
     "network.kernel_initializer": "glorot_uniform",
@@ -104,7 +103,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     documented={
-        "as_documented": Printed(
+        "as_documented": ReportedValues(
             ("test_loss", "test_accuracy"),
             {1: (170.07048, 0.936), 2: (86.70665, 0.972), 50: (26.004112, 0.99)},
         )

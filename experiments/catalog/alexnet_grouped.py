@@ -10,7 +10,8 @@ plateau's length depends on the seed, so several seeds are compared.
 
 from math import inf
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
+from experiments.harness.spec.measures import (
     UNDERFLOW,
     difference,
     final,
@@ -18,8 +19,6 @@ from experiments.harness.measures import (
     largest,
     nan_intervals,
 )
-from experiments.harness.panels import Printed
-from experiments.harness.spec import Claim, Experiment, Variant
 
 GROUPED = {"network.groups": 2}
 
@@ -73,7 +72,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     documented={
-        "as_documented": Printed(
+        "as_documented": ReportedValues(
             ("test_loss", "test_accuracy"), {1: (2297.4663, 0.104), 2: (2299.2734, 0.124)}
         )
     },

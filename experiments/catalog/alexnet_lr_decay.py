@@ -10,7 +10,8 @@ rate and computes the same loss from the logits: if it trains on, no lower rate 
     python -m experiments.reproduce alexnet_lr_decay
 """
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
+from experiments.harness.spec.measures import (
     at,
     difference,
     final,
@@ -18,8 +19,6 @@ from experiments.harness.measures import (
     first_nan,
     nan_intervals,
 )
-from experiments.harness.panels import Printed
-from experiments.harness.spec import Claim, Experiment, Variant
 
 EXPERIMENT = Experiment(
     title="AlexNet on MNIST: a fixed rate explodes, a decayed one does not",
@@ -91,7 +90,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     documented={
-        "decayed_rate": Printed(
+        "decayed_rate": ReportedValues(
             ("test_loss", "test_accuracy"),
             {
                 1: (2300.436, 0.117),

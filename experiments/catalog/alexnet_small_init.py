@@ -13,7 +13,8 @@ rate, no gradient exploded; a probability underflowed to 0 and its log met a lab
 
 from math import inf, nan
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Arm, Claim, Experiment, ReportedValues, Variant, config
+from experiments.harness.spec.measures import (
     UNDERFLOW,
     at_first_nan,
     difference,
@@ -24,8 +25,6 @@ from experiments.harness.measures import (
     last_finite,
     nan_intervals,
 )
-from experiments.harness.panels import Printed
-from experiments.harness.spec import Arm, Claim, Experiment, Variant, config
 
 as_documented = Arm(
     network=config(
@@ -139,7 +138,7 @@ EXPERIMENT = Experiment(
         ),
     ),
     documented={
-        "as_documented": Printed(
+        "as_documented": ReportedValues(
             ("test_loss", "test_accuracy"),
             {
                 1: (2299.4792, 0.122),

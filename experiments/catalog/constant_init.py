@@ -12,19 +12,18 @@ network can do whose units stay equal, and the perturbed arms how much noise bre
 from math import inf
 from typing import Any
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Arm, Claim, Experiment, Panel, Variant, config
+from experiments.harness.spec.measures import (
     at_share,
     difference,
-    farthest,
     final,
     first_nan,
     largest,
     largest_of,
+    max_distance,
     nan_intervals,
     nan_share,
 )
-from experiments.harness.panels import Panel
-from experiments.harness.spec import Arm, Claim, Experiment, Variant, config
 
 Changes = dict[str, Any]
 
@@ -152,7 +151,7 @@ EXPERIMENT = Experiment(
             "a network of equal units is a network of width one: largest distance between their "
             "test accuracies, where Adam's epsilon does not matter",
             where="diagnosis",
-            measure=farthest("tiny_epsilon", "width_one", "test_accuracy"),
+            measure=max_distance("tiny_epsilon", "width_one", "test_accuracy"),
             documented="-",
             bounds=(0, 0.05),
         ),

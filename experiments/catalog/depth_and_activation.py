@@ -12,7 +12,8 @@ accuracy and, before any training, by each layer's variances.
 
 from itertools import product
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Arm, Claim, Experiment, Measure, Panel, config
+from experiments.harness.spec.measures import (
     difference,
     final,
     initial,
@@ -20,8 +21,6 @@ from experiments.harness.measures import (
     least_of,
     per_layer,
 )
-from experiments.harness.panels import Panel
-from experiments.harness.spec import Arm, Claim, Experiment, Measure, config
 
 DEPTHS = (2, 5, 10, 20, 30, 50)
 ACTIVATIONS = ("relu", "sigmoid", "tanh")

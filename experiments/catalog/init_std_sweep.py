@@ -8,10 +8,9 @@ lower, 0.03 and 0.1 learn fastest.
     python -m experiments.reproduce init_std_sweep
 """
 
-from experiments.harness.measures import at_share, difference, final, largest_of, least_of
-from experiments.harness.panels import Panel
-from experiments.harness.space import KERNEL, RATE, Dimension
-from experiments.harness.spec import Arm, Claim, Experiment, Measure, config
+from experiments.harness.spec import Arm, Claim, Dimension, Experiment, Measure, Panel, config
+from experiments.harness.spec.measures import at_share, difference, final, largest_of, least_of
+from experiments.harness.spec.search_space import KERNEL, RATE
 
 STDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 

@@ -11,17 +11,16 @@ frozen weights, or frozen biases, who does the learning.
 
 from math import inf
 
-from experiments.harness.measures import (
+from experiments.harness.spec import Arm, Claim, Experiment, Panel, Variant, config
+from experiments.harness.spec.measures import (
+    constant,
     difference,
     final,
     initial,
-    known,
     mean,
     ratio,
     smallest,
 )
-from experiments.harness.panels import Panel
-from experiments.harness.spec import Arm, Claim, Experiment, Variant, config
 
 # The percentiles that TensorBoard's distributions draw, from its source (a test holds them to it):
 # a normal distribution's at whole and half standard deviations.
@@ -121,7 +120,7 @@ EXPERIMENT = Experiment(
         Claim(
             "in TensorBoard's distributions the middle line is the maximum: its percentile",
             where="the answer",
-            measure=known(LINES[len(LINES) // 2]),
+            measure=constant(LINES[len(LINES) // 2]),
             documented="100",
             bounds=(100, 100),
             instead="the middle line is the median; the outermost lines are minimum and maximum",
@@ -129,7 +128,7 @@ EXPERIMENT = Experiment(
         Claim(
             "and the lines are quartiles: lines at 25 and 75 %",
             where="the answer",
-            measure=known(len({25, 75} & set(LINES))),
+            measure=constant(len({25, 75} & set(LINES))),
             documented="2",
             bounds=(2, 2),
             instead="the lines are a normal distribution's: 0, 6.68, 15.87, 30.85, 50, 69.15, "

@@ -55,9 +55,9 @@ def test_the_documents_own_numbers_fall_within_the_bounds_at_full_scale(experime
 
 @pytest.mark.parametrize("arm", BUILT.values(), ids=lambda arm: arm.about)
 def test_every_arm_can_be_built_and_compiled(arm):
-    from experiments.harness.training import compiled
+    from experiments.harness.model.build import build_compiled
 
-    model = compiled(arm)
+    model = build_compiled(arm)
     assert model.compiled
     assert model.count_params() > 0
     assert bool(model.non_trainable_weights) >= bool(arm.frozen)

@@ -3,7 +3,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.environment import ENVIRONMENT
+from tests.helpers.environment import ENVIRONMENT
 from zoo import layers
 from zoo.layers import AlwaysDropout, LocalResponseNormalization, MaxPooling2D, Rescaled
 

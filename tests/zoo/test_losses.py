@@ -2,7 +2,7 @@ import keras
 import numpy as np
 
 import zoo
-from experiments.harness.gradients import Gradients
+from experiments.harness.model.gradients import Gradients
 from zoo.losses import BareLogCrossentropy, RootOfSquare
 
 STABLE = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import zoo
-from experiments.harness import determinism
+from experiments.harness.runtime import backends
 
 OTHERS = [
-    name for name in determinism.PACKAGES if find_spec(name) and name != os.environ["KERAS_BACKEND"]
+    name for name in backends.PACKAGES if find_spec(name) and name != os.environ["KERAS_BACKEND"]
 ]
 SMALL = {  # options that make a network quick to train, for those that are not
     "alexnet": {"image_size": 67, "width": 1 / 16},

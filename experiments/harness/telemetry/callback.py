@@ -9,14 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.harness.gradients import Batch
-from experiments.harness.telemetry import pictures, readings
-from experiments.harness.telemetry.anatomy import BATCH, anatomy
-from experiments.harness.telemetry.events import Events
-from experiments.harness.telemetry.graph import graph
-from experiments.harness.telemetry.probe import Probe
-from experiments.harness.telemetry.readings import Numbers, Tensors
-from experiments.harness.telemetry.tags import metric
+from experiments.harness.model.gradients import Batch
+from experiments.harness.telemetry import image_grid, scalars
+from experiments.harness.telemetry.activations import BatchReader
+from experiments.harness.telemetry.event_writer import EventWriter
+from experiments.harness.telemetry.graph import graph_def
+from experiments.harness.telemetry.layer_tags import BATCH_TAG, layer_tags
+from experiments.harness.telemetry.metric_names import tag_of
+from experiments.harness.telemetry.scalars import Numbers, Tensors
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
 EVERY = 10
@@ -70,12 +70,12 @@ class Telemetry(keras.callbacks.Callback):
         self.hyperparameters, self.twin = hyperparameters or {}, twin
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.anatomy = anatomy(self.model)
+        self.anatomy = layer_tags(self.model)
         self.probe = self._probe(self.batch) if self.batch else None
         self.before: Tensors = {}
         step = self._step()
         going_on = step and any(self.directory.glob("events*"))
-        self.events = Events(self.directory, step + 1 if going_on else step)
+        self.events = EventWriter(self.directory, step + 1 if going_on else step)
         if not going_on:
             self._once()
             self._snapshot(step)
@@ -88,7 +88,7 @@ class Telemetry(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         step, logs = self._step(), {"learning_rate": self._learning_rate(), **(logs or {})}
         for name, value in logs.items():
-            self.events.scalar(step, metric(name, logs), value)
+            self.events.scalar(step, tag_of(name, logs), value)
         if self._due(epoch):
             self._snapshot(step)
         self.events.flush()
@@ -96,10 +96,10 @@ class Telemetry(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.events.close()
 
-    def _probe(self, batch: Batch) -> Probe:
+    def _probe(self, batch: Batch) -> BatchReader:
         if self.twin and self.twin.probe:
             return self.twin.probe.about(batch)
-        return Probe(self.model, batch, self.anatomy)
+        return BatchReader(self.model, batch, self.anatomy)
 
     def _due(self, epoch: int) -> bool:
         return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
@@ -118,9 +118,13 @@ class Telemetry(keras.callbacks.Callback):
         if self.hyperparameters:
             self.events.hyperparameters(self.hyperparameters)
         if "graph" in self.kinds:
-            self.events.graph(graph(self.model, self.anatomy.groups))
-        if "images" in self.kinds and self.probe and pictures.are_images(seen := self.probe.seen()):
-            self.events.image(0, f"{BATCH}/seen", pictures.batch(seen))
+            self.events.graph(graph_def(self.model, self.anatomy.groups))
+        if (
+            "images" in self.kinds
+            and self.probe
+            and image_grid.are_images(seen := self.probe.seen())
+        ):
+            self.events.image(0, f"{BATCH_TAG}/seen", image_grid.image_grid(seen))
 
     def _snapshot(self, step: int) -> None:
         variables = self._variables()
@@ -130,19 +134,21 @@ class Telemetry(keras.callbacks.Callback):
             for tag, value in numbers.items():
                 self.events.scalar(step, tag, value)
         filters = variables.get(self.anatomy.filters or "")
-        if "images" in self.kinds and filters is not None and pictures.are_filters(filters):
-            self.events.image(step, f"{self.anatomy.filters}/filters", pictures.filters(filters))
+        if "images" in self.kinds and filters is not None and image_grid.are_filters(filters):
+            self.events.image(
+                step, f"{self.anatomy.filters}/filters", image_grid.filter_grid(filters)
+            )
 
     def _readings(self, variables: Tensors) -> Iterator[tuple[str, Tensors, Numbers]]:
         """Yield, for each kind that is wanted: its tags' suffix, its tensors, and its numbers."""
         if "variables" in self.kinds:
-            yield "", variables, readings.of_variables(variables)
+            yield "", variables, scalars.of_variables(variables)
         if self.before:
-            updates = readings.changes(self.before, variables)
-            yield "/update", updates, readings.of_updates(updates, self.before)
+            updates = scalars.changes(self.before, variables)
+            yield "/update", updates, scalars.of_updates(updates, self.before)
         if "outputs" in self.kinds and self.probe:
             outputs = self.probe.outputs()
-            yield "", outputs, readings.of_outputs(outputs, self.anatomy.rectified)
+            yield "", outputs, scalars.of_outputs(outputs, self.anatomy.rectified)
         if "gradients" in self.kinds and self.probe:
             gradients = self.probe.gradients()
-            yield "/gradient", gradients, readings.of_gradients(gradients)
+            yield "/gradient", gradients, scalars.of_gradients(gradients)

@@ -10,10 +10,10 @@ from tensorboardX.proto.attr_value_pb2 import AttrValue
 from tensorboardX.proto.graph_pb2 import GraphDef
 from tensorboardX.proto.node_def_pb2 import NodeDef
 
-from experiments.harness.telemetry.anatomy import nodes
+from experiments.harness.telemetry.layer_tags import graph_nodes
 
 
-def graph(model: keras.Model, groups: Mapping[str, str]) -> bytes:
+def graph_def(model: keras.Model, groups: Mapping[str, str]) -> bytes:
     """Return the serialised ``GraphDef``: layers by name, with class, output shape and weights.
 
     ``groups`` maps the names of layers to the group that they are shown in.
@@ -29,7 +29,7 @@ def graph(model: keras.Model, groups: Mapping[str, str]) -> bytes:
             input=[path(tensor._keras_history.operation.name) for tensor in node.input_tensors],
             attr=_attributes(node),
         )
-        for name, node in nodes(model).items()
+        for name, node in graph_nodes(model).items()
     ]
     return GraphDef(node=defined).SerializeToString()
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from experiments.harness.model.variables import read
 from experiments.harness.telemetry.callback import KINDS, Telemetry
-from experiments.harness.tensors import read
 
 X = np.random.default_rng(0).random((48, 8, 8, 1), dtype="float32")
 Y = np.arange(48) % 3

@@ -1,0 +1,1 @@
+"""The same training without the harness, or by the harness as a user runs it."""

@@ -1,0 +1,1 @@
+"""Any training step of a run, replayed and inspected."""

@@ -1,0 +1,1 @@
+"""A Keras model: built from an arm, and measured."""

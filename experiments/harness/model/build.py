@@ -1,0 +1,60 @@
+"""From an arm as data to a Keras model. Import it only after ``determinism.start()``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import zoo.losses
+from experiments.harness.model import probes
+from experiments.harness.model.metrics import CUSTOM
+from experiments.harness.runtime import filesystem
+from experiments.harness.spec import Arm, Run, UserError
+
+
+def export(model: keras.Model, directory: Path) -> None:
+    """Save the network itself, for plain Keras."""
+    with filesystem.atomic_replace(directory / "model.keras") as temporary:
+        uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
+        uncompiled.save(temporary)
+
+
+def build_for_run(run: Run) -> tuple[keras.Model, Callable[[int], float]]:
+    """Return the run's model before its first step, and the rate after so many intervals."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(run.seed)
+    model = build_compiled(run.arm)
+    first = float(model.optimizer.learning_rate)
+    return model, lambda interval: first * run.arm.learning_rate_factor(interval)
+
+
+def build_compiled(arm: Arm) -> keras.Model:
+    """Build and compile what the arm describes; ``UserError`` where Keras does not take it."""
+    try:
+        model = zoo.build(arm.network["class_name"], **arm.network["config"])
+        _freeze(model, arm.frozen)
+        optimizer = keras.optimizers.get(copy.deepcopy(arm.optimizer))
+        loss = keras.losses.get(copy.deepcopy(arm.loss))
+        optimizer.build(model.trainable_variables)
+        loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
+        if unknown := set(arm.probes) - set(probes.PROBES):
+            raise ValueError(f"no probe is called {unknown.pop()!r}; there are: {[*probes.PROBES]}")
+        for name in {*arm.metrics} - {*CUSTOM, "accuracy"}:  # the rest only fails within fit
+            keras.metrics.get(name)
+        metrics = [CUSTOM[name]() if name in CUSTOM else name for name in arm.metrics]
+    except Exception as error:  # each backend has its own for a loss that does not fit
+        raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
+    model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
+    return model
+
+
+def _freeze(model: keras.Model, names: Sequence[str]) -> None:
+    variables = model.trainable_variables
+    if unknown := set(names) - {variable.name for variable in variables}:
+        raise ValueError(f"no variable to freeze is called {unknown.pop()!r}")
+    for variable in variables:
+        variable.trainable = variable.name not in names

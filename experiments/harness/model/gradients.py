@@ -1,0 +1,49 @@
+"""A loss's gradients on any backend, without a step of training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from numpy.typing import NDArray
+
+Batch = tuple[NDArray[Any], ...]
+
+
+class GradientRecorder(keras.optimizers.Optimizer):
+    """An optimiser that keeps the gradients and leaves the variables as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(learning_rate=0.0)
+
+    def build(self, variables: list[Any]) -> None:
+        super().build(variables)
+        self.kept = [self.add_variable_from_reference(v, name="gradient") for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        self.assign(self.kept[self._get_variable_index(variable)], gradient)
+
+
+class Gradients:
+    """The gradients of a compiled model's loss, to be asked for any number of times."""
+
+    def __init__(self, model: keras.Model, *, run_eagerly: bool = True) -> None:
+        self.optimizer = GradientRecorder()
+        self.model = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential has no input
+        self.model.compile(
+            optimizer=self.optimizer,
+            loss=model.loss,
+            run_eagerly=run_eagerly,
+            jit_compile=not run_eagerly,
+        )
+
+    def __call__(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Return the batch's gradient for each trainable variable, by path.
+
+        ``batch`` is examples, targets and maybe a weight for each. Runs the model in training
+        mode: what that changes (moving averages, seeds) is the caller's.
+        """
+        x, y, *weight = batch
+        self.model.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
+        kept = zip(self.model.trainable_variables, self.optimizer.kept, strict=True)
+        return {variable.path: keras.ops.convert_to_numpy(value) for variable, value in kept}

@@ -1,0 +1,162 @@
+"""What a study came to: for notebooks as DataFrames, for ``--json`` and records as JSON types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.harness.reporting import tables
+from experiments.harness.spec import Experiment, Run, Verdict
+from experiments.harness.storage import run_directory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Result:
+    """An experiment's runs and the verdicts on its claims; printed, it is their table.
+
+    ``picture`` is the PNG of documented points over measured curves.
+    """
+
+    experiment: Experiment
+    runs: Sequence[Run]
+    judged: Sequence[Verdict]
+    logdir: Path
+    picture: Path
+
+    @property
+    def histories(self) -> dict[tuple[str, int], pd.DataFrame]:
+        """Each run's history by arm and seed: a row an interval (from 1), a column a metric."""
+        import pandas as pd
+
+        return {
+            (self.experiment.named(run), run.seed): pd.DataFrame(
+                dict(run.history), index=pd.RangeIndex(1, run.intervals + 1, name="interval")
+            )
+            for run in self.runs
+        }
+
+    @property
+    def stories(self) -> dict[str, str]:
+        """How runs stopped being finite, by arm and seed, where ``replay --keep`` has told it."""
+        told = {}
+        for run in self.runs:
+            path = run_directory.directory_of(run, self.logdir) / run_directory.NAN_CAUSE_FILE
+            if path.is_file():
+                told[f"{self.experiment.named(run)}, seed {run.seed}"] = path.read_text()
+        return told
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """A row a claim: what was documented, the bounds, the values by seed, the verdict."""
+        import pandas as pd
+
+        index = pd.Index([f"C{number}" for number in range(1, len(self.judged) + 1)])
+        return pd.DataFrame(self.summary()["claims"], index=index)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all of it as JSON types."""
+        return summary(self.experiment, self.runs, self.judged)
+
+    def __str__(self) -> str:
+        return tables.verdicts(self.summary()["claims"])
+
+
+def summary(
+    experiment: Experiment, runs: Sequence[Run], verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
+    """Return everything that was measured and judged; a value not finite becomes its name."""
+    first = runs[0]
+    told = {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "question": experiment.question,
+        "document": experiment.document,
+        "scale": first.scale,
+        "seeds": list(dict.fromkeys(run.seed for run in runs)),
+        "datasets": list({run.dataset["sha256"]: run.dataset for run in runs}.values()),
+        "environment": first.environment,
+        "claims": [_claim(verdict, first) for verdict in verdicts],
+        "printed": _printed(experiment, runs),
+        "framework": experiment.framework,
+        "deviations": experiment.deviations,
+        "runs": [_run(experiment, run) for run in runs],
+    }
+    return json_safe(told)
+
+
+def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return every value that the document prints, with those measured at the same interval."""
+    return [
+        {
+            "arm": arm,
+            "interval": interval,
+            "column": column,
+            "documented": documented,
+            "measured": [
+                _short(run.history[column][interval - 1])
+                for run in runs
+                if experiment.named(run) == arm
+                and run.intervals >= interval
+                and column in run.history
+            ],
+        }
+        for arm, printed in experiment.documented.items()
+        for interval, row in printed.rows.items()
+        for column, documented in zip(printed.columns, row, strict=True)
+    ]
+
+
+def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:
+    claim = verdict.claim
+    return {
+        "claim": claim.text,
+        "where": claim.where,
+        "documented": claim.documented,
+        "bounds": claim.bounds_at(run.scale),
+        "values": {str(seed): value for seed, value in verdict.values.items()},
+        "verdict": verdict.outcome,
+        "note": verdict.note,
+        "instead": claim.instead if verdict.outcome == "REFUTED" else "",
+    }
+
+
+def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
+    return {
+        "arm": experiment.named(run),
+        "home": run.home,
+        "role": run.arm.role,
+        "identity": run.arm.identity(),
+        "seed": run.seed,
+        "changes": run.changes,
+        "status": run.status,
+        "intervals": run.intervals,
+        "fingerprint": run.fingerprint,
+        "started": run.started,
+        "seconds": round(run.seconds, 3),
+        "commit": run.commit,
+        "initial": {name: _short(value) for name, value in run.initial.items()},
+        "history": {name: [_short(v) for v in values] for name, values in run.history.items()},
+    }
+
+
+def _short(value: float) -> float:
+    """Return the shortest number that is the same float32, as Keras's metrics are; else itself."""
+    short = np.float32(value)
+    return float(str(short)) if float(short) == value or value != value else value
+
+
+def json_safe(value: Any) -> Any:
+    """Return ``value`` with NaN and the infinities, which JSON lacks, as strings."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {key: json_safe(inner) for key, inner in value.items()}
+    return [json_safe(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""The process that a run happens in: backends, signals, files, other processes."""

@@ -1,0 +1,33 @@
+"""The vocabulary of the harness, as frozen data: what is trained, claimed, measured and judged.
+
+Standard library only: nothing here starts a backend.
+"""
+
+from experiments.harness.spec.arm import Arm, Config, Role, Scale, Variant, config
+from experiments.harness.spec.errors import ProcessError, UserError, nearest
+from experiments.harness.spec.experiment import Bounds, Claim, Experiment, Measure, Verdict
+from experiments.harness.spec.figures import Panel, ReportedValues
+from experiments.harness.spec.run import Run, Status
+from experiments.harness.spec.search_space import Dimension
+
+__all__ = [
+    "Arm",
+    "Bounds",
+    "Claim",
+    "Config",
+    "Dimension",
+    "Experiment",
+    "Measure",
+    "Panel",
+    "ProcessError",
+    "ReportedValues",
+    "Role",
+    "Run",
+    "Scale",
+    "Status",
+    "UserError",
+    "Variant",
+    "Verdict",
+    "config",
+    "nearest",
+]

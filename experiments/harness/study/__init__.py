@@ -1,0 +1,1 @@
+"""Runs of an experiment: planned, trained or loaded, and judged."""

@@ -1,0 +1,72 @@
+"""What a snapshot shows: tensors by tag, and what they come to as numbers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.harness.telemetry.histogram import pieces
+
+Tensors = Mapping[str, NDArray[Any]]
+Numbers = dict[str, float]
+
+
+def of_variables(variables: Tensors) -> Numbers:
+    """Count each layer's distinct units: those whose incoming weights and bias no other has."""
+    told = {}
+    for tag, kernel in variables.items():
+        layer, _, name = tag.rpartition("/")
+        if name == "kernel":
+            rows = kernel.reshape(-1, kernel.shape[-1])
+            bias = variables.get(f"{layer}/bias")
+            if bias is not None:
+                rows = np.vstack([rows, bias])
+            units = np.ascontiguousarray(rows.T) + 0.0  # -0 is 0
+            told[f"{layer}/distinct_units"] = float(len({unit.tobytes() for unit in units}))
+    return told
+
+
+def changes(before: Tensors, after: Tensors) -> Tensors:
+    """Return what each tensor changed by."""
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
+        return {tag: value - before[tag] for tag, value in after.items()}
+
+
+def of_updates(updates: Tensors, before: Tensors) -> Numbers:
+    """Return the norm of each change, by the norm before it."""
+    norms = {tag: norm(before[tag]) for tag in updates}
+    return {
+        f"{tag}/relative_update": norm(update) / norms[tag]
+        for tag, update in updates.items()
+        if norms[tag]
+    }
+
+
+def of_gradients(gradients: Tensors) -> Numbers:
+    """Return the gradients' norms."""
+    return {f"{tag}/gradient_norm": norm(gradient) for tag, gradient in gradients.items()}
+
+
+def of_outputs(outputs: Tensors, rectified: Collection[str]) -> Numbers:
+    """Return each output's mean and spread (standard deviation), and a ReLU's share of dead units.
+
+    A unit, or a channel, is dead where its output is 0 for the whole batch.
+    """
+    told = {}
+    for tag, output in outputs.items():
+        with np.errstate(invalid="ignore", over="ignore"):
+            told[f"{tag}/mean"] = float(output.mean(dtype="float64"))
+            told[f"{tag}/spread"] = float(output.std(dtype="float64"))
+        if tag in rectified:
+            units = output.reshape(-1, output.shape[-1])
+            told[f"{tag}/dead"] = float(np.mean(~units.any(axis=0)))
+    return told
+
+
+def norm(tensor: NDArray[Any]) -> float:
+    """Return the Euclidean norm."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(np.sqrt(sum(np.dot(piece, piece) for piece in pieces(tensor))))

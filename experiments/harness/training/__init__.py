@@ -1,0 +1,1 @@
+"""A run's training: from its last checkpoint to its end."""

@@ -1,0 +1,1 @@
+"""A search shared by several worker processes."""

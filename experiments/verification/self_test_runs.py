@@ -1,0 +1,92 @@
+"""Short trainings that have everything: what the self-test repeats in fresh processes.
+
+Import it only after ``determinism.start()``: it imports keras.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from experiments.harness.data import dataset, mnist, order
+from experiments.harness.data.keras_input import Batches
+from experiments.harness.model import build
+from experiments.harness.runtime import determinism
+from experiments.harness.spec import Arm, Run, config
+from experiments.harness.study import run_one
+
+REPEATED = 8  # intervals that are timed, after a first one that also compiles
+
+stable = config("SparseCategoricalCrossentropy", from_logits=True, reduction="sum")
+lrn = Arm(
+    network=config("alexnet", image_size=67, width=1 / 8, kernel_initializer="he_normal"),
+    loss=stable,
+    optimizer=config("SGD", learning_rate=1e-4),
+    batch_size=32,
+    steps=4,
+    intervals=2,
+    test_examples=96,
+    about="mini AlexNet, local response normalisation, dropout, SGD",
+)
+batch_norm = Arm(
+    network=config("alexnet", image_size=67, width=1 / 8, norm="batch", groups=2),
+    loss=stable,
+    optimizer=config("Adam", learning_rate=1e-3),
+    batch_size=32,
+    steps=4,
+    intervals=2,
+    test_examples=96,
+    about="mini AlexNet, batch norm, groups, dropout, Adam",
+)
+RUNS = {"lrn_sgd": lrn, "batch_norm_adam": batch_norm}
+
+
+def train_short_runs(directories: Mapping[str, int | None], timing: bool) -> dict[str, Any]:
+    """Make every short run in each of the directories, or go on with it there; then time them.
+
+    ``directories`` maps a directory to how many intervals are made in all, None for all that there
+    are. Returns ``environment``, ``fingerprints`` (by run, of those that came to their end, in
+    order) and, where ``timing``, ``seconds`` (by run, of a training step, one a repetition).
+    """
+    environment, (digits, _) = determinism.start(), mnist.load("digits")
+    fingerprints: dict[str, list[str | None]] = {name: [] for name in RUNS}
+    for directory, intervals in directories.items():
+        for name, arm in RUNS.items():
+            run = Run("self-test", name, arm, 0, "mini", digits.identity(), environment)
+            run = run_one.train_or_load(run, Path(directory), digits, intervals=intervals)
+            if run.status == "complete":
+                fingerprints[name].append(run.fingerprint)
+    seconds = {name: time_steps(arm, digits) for name, arm in RUNS.items() if timing}
+    return {"environment": environment, "fingerprints": fingerprints, "seconds": seconds}
+
+
+def time_steps(arm: Arm, dataset: dataset.Dataset) -> list[float]:
+    """Return the seconds that a training step of ``arm`` takes, once for each repetition."""
+    stopwatch = Stopwatch()
+    build.build_compiled(arm).fit(
+        Batches(order.batches(dataset, 0, arm.batch_size)),
+        steps_per_epoch=arm.steps,
+        epochs=1 + REPEATED,
+        shuffle=False,
+        callbacks=[stopwatch],
+        verbose=0,
+    )
+    return [seconds / arm.steps for seconds in stopwatch.seconds[1:]]
+
+
+class Stopwatch(keras.callbacks.Callback):
+    """Time each epoch, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.seconds.append(time.perf_counter() - self.began)

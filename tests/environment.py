@@ -1,5 +1,0 @@
-"""The environment that the tests run in; where they are shared out, that of each worker."""
-
-from experiments.harness import determinism
-
-ENVIRONMENT = determinism.start()

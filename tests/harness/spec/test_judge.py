@@ -1,0 +1,129 @@
+from dataclasses import replace
+from math import inf, nan
+
+import pytest
+
+from experiments import catalog
+from experiments.harness.spec import Arm, Claim, Experiment, Run, config, judge, measures
+
+DATA = {"stand_in": True}
+LAST_LOSS = measures.final("a", "loss")
+ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=1, intervals=4)
+
+
+def run(arm: str, seed: int = 0, status="complete", **history: list[float]) -> Run:
+    columns = {name: tuple(values) for name, values in history.items()}
+    chain = tuple("abcdefgh"[: 1 + len(next(iter(columns.values()), ()))])
+    return Run("e", arm, ARM, seed, "mini", DATA, {}, status=status, history=columns, chain=chain)
+
+
+def experiment(*claims: Claim) -> Experiment:
+    homes = {name: f"e:{name}" for name in "ab"}
+    return Experiment("t", "q", "d", {"a": ARM}, claims, (), {"mini": "", "full": ""}, homes=homes)
+
+
+def outcome(bounds: tuple[float, float], *runs: Run, measure=LAST_LOSS) -> str:
+    claim = Claim("text", "where", measure, "1", (9, 9), bounds)
+    (verdict,) = judge.judge(experiment(claim), runs)
+    return verdict.outcome
+
+
+def test_a_claim_holds_where_every_seed_is_within_its_bounds_ends_included():
+    runs = [run("a", seed, loss=[5.0, value]) for seed, value in enumerate([1.0, 2.0])]
+    assert outcome((1, 2), *runs) == "REPRODUCED"
+    assert outcome((1, 1.5), *runs) == "INCONCLUSIVE"
+    assert outcome((3, 4), *runs) == "REFUTED"
+
+
+def test_a_value_that_is_no_number_could_not_be_measured():
+    assert outcome((-inf, inf), run("a", loss=[nan])) == "INCONCLUSIVE"
+    assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "INCONCLUSIVE"
+    assert outcome((3, 4), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "REFUTED"
+
+
+@pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
+def test_only_complete_runs_count(status):
+    assert outcome((0, 9), run("a", status=status, loss=[1.0])) == "INCONCLUSIVE"
+    assert outcome((0, 9), run("b", loss=[1.0])) == "INCONCLUSIVE"
+
+
+def test_measures():
+    a = run("a", loss=[3, 2, nan, nan], test_loss=[9, 8, 7, nan], test_accuracy=[0.2, 0.9, 0, 0],
+            logit_gap=[5, 60, 90, nan])  # fmt: skip
+    b = run("b", loss=[3, 2], test_loss=[9, 8], test_accuracy=[0.2, 0.95], logit_gap=[5, 70])
+    runs = {"a": a, "b": b}
+    assert measures.first_nan("a")(runs) == 3
+    assert measures.first_nan("b")(runs) == inf
+    assert measures.nan_intervals("a")(runs) == 2
+    assert measures.nan_intervals("b")(runs) == 0
+    assert measures.first_above("a", "test_accuracy", 0.3)(runs) == 2
+    assert measures.first_above("a", "test_accuracy", 0.9)(runs) == inf
+    assert measures.final("a", "test_accuracy")(runs) == 0
+    assert measures.last_finite("a", "test_accuracy")(runs) == 0.9
+    assert measures.last_finite("b", "test_accuracy")(runs) == 0.95
+    assert measures.largest("a", "logit_gap")(runs) == 90
+    assert measures.at_first_nan("a", "logit_gap")(runs) == 90
+    assert str(measures.at_first_nan("b", "logit_gap")(runs)) == "nan"
+    gained = measures.difference(
+        measures.final("b", "test_accuracy"), measures.last_finite("a", "test_accuracy")
+    )
+    assert gained(runs) == pytest.approx(0.05)
+
+
+def test_a_run_that_never_was_finite_has_no_last_finite_value():
+    assert (
+        str(measures.last_finite("a", "loss")({"a": run("a", loss=[nan], test_loss=[nan])}))
+        == "nan"
+    )
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_every_experiment_can_be_judged_before_it_was_run(name):
+    experiment = catalog.load(name)
+    home, arm = next(iter(experiment.homes.values())).split(":")
+    verdicts = judge.judge(experiment, [replace(run(arm, status="partial"), experiment=home)])
+    assert any(not verdict.values for verdict in verdicts)
+    for verdict in verdicts:
+        if not verdict.values:  # as of what is known without any run
+            assert verdict.outcome == "INCONCLUSIVE"
+            assert "runs missing for 1 of 1 seeds" in verdict.note
+
+
+def test_a_verdict_says_what_it_does_not_rest_on():
+    claim = Claim("text", "where", LAST_LOSS, "1", (0, 9))
+    runs = [run("a", 0, loss=[1.0]), run("a", 1, status="partial", loss=[1.0])]
+    (verdict,) = judge.judge(experiment(claim), runs)
+    assert verdict.outcome == "REPRODUCED"
+    assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
+
+
+def test_a_misspelt_column_is_no_missing_run():
+    with pytest.raises(KeyError, match="los"):
+        outcome((0, 9), run("a", loss=[1.0]), measure=measures.final("a", "los"))
+
+
+def test_a_column_that_the_users_changes_took_away_is_not_measured():
+    changed = replace(run("a", loss=[1.0]), changes={"probes": []})
+    assert outcome((0, 9), changed, measure=measures.final("a", "los")) == "INCONCLUSIVE"
+
+
+def test_measures_of_two_arms_and_of_parts_of_a_run():
+    a = replace(run("a", loss=[1, 2, 4, 8], x=[1, 2, nan, 4]), initial={"v": 2.0, "w": 8.0})
+    b = run("b", loss=[1, 1, 1, 1], x=[1, 2, 3, 5])
+    runs = {"a": a, "b": b}
+    loss, other = measures.final("a", "loss"), measures.final("b", "loss")
+    assert measures.at("a", "loss", 2)(runs) == 2
+    assert str(measures.at("a", "loss", 5)(runs)) == "nan"
+    assert measures.at_share("a", "loss", 0.5)(runs) == 2
+    assert measures.smallest("a", "x")(runs) == 1
+    assert measures.mean("a", "x")(runs) == pytest.approx(7 / 3)
+    assert measures.max_distance("a", "b", "loss")(runs) == 7
+    assert measures.ratio(loss, other)(runs) == 8
+    assert str(measures.ratio(loss, measures.constant(0))(runs)) == "nan"
+    assert measures.least_of(loss, other)(runs) == 1
+    assert measures.largest_of(loss, other)(runs) == 8
+    first, last = measures.initial("a", "v"), measures.initial("a", "w")
+    assert measures.per_layer(first, last, 2)(runs) == 2
+    assert str(measures.per_layer(measures.constant(0), last, 2)(runs)) == "nan"
+    never = run("c", loss=[1.0], test_loss=[1.0])
+    assert measures.nan_share("c")({"c": never}) == inf

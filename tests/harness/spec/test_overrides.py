@@ -1,0 +1,72 @@
+import pytest
+
+from experiments import catalog
+from experiments.harness.spec import UserError
+from experiments.harness.spec.overrides import override, resolve
+from tests.harness.spec.test_spec import ARM
+
+
+def test_an_override_leads_through_configs_and_leaves_the_arm_alone():
+    changed = override(ARM, {"network.kernel_initializer.stddev": 1, "optimizer.momentum": 0.9})
+    assert changed.network["config"]["kernel_initializer"]["config"] == {"stddev": 1.0}
+    assert changed.optimizer["config"] == {"learning_rate": 1e-4, "momentum": 0.9}
+    assert ARM.network["config"]["kernel_initializer"]["config"] == {"stddev": 0.1}
+
+
+def test_a_config_may_become_an_identifier():
+    changed = override(ARM, {"network.kernel_initializer": "glorot_uniform"})
+    assert changed.network["config"]["kernel_initializer"] == "glorot_uniform"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("optimiser.learning_rate", 1.0, "did you mean 'optimizer'"),
+        ("role", "diagnosis", "no field"),
+        ("steps.each", 1, "leads nowhere"),
+        ("network.kernel_initialiser.stddev", 1.0, "did you mean 'kernel_initializer'"),
+        ("steps", "many", "another type"),
+        ("steps", 1.5, "another type"),
+        ("steps", True, "another type"),
+        ("optimizer.learning_rate", "fast", "another type"),
+        ("optimizer.learning_rate", None, "another type"),
+        ("optimizer", 3, "another type"),
+        ("schedule", 3, "another type"),
+        ("schedule", [[1, 2, 3]], "another type"),
+        ("steps", float("inf"), "another type"),
+        ("steps", float("nan"), "another type"),
+        ("network", {"a": 1}, "another type"),
+        ("dataset", "digits", "no field"),
+    ],
+)
+def test_a_change_that_cannot_be_made_is_told(path, value, words):
+    with pytest.raises(UserError, match=words):
+        override(ARM, {path: value})
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_every_arm_resolves_at_both_scales_and_the_users_change_comes_last(name):
+    experiment = catalog.load(name)
+    for arm, miniature in experiment.at["mini"].items():
+        documented = resolve(experiment, arm, "full")
+        assert documented == experiment.at["full"][arm]
+        assert resolve(experiment, arm, "mini") == miniature != documented
+        assert resolve(experiment, arm, "mini", {"intervals": 7}).intervals == 7
+
+
+def test_a_variant_is_another_arm_with_changes_and_without_any_it_is_that_arm():
+    decay, small = catalog.load("alexnet_lr_decay"), catalog.load("alexnet_small_init")
+    assert decay.homes["fixed_rate"] == "alexnet_small_init:as_documented"
+    assert decay.homes["decayed_rate"] == "alexnet_lr_decay:decayed_rate"
+    for scale in ("full", "mini"):
+        one, other = decay.at[scale]["fixed_rate"], small.at[scale]["as_documented"]
+        assert one.identity() == other.identity()
+        changed = override(other, {"schedule": [[30, 0.1], [50, 0.01], [70, 0.001]]})
+        assert decay.at[scale]["decayed_rate"].identity() == changed.identity()
+
+
+def test_an_arm_that_is_left_out_at_mini_is_told():
+    experiment = catalog.load("depth_and_activation")
+    (left_out, *_) = set(experiment.at["full"]) - set(experiment.at["mini"])
+    with pytest.raises(UserError, match="at mini"):
+        resolve(experiment, left_out, "mini")
