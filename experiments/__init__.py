@@ -1,11 +1,12 @@
-"""Documented experiments, re-run exactly and judged.
+"""Documented experiments, re-run to the last bit and judged.
 
-``experiments.load(name)`` and ``experiments.run(name, ...)`` are what the doors and notebooks call.
+``load(name)`` returns an experiment as data; ``run(name, ...)`` trains it and judges its claims;
+``Telemetry`` is the TensorBoard callback, for any functional Keras model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,16 @@ from experiments.harness.spec import UserError
 
 if TYPE_CHECKING:
     from experiments.harness.reporting.result import Result
-    from experiments.harness.spec import Experiment
+    from experiments.harness.spec import Experiment, Scale
+    from experiments.harness.telemetry.callback import Telemetry
 
-__all__ = ["UserError", "load", "run"]
+__all__ = ["Telemetry", "UserError", "load", "run"]
 
 
 def load(name: str) -> Experiment:
-    """Return the experiment called ``name``: its question, arms and claims, as data.
+    """Return the experiment called ``name`` as data: its question, arms and claims.
 
-    Raises ``UserError`` where there is none.
+    Raises ``UserError`` if there is none.
     """
     from experiments import catalog
 
@@ -31,33 +33,61 @@ def load(name: str) -> Experiment:
 def run(
     name: str,
     *,
+    scale: Scale | None = None,
+    arms: Iterable[str] | str = (),
+    seeds: Iterable[int] = (),
+    data: Iterable[str] | str = (),
+    overrides: Mapping[str, Any] | None = None,
     logdir: Path | str = "logs",
-    intervals: int | None = None,
+    stop_after: int | None = None,
     fresh: bool = False,
     jobs: int = 1,
-    telemetry: int | None = None,
+    batch_runs: int | None = None,
+    deterministic: bool = True,
+    telemetry_every: int | None = None,
     verbose: int = 0,
-    tell: Callable[[str], None] = print,
-    **chosen: Any,
+    callbacks: Sequence[Any] = (),
 ) -> Result:
-    """Make the runs of an experiment, or find them made, and judge its claims.
+    """Train the runs of an experiment, or load finished ones, and judge its claims.
 
-    ``chosen``, all with defaults, are ``scale`` (``"mini"``, ``"full"``), ``arms``, ``seeds``,
-    ``data``, ``changes``, ``deterministic`` and ``together``
-    (``experiments.harness.study.prepare``); the other options are those of
-    ``experiments.harness.study.carry_out``. Call it before anything imports keras: it makes the
-    process deterministic first. Raises ``UserError`` for whatever you can mend.
+    Call it before anything imports keras: it makes the process deterministic first.
+
+    ``scale``, ``arms``, ``seeds``, ``data``, ``overrides`` and ``batch_runs`` select and change
+    what is trained (``study.plan.StudyRequest``); ``stop_after``, ``telemetry_every``, ``verbose``
+    and ``callbacks`` are those of ``training.options.TrainOptions``. ``fresh`` deletes earlier
+    results; ``jobs`` trains so many runs at a time. Progress is logged to ``rerun_zoo``, and
+    printed unless logging is configured. Raises ``UserError`` for everything that you can mend.
     """
-    from experiments.harness.study import execute, plan
+    from experiments.harness.runtime import determinism, log
+    from experiments.harness.study import execute
+    from experiments.harness.study.plan import StudyRequest, plan_study
+    from experiments.harness.training.options import TrainOptions
 
-    (result,) = execute.run_studies(
-        [plan.plan_study(load(name), **chosen)],
-        Path(logdir),
-        intervals=intervals,
-        fresh=fresh,
-        jobs=jobs,
-        telemetry=telemetry,
-        verbose=verbose,
-        tell=tell,
+    request = StudyRequest(
+        load(name),
+        scale=scale,
+        arms=[arms] if isinstance(arms, str) else [*arms],
+        seeds=[*seeds],
+        data=[data] if isinstance(data, str) else [*data],
+        overrides=overrides or {},
+        batch_runs=batch_runs,
     )
+    options = TrainOptions(
+        stop_after=stop_after,
+        telemetry_every=telemetry_every,
+        verbose=verbose,
+        callbacks=callbacks,
+    )
+    with log.to_stdout_by_default():
+        determinism.start(deterministic=deterministic)
+        study = plan_study(request, determinism.environment())
+        (result,) = execute.run_studies([study], Path(logdir), options, fresh=fresh, jobs=jobs)
     return result
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Telemetry":  # imports keras
+        from experiments.harness.telemetry.callback import Telemetry
+
+        return Telemetry
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

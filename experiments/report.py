@@ -1,8 +1,9 @@
-"""Judge whatever runs a log directory holds, and write one page of it; train nothing."""
+"""Judge the runs in a log directory and write one page about them; train nothing."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -15,76 +16,75 @@ from experiments.harness.spec import UserError
 ROOT = Path(__file__).parents[1]
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the door with the words of a command line; return its exit code."""
-    asked = parser().parse_args(words)
-    return cli.run_command("report", lambda: check() if asked.check else report(asked))
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = parser().parse_args(argv)
+    return cli.run_command("report", lambda: check() if args.check else report(args))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the door's argument parser."""
-    door = cli.ArgumentParser(
+    """Return the command's argument parser."""
+    command = cli.ArgumentParser(
         prog="python -m experiments.report",
         description=__doc__,
         epilog="Exit codes: 0 done, 1 records and pages have drifted apart (--check), 2 bad use "
         "or bad input, 130 interrupted.",
+        parents=cli.shared_flags("logdir"),
     )
-    add = door.add_argument
+    add = command.add_argument
     # fmt: off
-    add("experiment", nargs="*", help="only these; default: all that there are runs of")
-    add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
-    form = door.add_mutually_exclusive_group()
+    add("experiment", nargs="*", help="only these; default: all with runs in the log directory")
+    form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the results as JSON instead")
     form.add_argument("--markdown", action="store_true", help="print them as Markdown instead")
-    form.add_argument("--record", action="store_true", help="also keep them as evidence in "
-        "experiments/records, and write the README's table from all that is kept there")
-    form.add_argument("--check", action="store_true", help="only check that records, README and "
+    form.add_argument("--record", action="store_true", help="also save them as records in "
+        "experiments/records, and update the pages that are generated from records")
+    form.add_argument("--check", action="store_true", help="only check that records, pages and "
         "catalogue agree")
     # fmt: on
-    return door
+    return command
 
 
-def report(asked: argparse.Namespace) -> int:
-    """Judge the runs, and tell it in the form that was asked for."""
+def report(args: argparse.Namespace) -> int:
+    """Judge the runs and print or write the results."""
     from experiments.harness.reporting import html, log_reader, plots, records
     from experiments.harness.runtime import filesystem
 
-    experiments = [catalog.load(name) for name in asked.experiment or catalog.names()]
-    if not asked.logdir.is_dir():
-        raise UserError(f"there is no folder {asked.logdir}; name one by --logdir")
-    results = log_reader.results(
-        asked.logdir, experiments, lambda line: print(line, file=sys.stderr)
-    )
+    experiments = [catalog.load(name) for name in args.experiment or catalog.names()]
+    if not args.logdir.is_dir():
+        raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
+    with contextlib.redirect_stdout(sys.stderr):  # messages about runs that are left out
+        results = log_reader.results(args.logdir, experiments)
     if not results:
-        raise UserError(f"{asked.logdir} holds no run of an experiment; reproduce makes some")
-    told = [result.summary() for result in results]
-    if asked.json:
-        print(json.dumps(told, indent=1))
+        raise UserError(f"{args.logdir} has no run of an experiment; reproduce trains them")
+    payload = [result.summary() for result in results]
+    if args.json:
+        print(json.dumps(payload, indent=1))
         return cli.DONE
-    if asked.markdown:
-        print(html.to_markdown(told, [str(result.picture) for result in results]), end="")
+    if args.markdown:
+        print(html.to_markdown(payload, [str(result.picture) for result in results]), end="")
         return cli.DONE
     pictures = [result.picture for result in results]
-    overviews = plots.overviews(results, asked.logdir)
-    path = asked.logdir / "report.html"
+    overviews = plots.overviews(results, args.logdir)
+    path = args.logdir / "report.html"
     filesystem.write_atomic(
-        path, html.to_html(told, pictures, [result.stories for result in results], overviews)
+        path, html.to_html(payload, pictures, [result.stories for result in results], overviews)
     )
-    if asked.record:
+    if args.record:
         for result in results:
             if reasons := records.objections(result):
-                print(f"not kept: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
+                print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
             else:
-                print(f"kept {records.write(result, ROOT / 'experiments/records')}")
+                print(f"saved {records.write(result, ROOT / 'experiments/records')}")
         records.refresh(ROOT)
     from experiments.harness.reporting import tables
 
-    print(f"{tables.overview(told)}\n\npage         {path}")
+    print(f"{tables.overview(payload)}\n\npage         {path}")
     return cli.DONE
 
 
 def check() -> int:
-    """Tell where records, pages and catalogue do not agree."""
+    """Print where records, pages and catalogue do not agree."""
     from experiments.harness.reporting import records
 
     lines = records.drift(ROOT, catalog.load)

@@ -1,6 +1,6 @@
 """Re-run a documented experiment and judge its claims.
 
-A run that was killed or interrupted goes on where it stood, a complete one is shown, not repeated.
+A killed or interrupted run resumes, a complete one is shown, not repeated.
 """
 
 from __future__ import annotations
@@ -23,210 +23,221 @@ from experiments.harness.spec import Experiment, Scale, UserError, batching
 from experiments.harness.spec.overrides import resolve
 
 if TYPE_CHECKING:
-    from experiments.harness.study.plan import Study
+    from experiments.harness.study.plan import Study, StudyRequest
+    from experiments.harness.training.options import TrainOptions
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the door with the words of a command line; return its exit code."""
-    asked = parser().parse_args(words)
-    asked.deadline = time.monotonic() + 60 * asked.time_limit
-    resumed = "; run again, without --fresh, to go on"
-    return cli.run_command("reproduce", lambda: answer(asked), resumed)
-
-
-def answer(asked: argparse.Namespace) -> int:
-    """Do what was asked and print what comes of it."""
-    if asked.list:
-        print(catalog_table())
-        return cli.DONE
-    asked.set = [*from_file(asked.set_file), *asked.set]
-    experiments = chosen(asked)  # before the slow imports: bad use answers at once
-    if asked.dry_run:
-        told = [resolved(experiment, asked) for experiment in experiments]
-    else:
-        with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-            told = reproduce(experiments, asked)
-            if asked.all:
-                from experiments.harness.reporting import tables
-
-                print(f"\nAll experiments:\n\n{tables.overview(told)}")
-    if asked.json or asked.dry_run:
-        print(json.dumps(told if asked.all else told[0], indent=1))
-    return cli.DONE
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = parser().parse_args(argv)
+    args.deadline = time.monotonic() + 60 * args.time_limit
+    resume = "; run again, without --fresh, to resume"
+    return cli.run_command("reproduce", lambda: answer(args), resume)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the door's argument parser."""
-    door = cli.ArgumentParser(
+    """Return the command's argument parser."""
+    command = cli.ArgumentParser(
         prog="python -m experiments.reproduce",
         description=__doc__,
-        epilog="KERAS_BACKEND=tensorflow|jax|torch chooses the backend. Exit codes: 0 done, "
-        "2 bad use or bad input, 130 interrupted (run again to go on).",
+        epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
+        "2 bad use or bad input, 130 interrupted (run again to resume).",
+        parents=cli.shared_flags(
+            "scale", "set", "logdir", "telemetry-every", "fresh", "allow-nondeterministic", "json"
+        ),
     )
-    add = door.add_argument
+    add = command.add_argument
     # fmt: off
-    add("experiment", nargs="?", help="its name; --list tells which there are")
+    add("experiment", nargs="?", help="its name; see --list")
     add("--all", action="store_true", help="every experiment, one after the other")
     add("--list", action="store_true", help="list the experiments and exit")
-    add("--scale", choices=("mini", "full"), help="full is the document to the letter, mini fits "
-        "a laptop's CPU; default: full where an accelerator is visible, else mini")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
-    add("--seed", nargs="+", type=cli.whole_number(0, 2**32), metavar="N", help="default: the "
-        "experiment's own")
-    add("--data", nargs="+", default=[], metavar="SOURCE", help="mnist (the default: as Keras has "
-        "it or downloads it), digits (scikit-learn's), a file laid out as mnist.npz; for document "
-        "003 frames (the default: drawn faces), or a folder with labels.csv")
-    add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
-    add("--intervals", type=cli.whole_number(1), metavar="N", help="stop after the first N; marked "
-        "partial")
-    add("--time-limit", type=cli.minutes, default=math.inf, metavar="MINUTES", help="end after "
-        "the interval in which the time runs out, start-up counted in, and begin no further run; "
-        "at least one interval is made. The same command goes on; --json tells how many runs are "
-        "left")
-    add("--set", nargs="+", action="extend", default=[], type=cli.key_value, metavar="KEY=VALUE",
-        help="change the arms, as in optimizer.learning_rate=1e-3; part of a run's identity")
-    add("--set-file", type=Path, metavar="FILE", help="changes as a JSON object, as a search's "
-        "best.json has them; --set comes after them")
-    add("--jobs", type=cli.whole_number(1), metavar="N", help="make N runs at a time, each in a process "
-        "of its own; default: 1, with --all on a CPU 2")
-    add("--together", nargs="?", type=cli.whole_number(2), const=0, metavar="N", help="train runs that "
-        "differ in initial values, seeds, learning rates and schedules alone together, as one "
-        "program, at most N at once, all where N is left out; other runs are made alone; takes "
-        "KERAS_BACKEND=jax; marked in the run, whose last digits may differ from those made alone")
-    add("--telemetry-every", type=cli.whole_number(0), metavar="N", help="intervals from one set of "
-        "TensorBoard histograms to the next; default: 10; with 0 it gets nothing of a run")
-    add("--fresh", action="store_true", help="delete what the run left before and start over")
-    add("--allow-nondeterministic", action="store_true", help="go without the switches that make "
-        "a run repeat to the last bit, where a device or an operation has none; marked in the run")
+    add("--seed", nargs="+", type=cli.whole_number(0, 2**32), metavar="N",
+        help="default: the experiment's own seeds")
+    add("--data", nargs="+", **{"default": [], **cli.FLAGS["data"]})
+    add("--intervals", type=cli.whole_number(1), metavar="N",
+        help="stop after the first N intervals; the run is marked partial")
+    add("--time-limit", type=cli.minutes, default=math.inf, metavar="MINUTES",
+        help="stop after the interval in which the time runs out, start-up included, and start no "
+        "other run; at least one interval is trained. The same command resumes; --json has the "
+        "number of runs left")
+    add("--set-file", type=Path, metavar="FILE",
+        help="overrides as a JSON object, such as the best.json of a search; --set comes after")
+    add("--jobs", type=cli.whole_number(1), metavar="N",
+        help="train N runs at a time, each in a process of its own; default: 1, with --all on a "
+        "CPU 2")
+    add("--batch-runs", "--together", nargs="?", type=cli.whole_number(2), const=0, metavar="N",
+        help="train runs that differ only in initial values, seeds, learning rates and schedules "
+        "as one program, N at most at once; other runs are trained alone. Needs "
+        "KERAS_BACKEND=jax; recorded in the run, whose last digits may differ from a run alone")
     add("--dry-run", action="store_true", help="print the arms as JSON and train nothing")
-    add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     # fmt: on
-    return door
+    return command
 
 
-def chosen(asked: argparse.Namespace) -> list[Experiment]:
-    """Return the experiments that were asked for, all words checked before anything slow."""
-    if bool(asked.experiment) == asked.all:
-        raise UserError("name an experiment, or --all; --list tells which there are")
-    names = catalog.names() if asked.all else [asked.experiment]
+def answer(args: argparse.Namespace) -> int:
+    """Do what the arguments ask for and print the result."""
+    if args.list:
+        print(catalog_table())
+        return cli.DONE
+    args.set = [*read_overrides(args.set_file), *args.set]
+    experiments = selected(args)  # before the slow imports: bad use is reported at once
+    if args.dry_run:
+        payload = [resolved(experiment, args) for experiment in experiments]
+    else:
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+            payload = reproduce(experiments, args)
+            if args.all:
+                from experiments.harness.reporting import tables
+
+                print(f"\nAll experiments:\n\n{tables.overview(payload)}")
+    if args.json or args.dry_run:
+        print(json.dumps(payload if args.all else payload[0], indent=1))
+    return cli.DONE
+
+
+def selected(args: argparse.Namespace) -> list[Experiment]:
+    """Return the experiments that the arguments name, all arguments checked."""
+    if bool(args.experiment) == args.all:
+        raise UserError("name an experiment, or use --all; --list shows the experiments")
+    names = catalog.names() if args.all else [args.experiment]
     experiments = [catalog.load(name) for name in names]
-    if asked.all and (asked.arm or asked.set):
+    if args.all and (args.arm or args.set):
         raise UserError("--arm and --set are for one experiment, not for --all")
-    if asked.together is not None and (asked.all or asked.jobs):
-        raise UserError("--together is for one experiment, without --jobs")
-    if asked.together is not None:
+    if args.batch_runs is not None and (args.all or args.jobs):
+        raise UserError("--batch-runs is for one experiment, without --jobs")
+    if args.batch_runs is not None:
         batching.check_backend(env_vars.keras_backend())
     for experiment in experiments:
-        scale: Scale = asked.scale or "full"
-        for arm in asked.arm or experiment.at[scale]:
-            resolve(experiment, arm, scale, dict(asked.set))
+        scale: Scale = args.scale or "full"
+        for arm in args.arm or experiment.at[scale]:
+            resolve(experiment, arm, scale, dict(args.set))
     return experiments
 
 
-def data_sources(experiment: Experiment, asked: argparse.Namespace) -> list[str]:
-    """Return what ``--data`` names for the experiment: with ``--all``, others' data is left out."""
-    from experiments.harness.data import sources
-
-    used = {arm.dataset for arm in experiment.at[asked.scale or "full"].values()}
-    return [s for s in asked.data if not asked.all or sources.dataset_of(s) in used]
-
-
-def reproduce(experiments: Sequence[Experiment], asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Do what was asked, telling it on stdout; return the results as JSON types."""
+def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Train and judge the experiments, printing as they go; return the results as JSON types."""
     from experiments.harness.data import sources
     from experiments.harness.reporting import console
     from experiments.harness.runtime import determinism
-    from experiments.harness.study import execute, plan
+    from experiments.harness.study import execute
+    from experiments.harness.study.plan import plan_study
 
+    determinism.start(deterministic=not args.allow_nondeterministic)
+    environment = determinism.environment()
     load = functools.cache(sources.load)
-    studies = [
-        plan.plan_study(
-            experiment,
-            scale=asked.scale,
-            arms=asked.arm,
-            seeds=asked.seed,
-            data=data_sources(experiment, asked),
-            changes=dict(asked.set),
-            deterministic=not asked.allow_nondeterministic,
-            together=asked.together,
-            load=load,
-        )
-        for experiment in experiments
-    ]
-    told = []
+    studies = [plan_study(request(each, args), environment, load) for each in experiments]
+    default_jobs = 2 if args.all and environment["device"] == "cpu" else 1
+    payload = []
     for result in execute.run_studies(
         studies,
-        asked.logdir,
-        intervals=asked.intervals,
-        deadline=asked.deadline,
-        fresh=asked.fresh,
-        telemetry=asked.telemetry_every,
-        jobs=asked.jobs or (2 if asked.all and determinism.start()["device"] == "cpu" else 1),
-        verbose=1 if sys.stdout.isatty() else 2,
-        tell=cli.print_line,
-        begin=lambda of: cli.print_line(console.study_header(of.experiment, of.runs, of.warnings)),
+        args.logdir,
+        options(args),
+        fresh=args.fresh,
+        jobs=args.jobs or default_jobs,
+        on_study_start=lambda study: print(
+            console.study_header(study.experiment, study.specs, study.warnings), flush=True
+        ),
     ):
-        cli.print_line(console.study_summary(result))
-        told.append(result.summary())
-    if asked.deadline < math.inf:
-        timed(studies, told, asked)
-    return told
+        print(console.study_summary(result), flush=True)
+        payload.append(result.summary())
+    if args.deadline < math.inf:
+        report_progress(studies, payload, args)
+    return payload
 
 
-def timed(studies: Sequence[Study], told: list[dict[str, Any]], asked: argparse.Namespace) -> None:
-    """Tell how many runs are left, in each result too."""
+def request(experiment: Experiment, args: argparse.Namespace) -> StudyRequest:
+    """Return the request for an experiment; with --all, the data of other experiments is left out."""
+    from experiments.harness.data import sources
+    from experiments.harness.study.plan import StudyRequest
+
+    used = {arm.dataset for arm in experiment.at[args.scale or "full"].values()}
+    return StudyRequest(
+        experiment,
+        scale=args.scale,
+        arms=args.arm or (),
+        seeds=args.seed or (),
+        data=[s for s in args.data if not args.all or sources.dataset_of(s) in used],
+        overrides=dict(args.set),
+        batch_runs=args.batch_runs,
+    )
+
+
+def options(args: argparse.Namespace) -> TrainOptions:
+    """Return the options of the runs' training."""
+    from experiments.harness.training.options import TrainOptions
+
+    return TrainOptions(
+        stop_after=args.intervals,
+        deadline=args.deadline,
+        telemetry_every=args.telemetry_every,
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def report_progress(
+    studies: Sequence[Study], payload: list[dict[str, Any]], args: argparse.Namespace
+) -> None:
+    """Print how many runs are left at the time limit, and add it to each result."""
     from experiments.harness.reporting import console
-    from experiments.harness.storage import run_directory
-    from experiments.harness.study import run_one
+    from experiments.harness.storage.run_directory import directory_of
+    from experiments.harness.study.run_one import incomplete_runs
 
     left = {
-        study.experiment.name: run_one.incomplete_runs(study.runs, asked.logdir, asked.intervals)
+        study.experiment.name: [
+            directory_of(spec, args.logdir)
+            for spec in incomplete_runs(study.specs, args.logdir, args.intervals)
+        ]
         for study in studies
     }
-    for result in told:
+    for result in payload:
         result["left"] = len(left[result["experiment"]])
-    planned = {
-        run_directory.directory_of(run, asked.logdir) for study in studies for run in study.runs
-    }
-    cli.print_line(f"\n{console.progress(len(planned), len({*chain(*left.values())}))}")
+    planned = {directory_of(spec, args.logdir) for study in studies for spec in study.specs}
+    print(f"\n{console.progress(len(planned), len({*chain(*left.values())}))}")
 
 
 def catalog_table() -> str:
     """Return a table of all experiments."""
-    found = [catalog.load(name) for name in catalog.names()]
+    experiments = [catalog.load(name) for name in catalog.names()]
     from tabulate import tabulate
 
-    rows = [(experiment.name, experiment.question, experiment.document) for experiment in found]
+    rows = [(each.name, each.question, each.document) for each in experiments]
     return tabulate(rows, ("name", "question", "document"), maxcolwidths=[None, 50, 40])
 
 
-def resolved(experiment: Experiment, asked: argparse.Namespace) -> dict[str, Any]:
+def resolved(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]:
     """Return the arms as they would be trained, as JSON types."""
-    from experiments.harness.study import plan
-
-    scale = asked.scale or plan.default_scale(not asked.allow_nondeterministic)
-    arms = asked.arm or experiment.at[scale]
-    changes = dict(asked.set)
+    scale = args.scale or started_scale(args)
+    arms = request(experiment, args).resolved_arms(scale)
     return {
         "experiment": experiment.name,
         "scale": scale,
-        "seeds": asked.seed or experiment.seeds,
-        "arms": {arm: resolve(experiment, arm, scale, changes).identity() for arm in arms},
-        "homes": {arm: experiment.homes[arm] for arm in arms},
+        "seeds": args.seed or experiment.seeds,
+        "arms": {name: arm.identity() for name, arm in arms.items()},
+        "homes": {name: experiment.arm_ids[name] for name in arms},
     }
 
 
-def from_file(path: Path | None) -> list[tuple[str, Any]]:
-    """Return the changes in a JSON file; ``UserError`` where it holds none."""
+def started_scale(args: argparse.Namespace) -> Scale:
+    """Start the backend, and return the default scale of its device."""
+    from experiments.harness.runtime import determinism
+    from experiments.harness.study.plan import default_scale
+
+    determinism.start(deterministic=not args.allow_nondeterministic)
+    return default_scale(determinism.environment())
+
+
+def read_overrides(path: Path | None) -> list[tuple[str, Any]]:
+    """Return the overrides in a JSON file; ``UserError`` if it has none."""
     if path is None:
         return []
     try:
-        told = json.loads(path.read_text())
+        payload = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(told, dict):
-        raise UserError(f"{path} is no JSON object of changes")
-    return [*told.items()]
+    if not isinstance(payload, dict):
+        raise UserError(f"{path} is not a JSON object of overrides")
+    return [*payload.items()]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Search how an experiment's result depends on initial weights and learning rate.
 
 Every trial is an arm of the experiment, trained as reproduce trains it, and measured on a
-validation split: the test split is not looked at. The same command gives the same trials, and goes
-on where it was killed.
+validation split; the test split is never used. The same command gives the same trials, and resumes
+where it was killed.
 """
 
 from __future__ import annotations
@@ -28,145 +28,141 @@ if TYPE_CHECKING:
     from experiments.tuning.distributed.chief import Sharing
     from experiments.tuning.search import Search, SearchLocation, Trials
 
-TRIALS = 20  # of the oracles that have no end of their own
-APART = (  # words of which a search has one, and why
-    ("role", "jobs", "how many workers there are is for those who start them"),
+TRIALS = 20  # of random and bayesian, which do not end by themselves
+EXCLUSIVE = (  # flags that exclude each other, and why
+    ("role", "jobs", "whoever starts the workers decides how many there are"),
     ("role", "shard", "shards are for machines that share nothing"),
     ("merge", "role", "it trains nothing"),
     ("merge", "shard", "it trains nothing"),
 )
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the door with the words of a command line; return its exit code."""
-    asked = parser().parse_args(words)
-    resumed = "; run again, without --fresh, to go on"
-    return cli.run_command("tune", lambda: answer(asked), resumed)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = parser().parse_args(argv)
+    resume = "; run again, without --fresh, to resume"
+    return cli.run_command("tune", lambda: answer(args), resume)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the door's argument parser."""
-    door = cli.ArgumentParser(
+    """Return the command's argument parser."""
+    command = cli.ArgumentParser(
         prog="python -m experiments.tune",
         description=__doc__,
-        epilog="KERAS_BACKEND=tensorflow|jax|torch chooses the backend. Exit codes: 0 done, "
-        "1 workers or the chief failed, 2 bad use or bad input, 130 interrupted (run again to go "
-        "on).",
+        epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
+        "1 workers or the chief failed, 2 bad use or bad input, 130 interrupted (run again to "
+        "resume).",
+        parents=cli.shared_flags(
+            "scale", "set", "data", "logdir", "telemetry-every", "allow-nondeterministic", "json"
+        ),
     )
-    add = door.add_argument
+    add = command.add_argument
     # fmt: off
-    add("experiment", help="its name; reproduce --list tells which there are")
-    add("--oracle", choices=ORACLES, default="random", help="who chooses the "
-        "trials, KerasTuner's; grid takes every combination of points; default: random")
-    add("--arm", metavar="NAME", help="the arm that is varied; default: the experiment's own "
-        "choice")
+    add("experiment", help="its name; see reproduce --list")
+    add("--oracle", choices=ORACLES, default="random",
+        help="KerasTuner's, which chooses the trials; grid takes every combination of points; "
+        "default: random")
+    add("--arm", metavar="NAME", help="the arm to vary; default: the experiment's own choice")
     add("--space", nargs="+", action="extend", default=[], type=_dimension, metavar="PATH=VALUES",
-        help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], "
-        "or PATH=[JSON, ...]; PATH+PATH=... gives both the same value; in the place of the "
-        "default for that path, and with its condition, or after all")
-    add("--set", nargs="+", action="extend", default=[], type=cli.key_value, metavar="KEY=VALUE",
-        help="change the arm first, as for reproduce")
-    add("--trials", type=cli.whole_number(1), metavar="N", help="so many, of random and bayesian; "
-        "default: 20")
-    add("--executions", type=cli.whole_number(1), default=1, metavar="N", help="seeds for each trial, "
-        "whose mean counts; default: 1")
-    add("--objective", choices=tuple(OBJECTIVES), help="on the validation split, at the end; "
-        "default: accuracy where the arm measures it")
-    add("--scale", choices=("mini", "full"), help="as for reproduce")
-    add("--seed", type=cli.whole_number(0, 2**32), default=0, metavar="N", help="of the search, and the "
-        "first of the trials'; default: 0")
-    add("--data", metavar="SOURCE", help="as for reproduce")
-    add("--logdir", type=Path, default=Path("logs"), metavar="DIR", help="default: logs")
-    add("--name", metavar="NAME", help="what the search is called under DIR/search; default: its "
-        "oracle's name")
-    add("--jobs", type=cli.whole_number(1), metavar="N", help="train N trials at a time, each in a "
-        "process of its own; default: 2 on a CPU, 1 elsewhere")
-    add("--role", choices=("chief", "worker"), help="share the search among machines: one chief "
-        "gives out what workers train, each with the same words otherwise; default: by "
-        "KerasTuner's environment variables")
-    add("--address", metavar="HOST:PORT", help="the chief's, loopback or a private network: "
-        "whoever reaches it can give orders")
-    add("--limit", type=cli.whole_number(1), default=60, metavar="SECONDS", help="a worker silent for "
-        "so long has lost its trial, and one that reaches no chief for so long ends; default: 60")
-    add("--longest", type=cli.whole_number(1), default=86400, metavar="SECONDS", help="a worker that "
-        "has not ended a trial in so long has lost it; default: 86400, a day")
-    add("--patience", type=cli.whole_number(1), default=600, metavar="SECONDS", help="the chief gives "
-        "up where no worker is heard for so long; default: 600")
-    add("--shard", type=_shard, metavar="I/N", help="only every Nth trial, of grid "
-        "and random, for machines that share nothing")
-    add("--merge", nargs="+", type=Path, default=[], metavar="DIR", help="train nothing: join what "
-        "shards with the same words have tried, by their log directories")
-    add("--telemetry-every", type=cli.whole_number(0), metavar="N", help="as for reproduce")
-    add("--fresh", action="store_true", help="start the search over; runs that are made are kept")
-    add("--allow-nondeterministic", action="store_true", help="as for reproduce")
-    add("--dry-run", action="store_true", help="print the space as JSON and train nothing")
-    add("--json", action="store_true", help="print the table as JSON, and nothing else, on stdout")
+        help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], or "
+        "PATH=[JSON, ...]; PATH+PATH=... gives both the same value. Replaces the default for that "
+        "path, with its condition, or is added")
+    add("--trials", type=cli.whole_number(1), metavar="N",
+        help="number of trials of random and bayesian; default: 20")
+    add("--executions-per-trial", "--executions", type=cli.whole_number(1), default=1, metavar="N",
+        help="seeds for each trial, whose mean counts; default: 1")
+    add("--objective", choices=tuple(OBJECTIVES),
+        help="on the validation split, at the end; default: accuracy if the arm measures it")
+    add("--seed", type=cli.whole_number(0, 2**32), default=0, metavar="N",
+        help="of the search, and the first seed of each trial; default: 0")
+    add("--name", metavar="NAME",
+        help="the search's folder under DIR/search; default: the oracle's name")
+    add("--jobs", type=cli.whole_number(1), metavar="N",
+        help="train N trials at a time, each in a process of its own; default: 2 on a CPU, else 1")
+    add("--role", choices=("chief", "worker"),
+        help="share the search among machines: one chief hands out trials, workers train them, all "
+        "with the same flags otherwise; default: from KerasTuner's environment variables")
+    add("--address", metavar="HOST:PORT",
+        help="the chief's, on loopback or a private network: whoever reaches it can give orders")
+    add("--limit", type=cli.whole_number(1), default=60, metavar="SECONDS",
+        help="a worker that is silent for so long loses its trial, and one that does not reach the "
+        "chief for so long ends; default: 60")
+    add("--longest", type=cli.whole_number(1), default=86400, metavar="SECONDS",
+        help="a worker that has not finished a trial in so long loses it; default: 86400, a day")
+    add("--patience", type=cli.whole_number(1), default=600, metavar="SECONDS",
+        help="the chief gives up if it hears no worker for so long; default: 600")
+    add("--shard", type=_shard, metavar="I/N",
+        help="only every Nth trial, of grid and random, for machines that share nothing")
+    add("--merge", nargs="+", type=Path, default=[], metavar="DIR",
+        help="train nothing: merge the trials of shards with the same flags, by log directory")
+    add("--fresh", action="store_true", help="start the search over; finished runs are reused")
+    add("--dry-run", action="store_true", help="print the search space as JSON and train nothing")
     # fmt: on
-    return door
+    return command
 
 
-def answer(asked: argparse.Namespace) -> int:
-    """Do what was asked and print what comes of it."""
-    experiment = catalog.load(asked.experiment)
-    varied = chosen(experiment, asked)  # before the slow imports: bad use answers at once
-    if asked.dry_run:
-        told: Any = [vars(dimension) for dimension in varied]
+def answer(args: argparse.Namespace) -> int:
+    """Search, and print the result."""
+    experiment = catalog.load(args.experiment)
+    space = selected_space(experiment, args)  # before the slow imports: bad use is reported at once
+    if args.dry_run:
+        payload: Any = [vars(dimension) for dimension in space]
     else:
-        with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-            told = tune(experiment, varied, asked)
-    if asked.json or asked.dry_run:
-        print(json.dumps(told, indent=1))
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+            payload = tune(experiment, space, args)
+    if args.json or args.dry_run:
+        print(json.dumps(payload, indent=1))
     return cli.DONE
 
 
-def chosen(experiment: Experiment, asked: argparse.Namespace) -> tuple[Dimension, ...]:
-    """Return the space that is searched; ``UserError`` for words that do not go together."""
-    _checked(asked)
-    varied = search_space.merge(experiment.space, asked.space)
-    named = {dimension.name for dimension in varied}
-    if left := [dimension.name for dimension in asked.space if dimension.name not in named]:
+def selected_space(experiment: Experiment, args: argparse.Namespace) -> tuple[Dimension, ...]:
+    """Return the space to search; ``UserError`` for flags that do not go together."""
+    _check(args)
+    space = search_space.merge(experiment.space, args.space)
+    names = {dimension.name for dimension in space}
+    if left := [dimension.name for dimension in args.space if dimension.name not in names]:
         raise UserError(f"{left[0]} would never be active: no value in the space leads to it")
-    paths = [path for dimension in varied for path in dimension.paths]
+    paths = [path for dimension in space for path in dimension.paths]
     if twice := [path for path in paths if paths.count(path) > 1]:
         raise UserError(f"{twice[0]} is in the space twice")
-    arm = resolve(experiment, base(experiment, asked), scale(asked), dict(asked.set))
-    for dimension in varied:
+    arm = resolve(experiment, base_arm(experiment, args), lookup_scale(args), dict(args.set))
+    for dimension in space:
         parent = {dimension.when[0]: dimension.when[1]} if dimension.when else {}
         for value in dimension.points:
             override(arm, {**parent, **dict.fromkeys(dimension.paths, value)})
-    return varied
+    return space
 
 
-def _checked(asked: argparse.Namespace) -> None:
-    told = {word for word, value in vars(asked).items() if value}
-    if role(asked)[0]:
-        told.add("role")
-    for one, other, why in APART:
-        if {one, other} <= told:
+def _check(args: argparse.Namespace) -> None:
+    given = {name for name, value in vars(args).items() if value}
+    if role(args)[0]:
+        given.add("role")
+    for one, other, why in EXCLUSIVE:
+        if {one, other} <= given:
             raise UserError(f"--{one} does not go with --{other}: {why}")
-    if asked.trials and asked.oracle not in COUNTED:
+    if args.trials and args.oracle not in COUNTED:
         raise UserError(f"--trials is for {' and '.join(COUNTED)}: others end by themselves")
-    if asked.shard and asked.oracle not in SHARDED:
-        raise UserError(f"--shard is for {' and '.join(SHARDED)}: others choose by what they saw")
-    if asked.seed + asked.executions >= 2**32:
-        raise UserError("--seed and --executions lead to seeds that are not below 2**32")
+    if args.shard and args.oracle not in SHARDED:
+        raise UserError(f"--shard is for {' and '.join(SHARDED)}: others depend on earlier trials")
+    if args.seed + args.executions_per_trial >= 2**32:
+        raise UserError("--seed and --executions-per-trial lead to seeds of 2**32 or more")
 
 
-def scale(asked: argparse.Namespace) -> Scale:
-    """Return the scale to look up arms at before a backend tells which one it is by default."""
-    return asked.scale or "mini"
+def lookup_scale(args: argparse.Namespace) -> Scale:
+    """Return the scale at which to look up arms before the backend decides the default one."""
+    return args.scale or "mini"
 
 
-def base(experiment: Experiment, asked: argparse.Namespace) -> str:
-    """Return the name of the arm that is varied."""
-    return asked.arm or experiment.searched or next(iter(experiment.at[scale(asked)]))
+def base_arm(experiment: Experiment, args: argparse.Namespace) -> str:
+    """Return the name of the arm to vary."""
+    return args.arm or experiment.searched or next(iter(experiment.at[lookup_scale(args)]))
 
 
-def role(asked: argparse.Namespace) -> tuple[str | None, str | None]:
-    """Return the role and the chief's address, from the words or KerasTuner's environment."""
+def role(args: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return the role and the chief's address, from the flags or KerasTuner's environment."""
     from experiments.tuning.distributed.addresses import check_address
 
-    name, address = asked.role, asked.address
+    name, address = args.role, args.address
     if not name and "KERASTUNER_ORACLE_IP" in os.environ:
         name = "chief" if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "") else "worker"
         address = ":".join(os.environ.get(f"KERASTUNER_ORACLE_{k}", "") for k in ("IP", "PORT"))
@@ -176,101 +172,102 @@ def role(asked: argparse.Namespace) -> tuple[str | None, str | None]:
 
 
 def tune(
-    experiment: Experiment, varied: Sequence[Dimension], asked: argparse.Namespace
+    experiment: Experiment, space: Sequence[Dimension], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Do what was asked, telling it on stdout; return the table as JSON types."""
-    search, place, dataset, warnings = planned(experiment, varied, asked)
+    """Search, printing progress; return the table of trials as JSON types."""
+    search, location, dataset, warnings = plan(experiment, space, args)
     from experiments.tuning import journal  # imports a backend
     from experiments.tuning.distributed.worker import serve_chief
     from experiments.tuning.runner import run_search
 
-    cli.print_line(announced(search, warnings))
-    part, address = role(asked)
+    print(header(search, warnings), flush=True)
+    part, address = role(args)
     if part == "worker":
-        serve_chief(search, place, dataset, str(address), asked.limit, tell=cli.print_line)
+        serve_chief(search, location, dataset, str(address), args.limit)
         return []
-    shards = [logdir / "search" / place.directory.name for logdir in asked.merge]
+    shards = [logdir / "search" / location.directory.name for logdir in args.merge]
     trials = run_search(
         search,
-        place,
+        location,
         dataset,
-        sharing(search, address, asked),
-        shard=asked.shard or (1, 1),
-        fresh=asked.fresh,
+        sharing(search, address, args),
+        shard=args.shard or (1, 1),
+        fresh=args.fresh,
         known=[journal.directory(search, directory) for directory in shards],
-        tell=cli.print_line,
     )
-    return shown(search, place, trials, asked)
+    return show(search, location, trials, args)
 
 
-def sharing(search: Search, address: str | None, asked: argparse.Namespace) -> Sharing:
-    """Return who trains the trials."""
+def sharing(search: Search, address: str | None, args: argparse.Namespace) -> Sharing:
+    """Return how the trials are shared among processes."""
     from experiments.tuning.distributed.chief import Sharing
 
     jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1
-    return Sharing(asked.jobs or jobs, address, asked.limit, asked.longest, asked.patience)
+    return Sharing(args.jobs or jobs, address, args.limit, args.longest, args.patience)
 
 
-def shown(
-    search: Search, place: SearchLocation, trials: Trials, asked: argparse.Namespace
+def show(
+    search: Search, location: SearchLocation, trials: Trials, args: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Write what a search came to and tell where it is; return its table."""
+    """Write the search's files, print where they are, and return the table of trials."""
     from experiments.tuning import journal, results
 
-    made = results.write(search, trials, journal.directory(search, place.directory))
-    cli.print_line(f"\n{results.text(search, trials)}\n")
-    for what, path in made.items():
-        cli.print_line(f"{what:12} {path}")
-    if "best" in made:
-        name, _, arm = search.trainer.template.home.partition(":")
-        words = [name, "--arm", arm, "--scale", search.trainer.template.scale]
-        words += ["--data", asked.data] * bool(asked.data)
-        words += ["--set-file", str(made["best"])]
-        cli.print_line(f"{'train it':12} python -m experiments.reproduce {shlex.join(words)}")
-    cli.print_line(f"{'TensorBoard':12} tensorboard --logdir {place.directory}")
+    written = results.write(search, trials, journal.directory(search, location.directory))
+    print(f"\n{results.text(search, trials)}\n")
+    for name, path in written.items():
+        print(f"{name:12} {path}")
+    if "best" in written:
+        experiment, _, arm = search.trainer.template.arm_id.partition(":")
+        argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
+        argv += ["--data", args.data] * bool(args.data)
+        argv += ["--set-file", str(written["best"])]
+        print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
+    print(f"{'TensorBoard':12} tensorboard --logdir {location.directory}")
     return results.rows(search, trials)
 
 
-def planned(
-    experiment: Experiment, varied: Sequence[Dimension], asked: argparse.Namespace
+def plan(
+    experiment: Experiment, space: Sequence[Dimension], args: argparse.Namespace
 ) -> tuple[Search, SearchLocation, Dataset, Sequence[str]]:
-    """Return the search, where it is done, its data, and warnings; starts the backend."""
+    """Start the backend; return the search, its location, its data, and warnings."""
     from experiments.harness.data import sources
-    from experiments.harness.study import plan
+    from experiments.harness.runtime import determinism
+    from experiments.harness.study.plan import StudyRequest, plan_study
 
-    name = base(experiment, asked)
-    trained_on = resolve(experiment, name, scale(asked)).dataset
-    prepared = plan.plan_study(
+    determinism.start(deterministic=not args.allow_nondeterministic)
+    name = base_arm(experiment, args)
+    trained_on = resolve(experiment, name, lookup_scale(args)).dataset
+    request = StudyRequest(
         experiment,
-        scale=asked.scale,
+        scale=args.scale,
         arms=[name],
-        seeds=[asked.seed],
-        data=[(asked.data or trained_on) + sources.VALIDATION_SUFFIX],
-        changes=dict(asked.set) | {"held_out": 0},  # that is in the test split's place
-        deterministic=not asked.allow_nondeterministic,
+        seeds=[args.seed],
+        data=[(args.data or trained_on) + sources.VALIDATION_SUFFIX],
+        overrides=dict(args.set) | {"held_out": 0},  # the validation split replaces the test split
     )
-    from experiments.tuning import search  # imports a backend
+    study = plan_study(request, determinism.environment())
+    from experiments.tuning.search import Search, SearchLocation  # imports a backend
     from experiments.tuning.trial import TrialTrainer
 
-    (template,), (dataset,) = prepared.runs, prepared.data.values()
+    (template,), (dataset,) = study.specs, study.data.values()
     measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
-    trainer = TrialTrainer(template, varied, asked.objective or measured, asked.executions)
-    requested = search.Search(trainer, asked.oracle, asked.trials or TRIALS)
-    place = search.SearchLocation(
-        asked.logdir / "search" / (asked.name or asked.oracle),
-        prepared.sources[trained_on],
-        asked.telemetry_every,
+    trainer = TrialTrainer(template, space, args.objective or measured, args.executions_per_trial)
+    search = Search(trainer, args.oracle, args.trials or TRIALS)
+    location = SearchLocation(
+        args.logdir / "search" / (args.name or args.oracle),
+        study.sources[trained_on],
+        args.telemetry_every,
     )
-    return requested, place, dataset, prepared.warnings
+    return search, location, dataset, study.warnings
 
 
-def announced(search: Search, warnings: Sequence[str]) -> str:
-    """Return what is about to be done."""
+def header(search: Search, warnings: Sequence[str]) -> str:
+    """Return the facts of a search before it starts."""
     template = search.trainer.template
     data, seeds = template.dataset, search.trainer.executions
     facts = {
-        "varied": f"{template.home} ({template.scale})",
-        "space": "; ".join(map(spelt, search.trainer.space)),
+        "varied": f"{template.arm_id} ({template.scale})",
+        "space": "; ".join(map(describe, search.trainer.space)),
         "oracle": f"{search.oracle}, seed {template.seed}",
         "objective": f"{search.trainer.objective} on a validation split ({data['name']})"
         + ": A STAND-IN, not the document's data" * data["stand_in"],
@@ -280,13 +277,13 @@ def announced(search: Search, warnings: Sequence[str]) -> str:
     return "\n".join([*warnings, *(f"{name:10} {fact}" for name, fact in facts.items()), ""])
 
 
-def spelt(dimension: Dimension) -> str:
+def describe(dimension: Dimension) -> str:
     """Return a dimension in words."""
     names = " and ".join(dimension.paths)
     if dimension.low is None:
         return f"{names} one of {', '.join(map(str, dimension.points))}"
-    spread = " by its logarithm" * dimension.log
-    return f"{names} from {dimension.low:g} to {dimension.high:g}{spread}"
+    scale = " on a log scale" * dimension.log
+    return f"{names} from {dimension.low:g} to {dimension.high:g}{scale}"
 
 
 def _dimension(text: str) -> Dimension:

@@ -87,7 +87,7 @@ def test_dry_run_prints_the_resolved_arms(capsys):
         (["--all", "--together"], "--together is for one experiment"),
         ([*WORDS, "--together", "--jobs", "2"], "without --jobs"),
         ([*WORDS, "--data", "frames"], "train on mnist; --data frames is no source"),
-        (["weights_or_biases", "--data", "digits"], "train on frames; --data digits is no source"),
+        (["weights_or_biases", "--data", "digits"], "train on frames; --data digits is not a source"),
         (["alexnet_lr_decay", "--data", "digits", "mnist", "a.npz"], "twice"),
         (["depth_and_activation", "--scale", "mini", "--arm", "tanh_he_skip_50"], "at mini"),
         (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),
@@ -139,7 +139,7 @@ def test_together_takes_jax(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("backend", "told"), [("abacus", "no backend"), ("torch", "not installed")]
+    ("backend", "told"), [("abacus", "unknown backend"), ("torch", "not installed")]
 )
 def test_a_backend_that_is_not_there_is_told(backend, told):
     code = f"""if True:

@@ -101,7 +101,7 @@ def test_the_test_split_is_not_seen_and_the_training_is_the_arms_own():
 
     whole, _ = sources.load("mnist", "digits")
     split, _ = sources.load("mnist", "digits:validation")
-    kept = whole.held_out(5_000)
+    kept = whole.held_out_count(5_000)
     assert (split.x_test == whole.x_train[:kept]).all()
     assert (split.x_train == whole.x_train[kept:]).all()
     assert len(split.y_train) == len(whole.y_train) - kept

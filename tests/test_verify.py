@@ -286,7 +286,7 @@ def test_words_that_do_not_go_together_are_one_line_and_2(words, told, capsys):
 
 def test_a_process_that_fails_is_one_line_and_1(sound, monkeypatch, capsys):
     def fails(*_, **__):
-        raise ProcessError("retrace failed with exit code -9: it said nothing")
+        raise ProcessError("retrace failed with exit code -9: no error output")
 
     monkeypatch.setattr(subprocesses, "call", fails)
     assert verify.main([str(sound)]) == 1

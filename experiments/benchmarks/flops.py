@@ -35,7 +35,7 @@ def matrix_rate() -> dict[str, Any]:
 
     from experiments.harness.runtime import determinism
 
-    environment = determinism.start()
+    environment = determinism.environment()
     side = SIDE["cpu" if environment["device"] == "cpu" else "accelerator"]
     one, other = (random.normal((side, side), seed=seed) for seed in (0, 1))
     seconds = []

@@ -6,7 +6,7 @@ import select
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.benchmarks.competitors import Competitor
 from experiments.harness.runtime import subprocesses
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError
 
 WORK = "experiments.benchmarks.rounds:work"
@@ -75,7 +76,6 @@ def run_interleaved(
     peers: Sequence[Competitor],
     request: Mapping[str, Any],
     rounds: int,
-    tell: Callable[[str], None],
 ) -> dict[str, list[Told]]:
     """Return what each of ``rounds`` rounds took each peer, all at work at once, asked in turns.
 
@@ -89,11 +89,11 @@ def run_interleaved(
         for peer in peers:
             contestants.append(stack.enter_context(TimedProcess(peer, request, folder)))
             seconds = contestants[-1].round()["interval"]
-            tell(f"{peer.name}: ready, its first round took {seconds:.1f} s")
+            logger.info(f"{peer.name}: ready, its first round took {seconds:.1f} s")
         for number in range(rounds):
             for contestant in _turned(contestants, number):
                 told[contestant.peer.name].append(contestant.round())
-            tell(f"round {number + 1} of {rounds}")
+            logger.info(f"round {number + 1} of {rounds}")
     return told
 
 
@@ -101,15 +101,14 @@ def run_one_at_a_time(
     peers: Sequence[Competitor],
     request: Mapping[str, Any],
     rounds: int,
-    tell: Callable[[str], None],
 ) -> dict[str, list[Told]]:
     """Do the same with one process at a time, begun anew for each round: as memory may demand."""
     told: dict[str, list[Told]] = {peer.name: [] for peer in peers}
     for number in range(rounds):
         for peer in _turned(peers, number):
-            found = run_interleaved([peer], request, 1, lambda _: None)
+            found = run_interleaved([peer], request, 1)
             told[peer.name] += found[peer.name]
-            tell(f"round {number + 1} of {rounds}: {peer.name}")
+            logger.info(f"round {number + 1} of {rounds}: {peer.name}")
     return told
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.benchmarks import interleaving, startup_time, summary
 from experiments.benchmarks.competitors import Competitor
 from experiments.harness.runtime import subprocesses
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Arm, Scale
 from experiments.harness.storage import provenance
 
@@ -20,10 +21,8 @@ SHARED = {  # several processes on one accelerator: none may take all of its mem
 SAVE_TASK = "experiments.benchmarks.task:save_task"
 MATRIX_RATE = "experiments.benchmarks.flops:matrix_rate"
 
-Tell = Callable[[str], None]
 
-
-def measure_machine(backends: Sequence[str], tell: Tell) -> dict[str, Any]:
+def measure_machine(backends: Sequence[str]) -> dict[str, Any]:
     """Return the environment on each backend, its rate of matrix products, and the code's commit.
 
     Rates are operations a second, in float32 as the backend does it by default. From then on this
@@ -35,7 +34,7 @@ def measure_machine(backends: Sequence[str], tell: Tell) -> dict[str, Any]:
     for backend in backends:
         found = subprocesses.call(MATRIX_RATE, {}, backend=backend, start={})
         environments[backend], matrix_rates[backend] = found["environment"], found["rate"]
-        tell(f"{backend}: matrix products at {found['rate'] / 1e9:.0f} GFLOP/s")
+        logger.info(f"{backend}: matrix products at {found['rate'] / 1e9:.0f} GFLOP/s")
     return {
         "device": environments[backends[0]]["device"],
         "environments": environments,
@@ -45,16 +44,16 @@ def measure_machine(backends: Sequence[str], tell: Tell) -> dict[str, Any]:
 
 
 def measure_startup(
-    home: str, scale: Scale, arm: Arm, backend: str, source: str, times: int, tell: Tell
+    home: str, scale: Scale, arm: Arm, backend: str, source: str, times: int
 ) -> dict[str, Any]:
     """Return the start-up times on the backend (``startup.seconds``)."""
     told = startup_time.seconds(backend, arm, home, scale, source, times)
-    tell(f"{backend}: first training step after {told['harness']:.1f} s")
+    logger.info(f"{backend}: first training step after {told['harness']:.1f} s")
     return {"startup": {"backend": backend, **told}}
 
 
 def benchmark_network(
-    arm: Arm, peers: Sequence[Competitor], source: str, rounds: int, apart: bool, tell: Tell
+    arm: Arm, peers: Sequence[Competitor], source: str, rounds: int, apart: bool
 ) -> dict[str, Any]:
     """Return how fast each peer trains the arm: what each round took, and what follows from that.
 
@@ -64,7 +63,7 @@ def benchmark_network(
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
         told = {"arm": arm.identity(), "folder": folder}
         size = subprocesses.call(SAVE_TASK, told, backend=peers[0].backend, start={})
-        taken = hold(peers, told | {"source": source}, rounds, tell)
+        taken = hold(peers, told | {"source": source}, rounds)
     backends = {peer.name: peer.backend for peer in peers}
     facts = ("batch_size", "steps", "test_examples")
     return {

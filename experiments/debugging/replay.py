@@ -1,9 +1,9 @@
-"""A step that a run made, visited again: from the nearest state, kept or recomputed."""
+"""Any step of a run, replayed from the nearest checkpoint, saved or recomputed."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,121 +12,118 @@ from typing import Any
 from experiments.debugging.nan_cause import NanCause, find_nan_cause
 from experiments.debugging.step_tensors import StepTensor, step_tensors
 from experiments.harness.data.dataset import Dataset
+from experiments.harness.runtime import log
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run, batching, identity
 from experiments.harness.storage import checkpoint
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import CHECKSUM_DIGITS, batch_checksum
+from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.stepper import Step, Stepper
 from experiments.harness.training.trainer import train
 
 
 @dataclass(frozen=True)
 class InspectedStep:
-    """A step, the tensors that it is made of, in order, and what became of them, if not finite."""
+    """A step, its tensors in the order in which they are computed, and the cause of a NaN."""
 
     step: Step
-    made: list[StepTensor]
-    story: NanCause | None
+    tensors: list[StepTensor]
+    nan_cause: NanCause | None
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Visits to the steps of ``run``.
+    """Replays steps of ``run``.
 
-    ``kept`` are folders of its states, which are only read; ``scratch`` is a directory to recompute
-    others in. ``doubts`` say why a visit may not be exact: it is to the bit where there are none.
+    ``saved`` are folders of its checkpoints, which are only read; ``scratch`` is a directory to
+    recompute others in. A replayed step is exact to the bit unless ``doubts`` say otherwise.
     """
 
     run: Run
-    kept: tuple[Path, ...]
+    saved: tuple[Path, ...]
     scratch: Path
     dataset: Dataset
-    tell: Callable[[str], None]
     doubts: list[str] = field(default_factory=list)
 
-    def visit(self, number: int) -> InspectedStep:
-        """Return step ``number``, from 1 to the last one that the run made."""
-        stepper = self._stepper((number - 1) // self.run.arm.steps)
+    def inspect(self, number: int) -> InspectedStep:
+        """Return step ``number``, from 1 to the last step of the run."""
+        stepper = self._stepper((number - 1) // self.run.spec.arm.steps)
         if stepper.done < number - 1:
             stepper.advance(number - 1)
-        return self._visit(stepper, stepper.take())
+        return self._inspect(stepper, stepper.take())
 
     def first_nonfinite(self) -> InspectedStep | None:
-        """Return the first step whose loss, or a variable after it, is not finite, if any is."""
-        history = self.run.history
-        losses = [*zip(history["loss"], history["test_loss"], strict=True)] if history else []
-        for interval in checkpoint.nonfinite_candidates(losses):
-            self.tell(f"looking for the step in interval {interval} of {self.run.intervals}")
+        """Return the first step with a nonfinite loss or a nonfinite variable after it, if any."""
+        for interval in checkpoint.nonfinite_candidates(self.run.history):
+            logger.info(f"looking for the step in interval {interval} of {self.run.intervals}")
             stepper = self._stepper(interval - 1)
             while stepper.done < stepper.end:
                 if not (step := stepper.take()).finite:
-                    return self._visit(stepper, step)
+                    return self._inspect(stepper, step)
         return None
 
-    def _visit(self, stepper: Stepper, step: Step) -> InspectedStep:
-        interval, place = divmod(step.number - 1, self.run.arm.steps)
-        marks = self.run.digests[interval + 1].get("batches", "")  # older runs have none
-        if marks and marks[
-            place * CHECKSUM_DIGITS : (place + 1) * CHECKSUM_DIGITS
-        ] != batch_checksum(step.indices):
-            self.doubts.append(f"the batch of step {step.number} is not the record's")
-        made = step_tensors(stepper.model, step)
+    def _inspect(self, stepper: Stepper, step: Step) -> InspectedStep:
+        interval, place = divmod(step.number - 1, self.run.spec.arm.steps)
+        checksums = self.run.digests[interval + 1].get("batches", "")  # older runs have none
+        recorded = checksums[place * CHECKSUM_DIGITS : (place + 1) * CHECKSUM_DIGITS]
+        if recorded and recorded != batch_checksum(step.indices):
+            self.doubts.append(f"the batch of step {step.number} differs from the recorded one")
+        tensors = step_tensors(stepper.model, step)
         reasons: Mapping[str, str] = getattr(stepper.model.loss, "reasons", {})
-        return InspectedStep(step, made, find_nan_cause(step, made, reasons))
+        return InspectedStep(step, tensors, find_nan_cause(step, tensors, reasons))
 
     def _stepper(self, interval: int) -> Stepper:
-        return Stepper(self.run, self.dataset, self._state(interval))
+        return Stepper(self.run.spec, self.dataset, self._checkpoint(interval))
 
-    def _state(self, interval: int) -> Checkpoint:
-        """Return the state after ``interval`` intervals, recomputed where it is not kept."""
+    def _checkpoint(self, interval: int) -> Checkpoint:
+        """Return the checkpoint after ``interval`` intervals, recomputed if it was not saved."""
         nearest = self._nearest(interval)
         found = nearest
         if found is None or found.interval < interval:
-            found = self._recomputed(nearest, interval)
+            found = self._recompute(nearest, interval)
         if found.chain != self.run.chain[: interval + 1]:
-            self.doubts.append(f"after {interval} intervals the bits are not the record's")
+            self.doubts.append(f"the bits after {interval} intervals differ from the recorded ones")
         return found
 
-    def _recomputed(self, nearest: Checkpoint | None, interval: int) -> Checkpoint:
-        folder, begin = self.scratch / "state", nearest.interval if nearest else 0
+    def _recompute(self, nearest: Checkpoint | None, interval: int) -> Checkpoint:
+        folder, first = self.scratch / "state", nearest.interval if nearest else 0
         if nearest:
             checkpoint.save(nearest, folder)
-        seconds = self.run.seconds / self.run.intervals * (interval - begin)
-        if interval > begin:
-            self.tell(f"recomputing intervals {begin + 1} to {interval}, about {seconds:.0f} s")
-        train(self.run, self.scratch, self.dataset, intervals=interval, tell=lambda _: None)
+        seconds = self.run.seconds / self.run.intervals * (interval - first)
+        if interval > first:
+            logger.info(f"recomputing intervals {first + 1} to {interval}, about {seconds:.0f} s")
+        with log.quiet():
+            train(self.run, self.scratch, self.dataset, TrainOptions(stop_after=interval))
         return checkpoint.load(checkpoint.path(folder, interval))
 
     def _nearest(self, interval: int) -> Checkpoint | None:
         nearest = None
-        for folder in (*self.kept, self.scratch / "state"):
+        for folder in (*self.saved, self.scratch / "state"):
             found, damaged = checkpoint.load_newest(folder, until=interval)
             for line in damaged:
-                self.tell(line)
-            if found and found.owner == identity.run_id(self.run):
+                logger.warning(line)
+            if found and found.run_id == identity.run_id(self.run.spec):
                 nearest = max(found, nearest or found, key=lambda one: one.interval)
         return nearest
 
 
 @contextmanager
 def open_replay(
-    run: Run,
-    directory: Path,
-    dataset: Dataset,
-    environment: Mapping[str, Any],
-    tell: Callable[[str], None],
+    run: Run, directory: Path, dataset: Dataset, environment: Mapping[str, Any]
 ) -> Iterator[Replay]:
-    """Yield the replay of the run in ``directory``, in this ``environment``; write nothing there.
+    """Yield the replay of the run in ``directory``, which is only read.
 
-    ``dataset`` is what the run was trained on (``datasets.recorded``).
+    ``dataset`` is what the run was trained on (``sources.load_recorded``), ``environment`` is
+    ``determinism.environment()``.
     """
     here = dict(environment)
-    if run.environment.get(batching.FIELD) == batching.IN_TURN:  # a step is as in a run alone
-        here[batching.FIELD] = batching.IN_TURN
-    differing = identity.differences(dict(run.environment), here)
+    if run.spec.environment.get(batching.FIELD) == batching.IN_TURN:  # its steps are as in a run
+        here[batching.FIELD] = batching.IN_TURN  # that is trained alone
+    differing = identity.differences(dict(run.spec.environment), here)
     doubts = [f"environment: {path} ({a} there, {b} here)" for path, a, b in differing]
-    # Another backend's or device's variables and generators cannot be put into this one's.
+    # Variables and generators of another backend or device do not fit into this one's.
     usable = not any(path in ("backend", "device") for path, _, _ in differing)
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
-        kept = (directory / "state",) if usable else ()
-        yield Replay(run, kept, Path(scratch), dataset, tell, doubts)
+        saved = (directory / "state",) if usable else ()
+        yield Replay(run, saved, Path(scratch), dataset, doubts)

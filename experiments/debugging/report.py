@@ -31,7 +31,7 @@ def summary(replay: Replay, visit: InspectedStep | None) -> dict[str, Any]:
     """Return what there is to tell, as JSON types; of None, that no step was not finite."""
     run = replay.run
     told: dict[str, Any] = {
-        "run": {"home": run.home, "scale": run.scale, "seed": run.seed},
+        "run": {"home": run.spec.arm_id, "scale": run.spec.scale, "seed": run.spec.seed},
         "exact": not replay.doubts,
         "doubts": list(replay.doubts),
         "step": None,
@@ -42,17 +42,17 @@ def summary(replay: Replay, visit: InspectedStep | None) -> dict[str, Any]:
     step = visit.step
     tensors = [
         {"kind": t.kind, "name": t.name, "operation": t.operation, **t.statistics()}
-        for t in visit.made
+        for t in visit.tensors
     ]
     return json_safe(
         told
         | {
             "step": step.number,
-            "interval": (step.number - 1) // run.arm.steps + 1,
+            "interval": (step.number - 1) // run.spec.arm.steps + 1,
             "loss": step.loss,
             "batch": {"indices": step.indices.tolist(), "targets": step.batch[1].tolist()},
             "tensors": tensors,
-            "story": visit.story,
+            "story": visit.nan_cause,
         }
     )
 

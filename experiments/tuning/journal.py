@@ -28,7 +28,7 @@ def clear(folder: Path) -> None:
 
 def write(search: Search, trials: Trials, folder: Path) -> None:
     """Write the journal."""
-    told = {"search": search.told(), "trials": {n: asdict(trials[n]) for n in sorted(trials)}}
+    told = {"search": search.to_json(), "trials": {n: asdict(trials[n]) for n in sorted(trials)}}
     filesystem.write_atomic(folder / FILE_NAME, json.dumps(told, indent=1) + "\n")
 
 
@@ -44,7 +44,7 @@ def read(search: Search, folder: Path) -> dict[int, FinishedTrial]:
         told = json.loads(path.read_text())
         trials = {int(n): FinishedTrial(t["values"], Outcome(**t["outcome"]))
                   for n, t in told["trials"].items()}  # fmt: skip
-        unlike = identity.differences(told["search"], search.told())
+        unlike = identity.differences(told["search"], search.to_json())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); --fresh starts over") from None
     if unlike:

@@ -49,7 +49,7 @@ def draw(search: Search, trials: Trials, path: Path) -> None:
         figure.legend(*axes[2].get_legend_handles_labels(), loc="outside right center", **options)
     template = search.trainer.template
     data = template.dataset["name"] + ", a stand-in" * template.dataset["stand_in"]
-    figure.suptitle(f"{template.home} ({template.scale}, {data}): {search.oracle} search")
+    figure.suptitle(f"{template.arm_id} ({template.scale}, {data}): {search.oracle} search")
     with filesystem.atomic_replace(path) as temporary:
         figure.savefig(temporary, dpi=110)
 

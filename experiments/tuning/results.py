@@ -29,7 +29,7 @@ def rows(search: Search, trials: Trials) -> list[dict[str, Any]]:
     told = []
     for number, tried in sorted(trials.items()):
         outcome = tried.outcome
-        runs = search.trainer.runs(tried.values)
+        runs = search.trainer.specs(tried.values)
         told.append(
             {
                 "trial": number,
@@ -59,7 +59,7 @@ def write(search: Search, trials: Trials, folder: Path) -> dict[str, Path]:
     made = {"table": folder / TABLE, "best": folder / BEST, "picture": folder / PICTURE}
     filesystem.write_atomic(made["table"], text.getvalue())
     if found := best(search, trials):
-        changes = search.trainer.changes(trials[found[0]].values)
+        changes = search.trainer.overrides(trials[found[0]].values)
         del changes["held_out"]  # no longer needed: it is for the validation split
         filesystem.write_atomic(made["best"], json.dumps(changes, indent=1) + "\n")
     else:

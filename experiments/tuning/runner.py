@@ -9,8 +9,8 @@ from typing import Any
 
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.runtime import filesystem
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError
-from experiments.harness.study.run_one import Tell
 from experiments.tuning import journal, oracles
 from experiments.tuning.distributed import chief, local_workers
 from experiments.tuning.distributed.chief import Sharing
@@ -29,7 +29,6 @@ def run_search(
     shard: tuple[int, int] = (1, 1),
     known: Sequence[Path] = (),
     fresh: bool = False,
-    tell: Tell = print,
 ) -> dict[int, FinishedTrial]:
     """Return every trial of the search, or of one shard of it; those tried before are not again.
 
@@ -43,18 +42,18 @@ def run_search(
         tried = journal.read(search, folder) | journal.merge(search, known)
         outcomes = {number: each.outcome for number, each in tried.items()}
         oracle = oracles.build(search, outcomes, _others(shard) if not known else lambda _: True)
-        writer = JournalWriter(search, folder, oracle, tried, tell)
+        writer = JournalWriter(search, folder, oracle, tried)
         oracle.ended = writer.keep
         oracle.replay()
         try:
             writer.keep()
             if not oracle.over:
-                _train(search, place, dataset, oracle, sharing, tell)
+                _train(search, place, dataset, oracle, sharing)
         finally:
             writer.keep()
         journal.write(search, tried, folder)
         if missing := len(oracle.trials) - len(tried) if known else 0:
-            tell(f"{missing} of {len(oracle.trials)} trials are missing: in no shard yet")
+            logger.info(f"{missing} of {len(oracle.trials)} trials are missing: in no shard yet")
         return tried
 
 
@@ -69,7 +68,6 @@ def _train(
     dataset: Dataset,
     oracle: ReplayableOracle,
     sharing: Sharing,
-    tell: Tell,
 ) -> None:
     """Let this process train what the oracle gives out, or workers here or elsewhere."""
     if sharing.jobs == 1 and not sharing.address:
@@ -77,11 +75,11 @@ def _train(
         return
     with chief.serving(oracle, sharing.address or "127.0.0.1:0") as reached:
         if sharing.address:
-            tell(f"chief on {reached}; start workers with --role worker --address {reached}")
-            chief.serve(oracle, sharing, tell=tell)
+            logger.info(f"chief on {reached}; start workers with --role worker --address {reached}")
+            chief.serve(oracle, sharing)
             return
         with local_workers.workers(search, place, sharing.jobs, sharing.limit, reached) as own:
-            chief.serve(oracle, sharing, own, tell)
+            chief.serve(oracle, sharing, own)
 
 
 class JournalWriter:
@@ -93,12 +91,11 @@ class JournalWriter:
         folder: Path,
         oracle: ReplayableOracle,
         tried: dict[int, FinishedTrial],
-        tell: Tell,
     ) -> None:
-        self.search, self.folder, self.oracle, self.tell = search, folder, oracle, tell
+        self.search, self.folder, self.oracle = search, folder, oracle
         self.tried, self.begun, self.before = tried, time.monotonic(), len(tried)
         if tried:
-            tell(f"{len(tried)} trials are known from before")
+            logger.info(f"{len(tried)} trials are known from before")
 
     def keep(self) -> None:
         """Take in what has ended since, write the journal, and tell it.
@@ -119,7 +116,7 @@ class JournalWriter:
             self.tried |= new
             journal.write(self.search, self.tried, self.folder)
             for count, number in enumerate(sorted(new), before + 1):
-                self.tell(f"[{count}/{self.oracle.expected()}] {self.line(number)}")
+                logger.info(f"[{count}/{self.oracle.expected()}] {self.line(number)}")
 
     def _chosen(self) -> dict[int, dict[str, Any]]:
         """Return the values of the trials so far, by their numbers."""

@@ -32,7 +32,7 @@ class Search:
         """The number of random trials that a Bayesian search begins with, as KerasTuner has it."""
         return 3 * len(self.trainer.space)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return all that decides its outcomes, as JSON types."""
         template = self.trainer.template
         told = {
@@ -41,7 +41,7 @@ class Search:
             "objective": self.trainer.objective,
             "executions": self.trainer.executions,
             "space": [asdict(dimension) for dimension in self.trainer.space],
-            "home": template.home,
+            "home": template.arm_id,
             "scale": template.scale,
             "run": identity.identity_of(template),
         }
@@ -50,7 +50,7 @@ class Search:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of what it tells, in hexadecimal."""
-        return identity.json_digest(self.told())
+        return identity.json_digest(self.to_json())
 
 
 @dataclass(frozen=True)

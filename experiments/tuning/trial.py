@@ -1,4 +1,4 @@
-"""A trial: an arm with the values that an oracle chose, trained for each of a few seeds."""
+"""A trial: an arm with the values chosen by an oracle, trained for one seed or several."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.spec import Dimension, Run, search_space
+from experiments.harness.spec import Dimension, Run, RunSpec, search_space
 from experiments.harness.spec.overrides import override
 from experiments.harness.study import run_one
-from experiments.harness.study.run_one import Tell
+from experiments.harness.training.options import TrainOptions
 from experiments.tuning.objectives import OBJECTIVES
 
-EARLY = 0.1  # the share of a run after which it is looked at, too
-EPOCHS = "tuner/epochs"  # what Hyperband calls the intervals that a trial is trained for
+EARLY = 0.1  # the share of a run after which the objective is also reported
+EPOCHS = "tuner/epochs"  # Hyperband's name for the intervals that a trial is trained for
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to, for each seed in order; JSON types.
+    """The results of a trial, a value for each seed in order; JSON types.
 
-    ``curves`` are the objective on the validation split after each interval, None where it is not
-    finite; ``diverged`` the last step of the interval in which a loss stopped being finite, None
-    where none did; ``score`` the mean of the last values, the worst taken for those that diverged.
+    ``curves``: the objective on the validation split after each interval, None if nonfinite.
+    ``diverged``: the last step of the interval in which a loss became nonfinite, None if none did.
+    ``score``: the mean of the last values, with the objective's worst value for diverged runs.
     """
 
     score: float
@@ -34,65 +34,66 @@ class Outcome:
     fingerprints: Sequence[str]
 
     def after(self, share: float) -> float | None:
-        """Return the mean of the objective after that share of the intervals, if it is finite."""
+        """Return the mean objective after that share of the intervals, None if nonfinite."""
         at = [curve[max(1, round(share * len(curve))) - 1] for curve in self.curves]
         return None if None in at else math.fsum(v for v in at if v is not None) / len(at)
 
 
 @dataclass(frozen=True)
 class TrialTrainer:
-    """What it takes to train a trial: the run that it varies, and its data.
+    """Trains trials as variations of ``template``, the run of the base arm for the first seed.
 
-    ``template`` is the run of the base arm for the first seed; ``executions`` are the seeds from
-    there on.
+    Each trial is trained for ``executions`` seeds, from the template's on.
     """
 
-    template: Run
+    template: RunSpec
     space: Sequence[Dimension]
     objective: str
     executions: int
 
-    def changes(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those values as an arm's overrides, with the base arm's own."""
-        return {**self.template.changes, **search_space.to_overrides(self.space, values)}
+    def overrides(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a trial's values as overrides of the arm, added to the template's own."""
+        return {**self.template.overrides, **search_space.to_overrides(self.space, values)}
 
-    def runs(self, values: Mapping[str, Any]) -> list[Run]:
-        """Return the runs that make up the trial with those values."""
-        changes = self.changes(values)
-        arm = override(self.template.arm, changes)
+    def specs(self, values: Mapping[str, Any]) -> list[RunSpec]:
+        """Return the runs of the trial with those values."""
+        overrides = self.overrides(values)
+        arm = override(self.template.arm, overrides)
         seeds = range(self.template.seed, self.template.seed + self.executions)
-        return [replace(self.template, arm=arm, changes=changes, seed=seed) for seed in seeds]
+        return [replace(self.template, arm=arm, overrides=overrides, seed=seed) for seed in seeds]
 
     def train(
         self,
         values: Mapping[str, Any],
         logdir: Path,
         dataset: Dataset,
-        *,
-        telemetry: int | None = None,
-        tell: Tell = print,
+        telemetry_every: int | None = None,
     ) -> Outcome:
-        """Make the trial's runs, or find them made, and return what they came to."""
+        """Train or load the trial's runs, and return their outcome."""
         intervals = values.get(EPOCHS)
-        options: dict[str, Any] = {"intervals": intervals, "telemetry": telemetry, "tell": tell}
-        runs = [run_one.train_or_load(run, logdir, dataset, **options) for run in self.runs(values)]
+        options = TrainOptions(stop_after=intervals, telemetry_every=telemetry_every)
+        specs = self.specs(values)
+        runs = [run_one.train_or_load(spec, logdir, dataset, options) for spec in specs]
         return summarize_runs(runs, self.objective, intervals)
 
 
 def summarize_runs(runs: Sequence[Run], objective: str, intervals: int | None = None) -> Outcome:
-    """Return what runs came to after so many intervals, all of them where None. Pure."""
+    """Return the outcome of runs after so many intervals, by default all of them."""
     curves, diverged, last = [], [], []
     sign, worst = OBJECTIVES[objective].sign, OBJECTIVES[objective].worst
     for run in runs:
-        history = {name: values[:intervals] for name, values in run.history.items()}
-        losses = zip(history["step"], history["loss"], history["test_loss"], strict=True)
-        broken = next((int(step) for step, *both in losses if not all(map(math.isfinite, both))),
-                      None)  # fmt: skip
-        curve = [value if math.isfinite(value) else None for value in history[f"test_{objective}"]]
+        rows = run.history.rows[:intervals]
+        nonfinite = (
+            int(row["step"])
+            for row in rows
+            if not (math.isfinite(row["loss"]) and math.isfinite(row["test_loss"]))
+        )
+        step = next(nonfinite, None)
+        values = [row[f"test_{objective}"] for row in rows]
+        curve = [value if math.isfinite(value) else None for value in values]
         curves.append(curve)
-        diverged.append(broken)
-        value = worst if broken is not None else curve[-1]
-        last.append(worst if value is None else value)
+        diverged.append(step)
+        last.append(worst if step is not None or curve[-1] is None else curve[-1])
     score = sign * min(sign * math.fsum(last) / len(last), sign * worst)
     fingerprints = [run.chain[len(curve)] for run, curve in zip(runs, curves, strict=True)]
     return Outcome(score, curves, diverged, fingerprints)

@@ -44,7 +44,7 @@ def environment_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[
 
 def check_comparable(a: Run, b: Run) -> None:
     """Raise ``UserError`` where two runs are not of one arm, seed and dataset."""
-    one, other = (identity.identity_of(run) | {"environment": None} for run in (a, b))
+    one, other = (identity.identity_of(run.spec) | {"environment": None} for run in (a, b))
     if found := identity.differences(one, other):
         told = "; ".join(f"{path} is {x} and {y}" for path, x, y in found[:3])
         raise UserError(f"these are two different runs: {told}")
@@ -62,7 +62,7 @@ def compare(a: Run, b: Run, folders: Sequence[Path]) -> Divergence | None:
     step, cause = None, ""
     if "batches" in names:
         inside = first_differing_batch(a.digests[place]["batches"], b.digests[place]["batches"])
-        step = (place - 1) * a.arm.steps + (inside or 0) + 1
+        step = (place - 1) * a.spec.arm.steps + (inside or 0) + 1
         cause = f"the batch of step {step}: other examples, or in another order"
     elif not place and names:
         kind = "random-number state" if is_random_state(names[0]) else "initial values"

@@ -16,9 +16,9 @@ from experiments.verification.divergence import Divergence
 
 def header(run: Run) -> str:
     """Return what is about to be done."""
-    environment = run.environment
+    environment = run.spec.environment
     return (
-        f"making {run.home}, {run.scale}, seed {run.seed} again: {run.intervals} intervals, "
+        f"making {run.spec.arm_id}, {run.spec.scale}, seed {run.spec.seed} again: {run.intervals} intervals, "
         f"{run.seconds:.0f} s of training when it was recorded, on {environment['backend']}, "
         f"{environment['device']}, {environment['threads']} threads"
     )
@@ -34,9 +34,9 @@ def summary(
     """
     told: dict[str, Any] = {
         "sound": None if foreign else found is None,
-        "run": {"home": one.home, "scale": one.scale, "seed": one.seed},
+        "run": {"home": one.spec.arm_id, "scale": one.spec.scale, "seed": one.spec.seed},
         "intervals": min(one.intervals, other.intervals),
-        "steps": one.arm.steps,
+        "steps": one.spec.arm.steps,
         "fingerprint": one.fingerprint,
         "commits": [one.commit, other.commit],
         "environments differ": [*foreign],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.harness.runtime import subprocesses
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, Run, UserError
 from experiments.harness.storage import checkpoint, run_record
 from experiments.verification import causes
@@ -22,7 +22,6 @@ from experiments.verification.divergence import (
 )
 from experiments.verification.tensor_diff import differing_names, distance, first_difference
 
-Tell = Callable[[str], None]
 Start = dict[str, Any]
 Steps = list[dict[str, str]]
 
@@ -33,10 +32,10 @@ class Verifier:
     ``source`` names its data where the record's own name does not.
     """
 
-    def __init__(self, directory: Path, source: str | None, scratch: Path, tell: Tell) -> None:
-        self.run, self.directory, self.tell = run_record.read(directory), directory, tell
+    def __init__(self, directory: Path, source: str | None, scratch: Path) -> None:
+        self.run, self.directory = run_record.read(directory), directory
         self.given = {"recorded": str(directory.resolve()), "source": source}
-        self.start = causes.recorded_start(self.run.environment)
+        self.start = causes.recorded_start(self.run.spec.environment)
         self.scratch, self.numbers = scratch, count(1)
 
     def rerun(self) -> tuple[Run, Path]:
@@ -46,9 +45,9 @@ class Verifier:
         """
         folder = self._folder()
         here = self._call("retrace", self.start, folder=str(folder), anywhere=False)
-        if lines := environment_differences(self.run.environment, here):
+        if lines := environment_differences(self.run.spec.environment, here):
             told = "\n  ".join(["the environment cannot be had here:", *lines])
-            self.tell(f"{told}\nmaking the run all the same, to compare statistics")
+            logger.info(f"{told}\nmaking the run all the same, to compare statistics")
             self._call("retrace", self.start, folder=str(folder), anywhere=True)
         return run_record.read(folder), folder
 
@@ -64,8 +63,8 @@ class Verifier:
             return found
         later = (at for at in checkpoint.saved(self.directory / "state") if at >= found.interval)
         if (end := next(later, None)) is not None:
-            self.tell(f"training on to interval {end}, whose state is kept, to see how far apart")
-            self._call("interval", self.start, begun=None, folder=str(folder), end=end)
+            logger.info(f"training on to interval {end}, whose state is kept, to see how far apart")
+            self._call("interval", self.start, start=None, folder=str(folder), end=end)
             apart, at = tensor_distance((self.directory, folder), found.interval, found.tensors)
             found = replace(found, apart=apart, at=at)
         return found
@@ -74,16 +73,16 @@ class Verifier:
         """Return the finding with the cause: what, when changed, makes the recorded bits."""
         place = found.interval
         begun = str(checkpoint.path(folder / "state", place - 1)) if place else None
-        self.tell(f"interval {place} differs; looking for the cause")
+        logger.info(f"interval {place} differs; looking for the cause")
         if self._link(place, begun, self.start) != again.chain[place]:
             cause = "this machine: the same interval once more has not the same bits"
             return replace(found, cause=cause)
-        for name, start in causes.candidates(self.run.environment):
-            self.tell(f"trying {name}")
+        for name, start in causes.candidates(self.run.spec.environment):
+            logger.info(f"trying {name}")
             try:
                 link = self._link(place, begun, start)
             except (UserError, ProcessError) as error:
-                self.tell(f"cannot be tried: {error}")
+                logger.info(f"cannot be tried: {error}")
                 continue
             if link == self.run.chain[place]:
                 found = replace(found, cause=f"{name}: so the recorded bits come out")
@@ -100,7 +99,7 @@ class Verifier:
             _, _, kept = self._both(begun, start, place + 1)
         names = differing_names(rerun[place], turned[place])
         a, b = (np.load(path)[names[0]] for path in kept)
-        step = (found.interval - 1) * self.run.arm.steps + place + 1
+        step = (found.interval - 1) * self.run.spec.arm.steps + place + 1
         apart = distance(names[0], a, b)
         return replace(found, step=step, tensors=names, apart=apart, at=f"step {step}")
 
@@ -108,24 +107,24 @@ class Verifier:
         """Return each step's digests, as in the rerun and with ``start``; and the files kept."""
         kept = [str(self._folder() / "step.npz") for _ in range(2)]
         rerun, turned = (
-            self._call("steps", each, begun=begun, kept=path, number=number)
+            self._call("steps", each, start=begun, saved=path, number=number)
             for each, path in zip((self.start, start), kept, strict=True)
         )
         return rerun, turned, kept
 
     def _link(self, place: int, begun: str | None, start: Start) -> str:
         folder = str(self._folder())
-        return str(self._call("interval", start, begun=begun, folder=folder, end=place))
+        return str(self._call("interval", start, start=begun, folder=folder, end=place))
 
     def _folder(self) -> Path:
         folder = self.scratch / f"{next(self.numbers)}"
         (folder / "state").mkdir(parents=True)
         return folder
 
-    def _call(self, function: str, start: Start, **arguments: Any) -> Any:
+    def _call(self, function: str, start_options: Start, **arguments: Any) -> Any:
         return subprocesses.call(
             f"experiments.forensics.retracing:{function}",
             self.given | arguments,
-            backend=self.run.environment["backend"],
-            start=start,
+            backend=self.run.spec.environment["backend"],
+            start=start_options,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.harness.runtime import subprocesses
 from experiments.harness.runtime.backends import PACKAGES
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError, nearest
 from experiments.verification import golden
 
@@ -49,7 +50,7 @@ class SelfTestResult:
         """KEPT where every training ended in the same bits, else BROKEN."""
         return "KEPT" if len(self.fingerprints) == 1 else "BROKEN"
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON types."""
         return asdict(self) | {"verdict": self.verdict}
 
@@ -62,21 +63,19 @@ def backends(wanted: Sequence[str] = ()) -> list[str]:
     return list(wanted) or [name for name in PACKAGES if importlib.util.find_spec(name)]
 
 
-def run_backend(backend: str, times: int, tell: Callable[[str], None]) -> list[SelfTestResult]:
+def run_backend(backend: str, times: int) -> list[SelfTestResult]:
     """Return what the backend did on each device: its accelerator, where it has one, and the CPU.
 
     ``times`` fresh processes each, at least 2. Raises ``UserError`` where the backend refuses, and
     ``ProcessError`` where a process fails.
     """
-    rows = _on_device(backend, {}, times, tell)
+    rows = _on_device(backend, {}, times)
     if rows[0].environment["device"] == "cpu":
         return rows
-    return rows + _on_device(backend, HIDDEN[backend], times, tell)
+    return rows + _on_device(backend, HIDDEN[backend], times)
 
 
-def _on_device(
-    backend: str, settings: Mapping[str, str], times: int, tell: Callable[[str], None]
-) -> list[SelfTestResult]:
+def _on_device(backend: str, settings: Mapping[str, str], times: int) -> list[SelfTestResult]:
     answers = []
     with tempfile.TemporaryDirectory() as folder:
 
@@ -91,7 +90,7 @@ def _on_device(
             begun = {} if number else {"last": 1}
             answers.append(process({**whole, **begun}, not number, deterministic=True))
             device = answers[0]["environment"]["device"]
-            tell(f"{backend} on {device}: process {number + 1} of {times}")
+            logger.info(f"{backend} on {device}: process {number + 1} of {times}")
             if not number:
                 alike = {**settings, **KERNELS.get(backend, {})}
                 without = process({}, True, deterministic=False, settings=alike)["seconds"]

@@ -12,12 +12,14 @@ from typing import Any
 
 import keras
 
-from experiments.harness.data import dataset, mnist, order
-from experiments.harness.data.keras_input import Batches
+from experiments.harness.data import mnist, order
+from experiments.harness.data.dataset import Dataset
+from experiments.harness.data.keras_input import training_input
 from experiments.harness.model import build
 from experiments.harness.runtime import determinism
-from experiments.harness.spec import Arm, Run, config
+from experiments.harness.spec import Arm, RunSpec, config
 from experiments.harness.study import run_one
+from experiments.harness.training.options import TrainOptions
 
 REPEATED = 8  # intervals that are timed, after a first one that also compiles
 
@@ -46,29 +48,30 @@ RUNS = {"lrn_sgd": lrn, "batch_norm_adam": batch_norm}
 
 
 def train_short_runs(directories: Mapping[str, int | None], timing: bool) -> dict[str, Any]:
-    """Make every short run in each of the directories, or go on with it there; then time them.
+    """Train every short run in each of the directories, or resume it there; then time the steps.
 
-    ``directories`` maps a directory to how many intervals are made in all, None for all that there
-    are. Returns ``environment``, ``fingerprints`` (by run, of those that came to their end, in
-    order) and, where ``timing``, ``seconds`` (by run, of a training step, one a repetition).
+    ``directories`` maps a directory to the number of intervals to train in all, None for the
+    arm's own. Returns ``environment``, ``fingerprints`` (by run, of those that are complete, in
+    order) and, if ``timing``, ``seconds`` (by run, of a training step, one a repetition).
     """
-    environment, (digits, _) = determinism.start(), mnist.load("digits")
+    environment, (digits, _) = determinism.environment(), mnist.load("digits")
     fingerprints: dict[str, list[str | None]] = {name: [] for name in RUNS}
     for directory, intervals in directories.items():
         for name, arm in RUNS.items():
-            run = Run("self-test", name, arm, 0, "mini", digits.identity(), environment)
-            run = run_one.train_or_load(run, Path(directory), digits, intervals=intervals)
+            spec = RunSpec("self-test", name, arm, 0, "mini", digits.identity(), environment)
+            options = TrainOptions(stop_after=intervals)
+            run = run_one.train_or_load(spec, Path(directory), digits, options)
             if run.status == "complete":
                 fingerprints[name].append(run.fingerprint)
     seconds = {name: time_steps(arm, digits) for name, arm in RUNS.items() if timing}
     return {"environment": environment, "fingerprints": fingerprints, "seconds": seconds}
 
 
-def time_steps(arm: Arm, dataset: dataset.Dataset) -> list[float]:
+def time_steps(arm: Arm, dataset: Dataset) -> list[float]:
     """Return the seconds that a training step of ``arm`` takes, once for each repetition."""
     stopwatch = Stopwatch()
     build.build_compiled(arm).fit(
-        Batches(order.batches(dataset, 0, arm.batch_size)),
+        training_input(order.batches(dataset, 0, arm.batch_size)),
         steps_per_epoch=arm.steps,
         epochs=1 + REPEATED,
         shuffle=False,
@@ -86,7 +89,7 @@ class Stopwatch(keras.callbacks.Callback):
         self.seconds: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.began = time.perf_counter()
+        self.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.seconds.append(time.perf_counter() - self.began)
+        self.seconds.append(time.perf_counter() - self.start)

@@ -1,6 +1,6 @@
-"""What verification does in processes of their own: a recorded run once more, or a part of it.
+"""The parts of a verification that run in processes of their own: a rerun, an interval, steps.
 
-Import it only after ``determinism.start()``. Everything it is given and returns is JSON.
+Import it only after ``determinism.start()``. All arguments and results are JSON types.
 """
 
 from __future__ import annotations
@@ -14,87 +14,90 @@ import numpy as np
 from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.runtime import determinism
-from experiments.harness.spec import Run, batching, identity
+from experiments.harness.spec import Run, RunSpec, batching, identity
 from experiments.harness.storage import checkpoint, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import tensor_digest
 from experiments.harness.training import trainer
+from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.stepper import Stepper
 
 
 def rerun_until_divergence(
     recorded: str, source: str | None, folder: str, anywhere: bool
 ) -> dict[str, Any]:
-    """Train the run in ``recorded`` once more in ``folder``, to the first link that is another one.
+    """Train the run in ``recorded`` again in ``folder``, up to the first link that differs.
 
-    In another environment, where all links may be, to its end if ``anywhere``, else not at all.
-    Returns the environment.
+    If the environment differs, so that every link may, train to the end if ``anywhere``, else not
+    at all. Returns the environment.
     """
-    run, dataset = _again(recorded, source)
-    anew = _anew(run)
-    same = anew.environment == run.environment
+    run, dataset = _load(recorded, source)
+    spec = _spec_here(run.spec)
+    same = spec.environment == run.spec.environment
 
-    def parted(now: Checkpoint) -> bool:
+    def diverges(now: Checkpoint) -> bool:
         return same and now.chain[-1] != run.chain[now.interval]
 
     if same or anywhere:
-        _trained(anew, Path(folder), dataset, intervals=run.intervals, enough=parted)
-    return dict(anew.environment)
+        options = TrainOptions(stop_after=run.intervals, should_stop=diverges)
+        _train(replace(run, spec=spec), Path(folder), dataset, options)
+    return dict(spec.environment)
 
 
 def rerun_interval(
-    recorded: str, source: str | None, begun: str | None, folder: str, end: int
+    recorded: str, source: str | None, start: str | None, folder: str, end: int
 ) -> str:
-    """Train as far as interval ``end`` in ``folder``; return its link.
+    """Train up to interval ``end`` in ``folder``; return its link.
 
-    From the state in the file ``begun``; where None, from what ``folder`` holds, if anything.
+    Starts from the checkpoint file ``start``; if None, from whatever ``folder`` holds.
     """
-    run, dataset = _again(recorded, source)
-    anew = _anew(run)
-    if begun:
-        taken = replace(checkpoint.load(Path(begun)), owner=identity.run_id(anew))
-        checkpoint.save(taken, Path(folder) / "state")
-    return _trained(anew, Path(folder), dataset, intervals=end).chain[end]
+    run, dataset = _load(recorded, source)
+    spec = _spec_here(run.spec)
+    if start:
+        first = replace(checkpoint.load(Path(start)), run_id=identity.run_id(spec))
+        checkpoint.save(first, Path(folder) / "state")
+    options = TrainOptions(stop_after=end)
+    return _train(replace(run, spec=spec), Path(folder), dataset, options).chain[end]
 
 
 def step_digests(
-    recorded: str, source: str | None, begun: str, kept: str, number: int
+    recorded: str, source: str | None, start: str, saved: str, number: int
 ) -> list[dict[str, str]]:
-    """Take the interval's steps after the state ``begun``; return the digests after each.
+    """Take the steps of the interval after the checkpoint ``start``; return each step's digests.
 
-    What the tensors are after step ``number`` of them is written into the file ``kept``.
+    The tensors after step ``number`` of the interval are saved in the file ``saved``.
     """
-    stepper = Stepper(*_again(recorded, source), checkpoint.load(Path(begun)))
-    told = []
+    run, dataset = _load(recorded, source)
+    stepper = Stepper(run.spec, dataset, checkpoint.load(Path(start)))
+    digests = []
     while stepper.done < stepper.end:
         after: dict[str, Any] = stepper.take().after
-        told.append({path: tensor_digest(tensor) for path, tensor in after.items()})
-        if len(told) == number:
-            np.savez(kept, **after)
-    return told
+        digests.append({path: tensor_digest(tensor) for path, tensor in after.items()})
+        if len(digests) == number:
+            np.savez(saved, **after)
+    return digests
 
 
-def _again(recorded: str, source: str | None) -> tuple[Run, Dataset]:
+def _load(recorded: str, source: str | None) -> tuple[Run, Dataset]:
     run = run_record.read(Path(recorded))
-    return run, sources.load_recorded(run, source)
+    return run, sources.load_recorded(run.spec, source)
 
 
-def _anew(run: Run) -> Run:
-    """Return the run as it is before the first step, in the environment that this process has."""
-    empty: dict[str, Any] = {"initial": {}, "history": {}, "chain": (), "digests": ()}
-    anew = replace(run, environment=determinism.start(), seconds=0.0, **empty)
-    if how := run.environment.get(batching.FIELD):
-        same = anew.environment["device"] == run.environment["device"]
-        return batching.mark_batched(anew, how if same else batching.IN_TURN)
-    return anew
+def _spec_here(spec: RunSpec) -> RunSpec:
+    """Return the same run in the environment of this process."""
+    here = replace(spec, environment=determinism.environment())
+    if how := spec.environment.get(batching.FIELD):
+        same_device = here.environment["device"] == spec.environment["device"]
+        return batching.mark_batched(here, how if same_device else batching.IN_TURN)
+    return here
 
 
-def _trained(run: Run, folder: Path, dataset: Dataset, **options: Any) -> Run:
-    """Train a run alone or, where it was trained together with others, in that very program."""
-    options |= {"telemetry": 0}
-    if batching.FIELD not in run.environment:
-        return trainer.train(run, folder, dataset, **options)
+def _train(run: Run, folder: Path, dataset: Dataset, options: TrainOptions) -> Run:
+    """Train a run alone or, if it was batched, in the program of its batch."""
+    options = replace(options, telemetry_every=0)
+    if batching.FIELD not in run.spec.environment:
+        return trainer.train(run, folder, dataset, options)
     from experiments.harness.training.batched.trainer import train  # imports JAX
 
-    (made,) = train([run], [folder], dataset, **options)
-    return made
+    (trained,) = train([run], [folder], dataset, options)
+    return trained

@@ -1,29 +1,33 @@
-"""The harness as a user runs it: deterministic, resumable, hashed, with TensorBoard's events."""
+"""The harness as a user runs it: deterministic, resumable, hashed, with TensorBoard events."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
-from experiments.benchmarks.baselines.keras_fit import noticing
 from experiments.benchmarks.rounds import Rounds
 from experiments.benchmarks.task import SEED, Task
 from experiments.harness.runtime import determinism
-from experiments.harness.spec import Run
+from experiments.harness.spec import Run, RunSpec
 
 
-def train(given: Task, rounds: Rounds) -> None:
-    """Train a run of the arm."""
+def train(task: Task, rounds: Rounds) -> None:
+    """Train a run of the arm, an interval a round."""
+    from experiments.benchmarks.baselines.round_callback import RoundCallback
     from experiments.harness.training import trainer
+    from experiments.harness.training.options import TrainOptions
 
-    run = Run(
+    spec = RunSpec(
         experiment="benchmark",
         arm_name="arm",
-        arm=given.arm,
+        arm=task.arm,
         seed=SEED,
         scale="mini",
-        dataset=given.dataset.identity(),
-        environment=determinism.start(),
+        dataset=task.dataset.identity(),
+        environment=determinism.environment(),
     )
-    with tempfile.TemporaryDirectory(dir=given.folder) as directory, noticing(rounds):
-        trainer.train(run, Path(directory), given.dataset, enough=lambda _: not rounds.another())
+    options = TrainOptions(
+        should_stop=lambda _: not rounds.another(), callbacks=[RoundCallback(rounds)]
+    )
+    with tempfile.TemporaryDirectory(dir=task.folder) as directory:
+        trainer.train(Run(spec), Path(directory), task.dataset, options)

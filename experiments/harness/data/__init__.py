@@ -1,1 +1,1 @@
-"""Datasets, and the order in which their examples are trained on."""
+"""Datasets, and the order of their training examples."""

@@ -1,4 +1,4 @@
-"""Datasets, and the order of their examples as a pure function of seed and step."""
+"""A dataset's arrays, and its training, validation and test splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 MIN_TRAIN_SHARE = 11 / 12  # document 000's loader holds out 5,000 of 60,000
 VALIDATION_SIZE = 5_000
 
-Examples = tuple[NDArray[Any], ...]  # inputs, targets and, where the dataset has them, weights
+Examples = tuple[NDArray[Any], ...]  # inputs, targets and, if the dataset has them, weights
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Dataset:
     """Images and their targets, in a fixed order.
 
     ``x_*`` are bytes ``(n, height, width)`` or ``(n, height, width, channels)``, ``y_*`` integer
-    labels or floats ``(n,)``, ``w_*`` the samples' weights in the loss, where they have any. A
-    network sees the bytes as floats divided by ``divisor``. ``stand_in`` is True for everything
-    but the documents' own data.
+    labels or floats ``(n,)``, ``w_*`` the samples' weights in the loss, if there are any. A network
+    receives the bytes as floats divided by ``divisor``. ``stand_in`` is False only for the
+    documents' own data.
     """
 
     name: str
@@ -46,42 +46,37 @@ class Dataset:
         return digest.hexdigest()
 
     def identity(self) -> dict[str, Any]:
-        """Return what a record says of the data."""
+        """Return the fields that identify the data in a run's record."""
         return {"name": self.name, "sha256": self.sha256, "stand_in": self.stand_in}
 
-    def train(self, chosen: Any) -> Examples:
-        """Return the training examples at ``chosen``, an index, a slice or an array of either."""
-        return self._examples(self.x_train, self.y_train, self.w_train, chosen)
+    def train(self, indices: Any) -> Examples:
+        """Return the training examples at ``indices``, a slice or an array of integers."""
+        return self._select(self.x_train, self.y_train, self.w_train, indices)
 
-    def test(self, chosen: Any) -> Examples:
-        """Return the test examples at ``chosen``."""
-        return self._examples(self.x_test, self.y_test, self.w_test, chosen)
+    def test(self, indices: Any) -> Examples:
+        """Return the test examples at ``indices``."""
+        return self._select(self.x_test, self.y_test, self.w_test, indices)
 
-    def held_out(self, wanted: int) -> int:
-        """Return how many training examples are kept out of training where ``wanted`` should be."""
+    def held_out_count(self, wanted: int) -> int:
+        """Return how many training examples to hold out: ``wanted``, a twelfth of them at most."""
         return min(wanted, len(self.x_train) - round(MIN_TRAIN_SHARE * len(self.x_train)))
 
-    def validating(self) -> Dataset:
-        """Return the data with the first training examples in the place of the test split.
+    def with_validation_split(self) -> Dataset:
+        """Return the dataset with part of the training split in place of the test split.
 
-        They are 5,000, a twelfth at most, and trained on no more: the test split is not seen.
+        The first 5,000 training examples, a twelfth at most, move there.
         """
-        first = self.held_out(VALIDATION_SIZE)
-        split = {
-            f"{part}_{name}": values[chosen]
-            for part in "xyw"
-            if (values := getattr(self, f"{part}_train")) is not None
-            for name, chosen in (("test", slice(first)), ("train", slice(first, None)))
-        }
-        fresh: dict[str, Any] = {"name": f"{self.name}:validation", **split}
-        return replace(self, **fresh)
+        count = self.held_out_count(VALIDATION_SIZE)
+        fields: dict[str, Any] = {"name": f"{self.name}:validation"}
+        for part in "xyw":
+            values = getattr(self, f"{part}_train")
+            if values is not None:
+                fields |= {f"{part}_test": values[:count], f"{part}_train": values[count:]}
+        return replace(self, **fields)
 
-    def _examples(self, x: Any, y: Any, w: Any, chosen: Any) -> Examples:
-        return (
-            scale_pixels(x[chosen], self.divisor),
-            y[chosen],
-            *(() if w is None else (w[chosen],)),
-        )
+    def _select(self, x: Any, y: Any, w: Any, indices: Any) -> Examples:
+        weights = () if w is None else (w[indices],)
+        return scale_pixels(x[indices], self.divisor), y[indices], *weights
 
 
 def scale_pixels(pixels: NDArray[np.uint8], divisor: float = 255.0) -> NDArray[np.float32]:

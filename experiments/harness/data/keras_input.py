@@ -1,65 +1,84 @@
-"""How Keras is given data: on TensorFlow several batches at a time, and untuned. Imports keras.
+"""Data in the form that Keras trains fastest on. Import it only after ``determinism.start()``.
 
-Each time that tf.data asks Python takes from the steps that are under way: a batch at a time it is
-a seventh of a step of AlexNet's miniature, and a twentieth of the MNIST CNN's.
+On TensorFlow that is a ``tf.data.Dataset`` with two departures from what Keras builds itself:
 
-Its autotuning's thread sleeps for longer and longer, up to a minute, and sometimes what ends an
-iterator waits until it wakes: ``fit`` took up to 51 s to end, after trainings of 70 s, where two
-processes shared two cores; an evaluation takes a fifth longer with it. Nothing here needs tuning.
+- A Python generator is asked for several batches at a time. One at a time costs a seventh of a step
+  of AlexNet's miniature, and a twentieth of the MNIST CNN's.
+- Autotuning is off. Its thread sleeps for up to a minute, and ending an iterator may wait for it:
+  ``fit`` took up to 51 s to return after 70 s of training in two processes on two cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+import keras
 import numpy as np
-
-# Keras documents no adapter, but takes one where it takes data: a test would notice the change.
-from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
-from keras.src.trainers.data_adapters.data_adapter_utils import get_tensor_spec
-from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
-from keras.src.utils.module_utils import tensorflow  # imports it where it is needed
 
 from experiments.harness.data.dataset import Examples
 
-AT_A_TIME = 16
+BATCHES_AT_A_TIME = 16
 
 
-class Batches(GeneratorDataAdapter):
-    """Batches from a generator, all of one size; on TensorFlow it is asked for some ahead."""
-
-    def get_tf_dataset(self) -> Any:
-        several = tensorflow.data.Dataset.from_generator(
-            lambda: _several(self.generator()),
-            output_signature=tuple(
-                tensorflow.TensorSpec((None, *spec.shape), spec.dtype)
-                for spec in get_tensor_spec(self._first_batches)
-            ),
-        )
-        return _untuned(several.prefetch(1).unbatch().prefetch(1))
+def training_input(batches: Iterator[Examples]) -> Any:
+    """Return an endless sequence of batches, all of one size, as an input of ``fit``."""
+    return _from_batches(batches) if keras.backend.backend() == "tensorflow" else batches
 
 
-def _several(batches: Iterable[Examples]) -> Iterator[Examples]:
-    """Yield the batches ``AT_A_TIME``, each part of the examples as one array of them."""
-    ahead = iter(batches)
-    while chunk := list(islice(ahead, AT_A_TIME)):
+def evaluation_input(examples: Examples, batch_size: int) -> Any:
+    """Return examples, in order and ``batch_size`` at a time, as an input of ``evaluate``."""
+    if keras.backend.backend() == "tensorflow":
+        return _from_examples(examples, batch_size)
+    return Slices(examples, batch_size)
+
+
+class Slices(keras.utils.PyDataset):
+    """Arrays of examples, cut into batches."""
+
+    def __init__(self, examples: Examples, batch_size: int) -> None:
+        super().__init__()
+        self.examples, self.size = examples, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.examples[0]) // self.size)
+
+    def __getitem__(self, index: int) -> Examples:
+        batch = slice(index * self.size, (index + 1) * self.size)
+        return tuple(part[batch] for part in self.examples)
+
+
+def _from_batches(batches: Iterator[Examples]) -> Any:
+    import tensorflow as tf
+
+    first = next(batches)
+    remaining = chain([first], batches)
+    several = tf.data.Dataset.from_generator(
+        lambda: _stacked(remaining),
+        output_signature=tuple(
+            tf.TensorSpec((None, None, *part.shape[1:]), part.dtype) for part in first
+        ),
+    )
+    return _without_autotuning(several.prefetch(1).unbatch().prefetch(1))
+
+
+def _from_examples(examples: Examples, batch_size: int) -> Any:
+    import tensorflow as tf
+
+    return _without_autotuning(tf.data.Dataset.from_tensor_slices(examples).batch(batch_size))
+
+
+def _stacked(batches: Iterable[Examples]) -> Iterator[Examples]:
+    """Yield several batches at a time, each of their parts stacked into one array."""
+    iterator = iter(batches)
+    while chunk := list(islice(iterator, BATCHES_AT_A_TIME)):
         yield tuple(np.stack(parts) for parts in zip(*chunk, strict=True))
 
 
-class Arrays(ArrayDataAdapter):
-    """Examples that are fed in order, ``batch_size`` at a time."""
+def _without_autotuning(dataset: Any) -> Any:
+    import tensorflow as tf
 
-    def __init__(self, examples: Examples, batch_size: int) -> None:
-        x, y, *weight = examples
-        super().__init__(x, y, sample_weight=weight[0] if weight else None, batch_size=batch_size)
-
-    def get_tf_dataset(self) -> Any:
-        return _untuned(super().get_tf_dataset())
-
-
-def _untuned(dataset: Any) -> Any:
-    options = type(dataset.options())()
+    options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)

@@ -1,4 +1,4 @@
-"""MNIST: a file, Keras's cache, Keras's download, or scikit-learn's digits in its place."""
+"""MNIST from a file, Keras's cache or its download; scikit-learn's digits as a substitute."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES = 10
 
 
 def load(source: str) -> tuple[Dataset, str | None]:
-    """Return the digits that ``source`` names, and a warning where it is not what was asked for.
+    """Return the digits that ``source`` names, and a warning if they are a substitute.
 
     ``mnist`` is Keras's cached copy, else its download, else ``digits``; ``digits`` are
     scikit-learn's bundled scans; anything else is the path of an ``.npz`` file laid out as
@@ -37,12 +37,12 @@ def load(source: str) -> tuple[Dataset, str | None]:
         try:
             _download()
         except Exception as error:  # Keras raises a bare Exception when offline
-            why = (str(error) or repr(error)).splitlines()[0][:120]
-            return _digits(), f"MNIST is not here and could not be downloaded ({why})"
-    data = _from_file(cached)
-    if data.stand_in:
-        raise UserError(f"{cached} is not the MNIST of Keras; move it away, or name one by --data")
-    return data, None
+            reason = (str(error) or repr(error)).splitlines()[0][:120]
+            return _digits(), f"MNIST is not cached and could not be downloaded ({reason})"
+    dataset = _from_file(cached)
+    if dataset.stand_in:
+        raise UserError(f"{cached} is not Keras's MNIST; move it away, or name a file with --data")
+    return dataset, None
 
 
 def _keras_cache() -> Path:
@@ -53,16 +53,16 @@ def _keras_cache() -> Path:
 def _download() -> None:
     import keras
 
-    patience = socket.getdefaulttimeout()
+    timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
         keras.datasets.mnist.load_data()
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
 
 
 def _digits() -> Dataset:
-    """Return scikit-learn's 8x8 digits, enlarged to MNIST's layout: 24x24 amid a blank border."""
+    """Return scikit-learn's 8x8 digits, enlarged to 24x24 and padded to MNIST's 28x28."""
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 
@@ -74,7 +74,7 @@ def _digits() -> Dataset:
 
 
 def _from_file(path: Path) -> Dataset:
-    """Return the dataset in an ``.npz`` file, every array checked before it is believed."""
+    """Return the dataset in an ``.npz`` file, after checking every array."""
     if not path.exists():
         raise UserError(f"there is no file {path}")
     if not path.is_file():
@@ -82,31 +82,31 @@ def _from_file(path: Path) -> Dataset:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                raise UserError(f"{path} holds over {MAX_BYTES >> 30} GiB: not a file of digits")
+                raise UserError(f"{path} holds over {MAX_BYTES >> 30} GiB, too much for digits")
         with np.load(path, allow_pickle=False) as arrays:
-            missing = [wanted for wanted in ARRAYS if wanted not in arrays]
+            missing = [name for name in ARRAYS if name not in arrays]
             if missing:
                 raise UserError(f"{path} has no {' and no '.join(missing)}; see --data in --help")
-            found = {wanted: np.asarray(arrays[wanted]) for wanted in ARRAYS}
+            found = {name: np.asarray(arrays[name]) for name in ARRAYS}
     except UserError:
         raise
-    except Exception as error:  # a hostile file may raise whatever numpy and zipfile can
-        why = " ".join(str(error).split())[:120]
-        raise UserError(f"{path} cannot be read as an .npz file of arrays: {why}") from None
-    for part in ("train", "test"):
-        _check_part(path, part, found[f"x_{part}"], found[f"y_{part}"])
+    except Exception as error:  # an untrusted file can make numpy and zipfile raise anything
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{path} cannot be read as an .npz file of arrays: {reason}") from None
+    for split in ("train", "test"):
+        _check_split(path, split, found[f"x_{split}"], found[f"y_{split}"])
     for labels in ("y_train", "y_test"):
         found[labels] = found[labels].astype(np.int32)
     x_train, y_train, x_test, y_test = (found[name] for name in ARRAYS)
-    data = Dataset(path.name, x_train, y_train, x_test, y_test)
-    real = data.sha256 == MNIST_SHA256
-    return replace(data, name="mnist", stand_in=False) if real else data
+    dataset = Dataset(path.name, x_train, y_train, x_test, y_test)
+    real = dataset.sha256 == MNIST_SHA256
+    return replace(dataset, name="mnist", stand_in=False) if real else dataset
 
 
-def _check_part(path: Path, part: str, x: NDArray[Any], y: NDArray[Any]) -> None:
+def _check_split(path: Path, split: str, x: NDArray[Any], y: NDArray[Any]) -> None:
     if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or not len(x):
-        raise UserError(f"{path}: x_{part} is {x.dtype} {x.shape}, not uint8 (n, 28, 28)")
+        raise UserError(f"{path}: x_{split} is {x.dtype} {x.shape}, not uint8 (n, 28, 28)")
     if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
-        raise UserError(f"{path}: y_{part} is {y.dtype} {y.shape}, not integers ({len(x)},)")
+        raise UserError(f"{path}: y_{split} is {y.dtype} {y.shape}, not integers ({len(x)},)")
     if y.min() < 0 or y.max() >= CLASSES:
-        raise UserError(f"{path}: y_{part} holds labels outside 0 to {CLASSES - 1}")
+        raise UserError(f"{path}: y_{split} has labels outside 0 to {CLASSES - 1}")

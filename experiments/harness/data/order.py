@@ -1,4 +1,4 @@
-"""The order of training examples, as a function of seed and step."""
+"""The order of training examples, as a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 
 
 def batch_positions(seed: int, step: int, batch_size: int, examples: int) -> NDArray[np.int64]:
-    """Return the indices of the batch at ``step``, a function of the arguments alone.
+    """Return the indices of the batch at ``step``, among so many ``examples``.
 
-    Every epoch is a permutation of its own; a batch that an epoch's end falls into goes on with
-    the next one's beginning, as the documents' loader does.
+    Each epoch has its own permutation. A batch that reaches past an epoch's end continues with the
+    start of the next, as in the documents' loader.
     """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, places = np.divmod(positions, examples)
-    parts = [_epoch_order(seed, int(e), examples)[places[epochs == e]] for e in np.unique(epochs)]
+    epochs, offsets = np.divmod(positions, examples)
+    parts = [_epoch_order(seed, int(e), examples)[offsets[epochs == e]] for e in np.unique(epochs)]
     return np.concatenate(parts)
 
 
@@ -35,22 +35,23 @@ def batches(
     batch_size: int,
     first_step: int = 0,
     held_out: int = 0,
-    note: Callable[[int, NDArray[np.int64]], None] | None = None,
+    on_batch: Callable[[int, NDArray[np.int64]], None] | None = None,
 ) -> Iterator[Examples]:
-    """Yield training batches for ever, from ``first_step`` on, without the ``held_out`` first.
+    """Yield training batches endlessly, from ``first_step`` on.
 
-    ``note`` gets each step, counted from 0, and the indices of its examples before they are fed.
+    The first ``held_out`` examples are left out. ``on_batch`` is called before each batch is
+    yielded, with its step, counted from 0, and the indices of its examples.
     """
     for step in count(first_step):
-        chosen = batch_indices(data, seed, step, batch_size, held_out)
-        if note:
-            note(step, chosen)
-        yield data.train(chosen)
+        indices = batch_indices(data, seed, step, batch_size, held_out)
+        if on_batch:
+            on_batch(step, indices)
+        yield data.train(indices)
 
 
 def batch_indices(
     data: Dataset, seed: int, step: int, batch_size: int, held_out: int = 0
 ) -> NDArray[np.int64]:
-    """Return where in the training split the examples of the batch at ``step`` stand."""
-    begin = data.held_out(held_out)
-    return begin + batch_positions(seed, step, batch_size, len(data.x_train) - begin)
+    """Return the indices in the training split of the batch at ``step``."""
+    first = data.held_out_count(held_out)
+    return first + batch_positions(seed, step, batch_size, len(data.x_train) - first)

@@ -1,4 +1,4 @@
-"""Which data an arm is trained on: by the dataset's name and what the user names in its place."""
+"""Sources of datasets: names and paths, as ``--data`` takes them."""
 
 from __future__ import annotations
 
@@ -7,63 +7,67 @@ from pathlib import Path
 
 from experiments.harness.data import faces, mnist
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.spec import Run, UserError
+from experiments.harness.spec import RunSpec, UserError
 
 LOADERS = {"mnist": mnist.load, "frames": faces.load}
-VALIDATION_SUFFIX = ":validation"  # a source that ends so is data.Dataset.validating()
-BUILT_IN = {"mnist": "mnist", "digits": "mnist", "frames": "frames"}  # sources that are no path
+VALIDATION_SUFFIX = ":validation"  # for Dataset.with_validation_split()
+BUILT_IN = {"mnist": "mnist", "digits": "mnist", "frames": "frames"}  # sources that are not paths
 
 
 def dataset_of(source: str) -> str:
-    """Return which dataset a source is for: by its name, or a folder is frames, a file MNIST."""
+    """Return the dataset that a source is for: a folder is for frames, a file for MNIST."""
     source = source.removesuffix(VALIDATION_SUFFIX)
     return BUILT_IN.get(source) or ("frames" if Path(source).is_dir() else "mnist")
 
 
 def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Return the source for each dataset that is wanted: its own name where none is given.
+    """Return the source of each wanted dataset, which is its own name by default.
 
-    Raises ``UserError`` for a second source of a dataset, and for one of a dataset not wanted.
+    Raises ``UserError`` for two sources of one dataset, or a source of a dataset not wanted.
     """
-    chosen = {name: name for name in wanted}
+    by_dataset = {name: name for name in wanted}
     for source in sources:
         name = dataset_of(source)
-        if name not in chosen:
-            data = " and ".join(sorted(chosen))
-            raise UserError(f"these arms train on {data}; --data {source} is no source of that")
-        if chosen[name] != name:
-            raise UserError(f"--data names {name} twice: {chosen[name]} and {source}")
-        chosen[name] = source
-    return chosen
+        if name not in by_dataset:
+            names = " and ".join(sorted(by_dataset))
+            raise UserError(f"these arms train on {names}; --data {source} is not a source of that")
+        if by_dataset[name] != name:
+            raise UserError(f"--data names {name} twice: {by_dataset[name]} and {source}")
+        by_dataset[name] = source
+    return by_dataset
 
 
 def load_source(name: str, source: str) -> tuple[Dataset, str | None]:
-    """Return what ``load`` does from a user's source, which may be of another dataset."""
+    """Return ``load(name, source)``; ``UserError`` if ``source`` is for another dataset."""
     return load(name, choose([source], [name])[name])
 
 
-def load_recorded(run: Run, source: str | None) -> Dataset:
-    """Return the dataset that a run was trained on, from ``source``, else by its recorded name.
+def load_recorded(spec: RunSpec, source: str | None) -> Dataset:
+    """Return the dataset that a run was trained on, from ``source`` or else its recorded name.
 
-    Raises ``UserError`` where what is found there is not the same to the last bit.
+    Raises ``UserError`` if the data there differs.
     """
-    name = run.dataset["name"]
+    name = spec.dataset["name"]
     if source is None and name.removesuffix(VALIDATION_SUFFIX) not in BUILT_IN:
-        raise UserError(f"the run was trained on {name}; say where that is by --data")
+        raise UserError(f"the run was trained on {name}; give its path with --data")
     if source and name.endswith(VALIDATION_SUFFIX):
         source = source.removesuffix(VALIDATION_SUFFIX) + VALIDATION_SUFFIX
-    found, _ = load_source(run.arm.dataset, source or name)
-    if found.sha256 != run.dataset["sha256"]:
-        wanted = f"{name}, sha256 {run.dataset['sha256'][:16]}"
-        got = f"{source or found.name} is {found.name}, sha256 {found.sha256[:16]}"
-        raise UserError(f"the run was trained on {wanted}; {got}: say where it is by --data")
-    return found
+    dataset, _ = load_source(spec.arm.dataset, source or name)
+    if dataset.sha256 != spec.dataset["sha256"]:
+        recorded = f"{name} (sha256 {spec.dataset['sha256'][:16]})"
+        found = f"{source or name} is {dataset.name} (sha256 {dataset.sha256[:16]})"
+        raise UserError(
+            f"the run was trained on {recorded}, but {found}; give its path with --data"
+        )
+    return dataset
 
 
 def load(name: str, source: str) -> tuple[Dataset, str | None]:
-    """Return the dataset called ``name`` from ``source``, and a warning where it is a substitute.
+    """Return the dataset called ``name`` from ``source``, and a warning if it is a substitute.
 
     Raises ``UserError`` for data that cannot be used.
     """
-    found, warning = LOADERS[name](source.removesuffix(VALIDATION_SUFFIX))
-    return found.validating() if source.endswith(VALIDATION_SUFFIX) else found, warning
+    dataset, warning = LOADERS[name](source.removesuffix(VALIDATION_SUFFIX))
+    if source.endswith(VALIDATION_SUFFIX):
+        dataset = dataset.with_validation_split()
+    return dataset, warning

@@ -1,1 +1,1 @@
-"""A Keras model: built from an arm, and measured."""
+"""Keras models: building, variables, gradients, metrics and probes."""

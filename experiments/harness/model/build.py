@@ -13,27 +13,27 @@ import zoo.losses
 from experiments.harness.model import probes
 from experiments.harness.model.metrics import CUSTOM
 from experiments.harness.runtime import filesystem
-from experiments.harness.spec import Arm, Run, UserError
+from experiments.harness.spec import Arm, RunSpec, UserError
 
 
 def export(model: keras.Model, directory: Path) -> None:
-    """Save the network itself, for plain Keras."""
+    """Save the uncompiled network as ``model.keras``, which plain Keras loads."""
     with filesystem.atomic_replace(directory / "model.keras") as temporary:
         uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
         uncompiled.save(temporary)
 
 
-def build_for_run(run: Run) -> tuple[keras.Model, Callable[[int], float]]:
-    """Return the run's model before its first step, and the rate after so many intervals."""
+def build_for_run(spec: RunSpec) -> tuple[keras.Model, Callable[[int], float]]:
+    """Return the run's model before its first step, and its learning rate by finished intervals."""
     keras.utils.clear_session()
-    keras.utils.set_random_seed(run.seed)
-    model = build_compiled(run.arm)
+    keras.utils.set_random_seed(spec.seed)
+    model = build_compiled(spec.arm)
     first = float(model.optimizer.learning_rate)
-    return model, lambda interval: first * run.arm.learning_rate_factor(interval)
+    return model, lambda interval: first * spec.arm.learning_rate_factor(interval)
 
 
 def build_compiled(arm: Arm) -> keras.Model:
-    """Build and compile what the arm describes; ``UserError`` where Keras does not take it."""
+    """Build and compile an arm's network; ``UserError`` if Keras does not accept the arm."""
     try:
         model = zoo.build(arm.network["class_name"], **arm.network["config"])
         _freeze(model, arm.frozen)

@@ -1,4 +1,4 @@
-"""A loss's gradients on any backend, without a step of training."""
+"""Gradients of a loss on any backend, without a training step."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ Batch = tuple[NDArray[Any], ...]
 
 
 class GradientRecorder(keras.optimizers.Optimizer):
-    """An optimiser that keeps the gradients and leaves the variables as they are."""
+    """An optimiser that records the gradients and leaves the variables unchanged."""
 
     def __init__(self) -> None:
         super().__init__(learning_rate=0.0)
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)
-        self.kept = [self.add_variable_from_reference(v, name="gradient") for v in variables]
+        self.recorded = [self.add_variable_from_reference(v, name="gradient") for v in variables]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        self.assign(self.kept[self._get_variable_index(variable)], gradient)
+        self.assign(self.recorded[self._get_variable_index(variable)], gradient)
 
 
 class Gradients:
-    """The gradients of a compiled model's loss, to be asked for any number of times."""
+    """Compute the gradients of a compiled model's loss."""
 
     def __init__(self, model: keras.Model, *, run_eagerly: bool = True) -> None:
         self.optimizer = GradientRecorder()
-        self.model = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential has no input
+        self.model = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential has no .input
         self.model.compile(
             optimizer=self.optimizer,
             loss=model.loss,
@@ -38,12 +38,12 @@ class Gradients:
         )
 
     def __call__(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """Return the batch's gradient for each trainable variable, by path.
+        """Return the loss's gradient for each trainable variable, by path.
 
-        ``batch`` is examples, targets and maybe a weight for each. Runs the model in training
-        mode: what that changes (moving averages, seeds) is the caller's.
+        ``batch`` is inputs, targets and optional sample weights. Runs the model in training mode:
+        the caller restores moving averages and seeds.
         """
         x, y, *weight = batch
         self.model.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
-        kept = zip(self.model.trainable_variables, self.optimizer.kept, strict=True)
-        return {variable.path: keras.ops.convert_to_numpy(value) for variable, value in kept}
+        gradients = zip(self.model.trainable_variables, self.optimizer.recorded, strict=True)
+        return {v.path: keras.ops.convert_to_numpy(gradient) for v, gradient in gradients}

@@ -1,4 +1,4 @@
-"""Metrics that Keras does not have."""
+"""Metrics that Keras lacks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from keras import ops
 
 
 class LogitGap(keras.metrics.Metric):
-    """The largest finite gap between two logits of one sample; NaN where none was finite.
+    """Track the largest finite gap between two logits of one sample; NaN if none is finite.
 
-    From a gap of 87 (TensorFlow on a CPU) to 104 (PyTorch there) on, float32's softmax gives the
-    smaller one a probability of exactly 0.
+    In float32, softmax underflows to a probability of exactly 0 at a gap of 87 (TensorFlow on a
+    CPU) to 104 (PyTorch on a CPU).
     """
 
     def __init__(self, name: str = "logit_gap", **kwargs: Any) -> None:
@@ -33,4 +33,4 @@ class LogitGap(keras.metrics.Metric):
         self.largest.assign(-1.0)
 
 
-CUSTOM = {"logit_gap": LogitGap}  # what an arm may name beside Keras's metrics
+CUSTOM = {"logit_gap": LogitGap}  # metrics that an arm may name besides Keras's

@@ -1,6 +1,7 @@
-"""What can be measured of a model beside its metrics: each probe maps what was seen to numbers.
+"""Measurements of a model besides its metrics: each probe maps a ``ProbeInput`` to numbers.
 
-An arm names its probes; they run before the first step, after each interval, and change no bit.
+An arm names its probes. They run before the first step and after each interval, and leave the
+model unchanged.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ Tensors = Mapping[str, NDArray[Any]]
 class ProbeInput:
     """A model, its first training batch, and its variables by path at three times.
 
-    ``first`` before the first step, ``start`` before the interval, ``now`` after it; the three
-    are the same where ``untrained``.
+    ``first`` is before the first step, ``start`` before the interval and ``now`` after it; the
+    three are equal if ``untrained``.
     """
 
     model: keras.Model
@@ -38,32 +39,32 @@ class ProbeInput:
 
 
 def distinct_units(seen: ProbeInput) -> dict[str, float]:
-    """Count each layer's distinct units: exactly, and rounded to 1e-6 from the first one.
+    """Count each layer's distinct units: exactly, and with distances to the first rounded to 1e-6.
 
-    A unit is its incoming weights and its bias. Those of a hidden layer are all equal for as long
-    as nothing breaks the symmetry; the output's are not, as each has another label.
+    A unit is the vector of its incoming weights and its bias. In a hidden layer all are equal until
+    something breaks the symmetry; output units differ because their labels do.
     """
-    told: dict[str, float] = {}
-    for layer in _weighted(seen.model):
-        units = _units(layer, seen.now)
+    counts: dict[str, float] = {}
+    for layer in _layers_with_kernels(seen.model):
+        units = _unit_vectors(layer, seen.now)
         grid = np.rint((units - units[:1]) / GRID)
         for suffix, rows in (("", units), ("_1e-6", grid)):
-            told[f"{layer.name}_distinct{suffix}"] = len({row.tobytes() for row in rows + 0.0})
-    return told
+            counts[f"{layer.name}_distinct{suffix}"] = len({row.tobytes() for row in rows + 0.0})
+    return counts
 
 
 def movement(seen: ProbeInput) -> dict[str, float]:
-    """Measure how kernels and biases moved, as the median over layers.
+    """Measure how far kernels and biases moved, as the median over layers.
 
-    ``update``: the norm of the interval's change by the norm before it. ``moved``: the mean
-    distance of an element from where it began; ``shifted``: the same between the sorted elements,
-    which is how far the *distribution* moved (its Wasserstein distance); both by the
-    distribution's own width, the standard deviation of old and new elements together. Biases that
-    begin as one constant have no width but their movement's: ``drift`` is the mean distance by
-    the mean size before the first step.
+    ``update`` is the norm of the interval's change relative to the norm before it. ``moved`` is the
+    mean distance of an element from its initial value; ``shifted`` is the same for the sorted
+    elements, which is the movement of the *distribution* (its Wasserstein distance). Both are
+    relative to the distribution's width, the standard deviation of initial and current elements
+    together. Biases with one constant initial value have no width but that of their movement:
+    ``drift`` is the mean distance relative to the mean initial magnitude.
     """
-    told: dict[str, list[float]] = {}
-    for layer in _weighted(seen.model):
+    measured: dict[str, list[float]] = {}
+    for layer in _layers_with_kernels(seen.model):
         for name in ("kernel", "bias"):
             path = getattr(layer, name).path
             first, start, now = (t[path].ravel() for t in (seen.first, seen.start, seen.now))
@@ -75,15 +76,15 @@ def movement(seen: ProbeInput) -> dict[str, float]:
                 ("shifted", np.mean(np.abs(np.sort(now) - np.sort(first))), width),
             ):
                 value = float(change / size) if size else 0.0
-                told.setdefault(f"{name}_{measure}", []).append(value)
-    return {name: median(values) for name, values in told.items()}
+                measured.setdefault(f"{name}_{measure}", []).append(value)
+    return {name: median(values) for name, values in measured.items()}
 
 
 def variances(seen: ProbeInput) -> dict[str, float]:
-    """Before any training, measure the variance of each layer's activation and kernel gradient.
+    """Measure the variance of each layer's activation and kernel gradient, before training only.
 
-    The activation is the output of the layer's nonlinearity, ``<layer>_<anything>`` of class
-    ``Activation`` or ``ReLU``; the batch is the first one, in training mode.
+    The activation is the output of the layer's nonlinearity, a layer ``<layer>_<anything>`` of
+    class ``Activation`` or ``ReLU``, on the first batch in training mode.
     """
     if not seen.untrained:
         return {}
@@ -94,12 +95,12 @@ def variances(seen: ProbeInput) -> dict[str, float]:
     }
     with preserved(seen.model, forward_variables):
         values = keras.Model(seen.model.input, outputs)(seen.batch[0], training=True)
-        told = {f"{name}_activation_variance": _variance(v) for name, v in values.items()}
-        for variable, gradient in Gradients(seen.model)(seen.batch).items():
-            layer, _, kind = variable.rpartition("/")
-            if kind == "kernel":
-                told[f"{layer}_gradient_variance"] = _variance(gradient)
-    return told
+        measured = {f"{name}_activation_variance": _variance(v) for name, v in values.items()}
+        for path, gradient in Gradients(seen.model)(seen.batch).items():
+            layer, _, name = path.rpartition("/")
+            if name == "kernel":
+                measured[f"{layer}_gradient_variance"] = _variance(gradient)
+    return measured
 
 
 PROBES: dict[str, Callable[[ProbeInput], dict[str, float]]] = {
@@ -107,11 +108,11 @@ PROBES: dict[str, Callable[[ProbeInput], dict[str, float]]] = {
 }
 
 
-def _weighted(model: keras.Model) -> list[Any]:
+def _layers_with_kernels(model: keras.Model) -> list[Any]:
     return [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
 
 
-def _units(layer: Any, tensors: Tensors) -> NDArray[Any]:
+def _unit_vectors(layer: Any, tensors: Tensors) -> NDArray[Any]:
     kernel, bias = tensors[layer.kernel.path], tensors[layer.bias.path]
     return np.ascontiguousarray(np.vstack([kernel.reshape(-1, kernel.shape[-1]), bias]).T)
 

@@ -16,24 +16,22 @@ Variables = Callable[[keras.Model], dict[str, Any]]
 
 
 def training_variables(model: keras.Model) -> dict[str, Any]:
-    """Return every variable that training changes, by path: weights, seeds, optimiser."""
+    """Return the training state's variables, by path: weights, seeds, optimiser; no metrics."""
     metrics = {id(variable) for variable in model.metrics_variables}
-    kept = [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
-    paths = {variable.path: variable for variable in kept}
-    assert len(paths) == len(kept), "two variables share a path"
-    return paths
+    state = [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
+    by_path = {variable.path: variable for variable in state}
+    assert len(by_path) == len(state), "two variables share a path"
+    return by_path
 
 
 def forward_variables(model: keras.Model) -> dict[str, Any]:
-    """Return the variables that a pass through the model may change: moving averages, seeds."""
-    trained = {
-        id(variable) for variable in (*model.trainable_variables, *model.optimizer.variables)
-    }
-    return {path: v for path, v in training_variables(model).items() if id(v) not in trained}
+    """Return the variables that a forward pass may change, by path: moving averages, seeds."""
+    optimized = {id(v) for v in (*model.trainable_variables, *model.optimizer.variables)}
+    return {path: v for path, v in training_variables(model).items() if id(v) not in optimized}
 
 
 def read(model: keras.Model, which: Variables = training_variables) -> dict[str, NDArray[Any]]:
-    """Return the values of all variables, and of generators outside them, by path."""
+    """Return the values of the variables and of the backend's own generators, by path."""
     values = {path: keras.ops.convert_to_numpy(v) for path, v in which(model).items()}
     return {path: np.array(value) for path, value in (values | generator_state()).items()}
 
@@ -41,7 +39,7 @@ def read(model: keras.Model, which: Variables = training_variables) -> dict[str,
 def write(
     model: keras.Model, values: Mapping[str, NDArray[Any]], which: Variables = training_variables
 ) -> None:
-    """Put back what ``read`` returned."""
+    """Restore the values that ``read`` returned."""
     restore_generator_state(values)
     for path, variable in which(model).items():
         variable.assign(values[path])
@@ -49,7 +47,7 @@ def write(
 
 @contextmanager
 def preserved(model: keras.Model, which: Variables = training_variables) -> Iterator[None]:
-    """Put variables and generators back to what they are now when the block ends."""
+    """Restore variables and generators at the end of the block."""
     before = read(model, which)
     try:
         yield

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from experiments.harness.reporting import tables
 from experiments.harness.reporting.result import Result
-from experiments.harness.spec import Experiment, Run
+from experiments.harness.spec import Experiment, RunSpec
 
 SCALES = {
     "mini": "a miniature; full, the document to the letter, where an accelerator is visible",
@@ -15,15 +15,15 @@ SCALES = {
 
 
 def study_header(
-    experiment: Experiment, planned: Sequence[Run], warnings: Sequence[str] = ()
+    experiment: Experiment, planned: Sequence[RunSpec], warnings: Sequence[str] = ()
 ) -> str:
-    """Return what is about to be done."""
-    run = planned[0]
-    environment = run.environment
-    data = {run.dataset["sha256"]: run.dataset for run in planned}.values()
+    """Return the facts of a study before it starts."""
+    first = planned[0]
+    environment = first.environment
+    data = {spec.dataset["sha256"]: spec.dataset for spec in planned}.values()
     facts = {
         "document": experiment.document,
-        "scale": f"{run.scale} ({SCALES[run.scale]})",
+        "scale": f"{first.scale} ({SCALES[first.scale]})",
         "dataset": "; ".join(
             f"{d['name']}, sha256 {d['sha256'][:16]}"
             + ": A STAND-IN, not the document's data" * d["stand_in"]
@@ -32,10 +32,10 @@ def study_header(
         "backend": f"{environment['backend']} {environment['versions'][environment['backend']]} "
         f"on {environment['device']}, {environment['threads']} threads, "
         f"{'deterministic' if environment.get('deterministic', True) else 'NOT deterministic'}",
-        "arms": ", ".join(dict.fromkeys(experiment.named(run) for run in planned)),
-        "seeds": ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in planned)),
-        "changed": ", ".join(f"{key}={value}" for key, value in run.changes.items()),
-        "takes": f"{experiment.cost[run.scale]} a seed",
+        "arms": ", ".join(dict.fromkeys(experiment.name_of(spec) for spec in planned)),
+        "seeds": ", ".join(str(seed) for seed in dict.fromkeys(spec.seed for spec in planned)),
+        "changed": ", ".join(f"{key}={value}" for key, value in first.overrides.items()),
+        "takes": f"{experiment.cost[first.scale]} a seed",
     }
     lines = [f"\n{experiment.title}\n{experiment.question}\n"]
     lines += [f"{name:9} {fact}" for name, fact in facts.items() if fact]
@@ -46,11 +46,11 @@ def study_header(
 
 
 def progress(planned: int, left: int) -> str:
-    """Return how far a study came within its time."""
+    """Return how many runs are complete at the time limit."""
     if not left:
-        return f"all {planned} runs are made"
-    made = f"{planned - left} of {planned} runs are made, {left} left"
-    return f"the time is over: {made}; run again, without --fresh, to go on"
+        return f"all {planned} runs are complete"
+    complete = f"{planned - left} of {planned} runs complete, {left} left"
+    return f"time limit reached: {complete}; run again, without --fresh, to resume"
 
 
 def study_summary(result: Result) -> str:

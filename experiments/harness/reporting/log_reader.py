@@ -1,83 +1,78 @@
-"""What a log directory holds, judged without training anything."""
+"""The runs in a log directory, judged without training anything."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from experiments.harness.reporting import plots
 from experiments.harness.reporting.result import Result
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 from experiments.harness.spec.judge import judge
 from experiments.harness.storage import run_directory, run_record
 
 
-def results(
-    logdir: Path, experiments: Iterable[Experiment], tell: Callable[[str], None]
-) -> list[Result]:
-    """Return a result for each experiment and scale of which ``logdir`` holds an own run.
+def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
+    """Return a result for each experiment and scale with a run of its own in ``logdir``.
 
-    Runs with changes of the user's, and runs of an arm that the catalogue now tells otherwise, are
-    left out, ``tell`` gets a line for the latter. Where some seeds have every arm complete, the
-    others (a shared arm may have more) are left out too. Draws each result's picture anew.
+    Runs with overrides are left out, and so are runs of an arm that the catalogue now defines
+    differently. If some seeds have every arm complete, the other seeds are left out. Draws each
+    result's picture.
     """
-    runs = find_runs(logdir, tell)
-    made = []
+    runs = find_runs(logdir)
+    found = []
     for experiment in experiments:
         for scale in experiment.at:
-            mine = _of(experiment, scale, runs, logdir, tell)
-            if any(run.experiment == experiment.name for run in mine):
+            selected = _of_experiment(runs, experiment, scale, logdir)
+            if any(run.spec.experiment == experiment.name for run in selected):
+                selected = _complete_seeds(selected, experiment, scale)
                 picture = logdir / experiment.name / scale / "curves.png"
-                chosen = _whole(experiment, scale, mine)
-                plots.draw(experiment, chosen, picture)
-                verdicts = judge(experiment, chosen)
-                made.append(Result(experiment, chosen, verdicts, logdir, picture))
-    return made
+                plots.draw(experiment, selected, picture)
+                verdicts = judge(experiment, selected)
+                found.append(Result(experiment, selected, verdicts, logdir, picture))
+    return found
 
 
-def find_runs(logdir: Path, tell: Callable[[str], None]) -> list[Run]:
-    """Return every run in ``logdir`` without changes; a damaged one is told and left out."""
+def find_runs(logdir: Path) -> list[Run]:
+    """Return every run in ``logdir`` without overrides; damaged ones are logged and left out."""
     runs = []
     for path in sorted(logdir.glob("*/*/*/seed*/run.json")):
         try:
             run = run_record.read(path.parent)
         except UserError as error:
-            tell(f"left out: {error}")
+            logger.warning(f"left out: {error}")
             continue
-        if not run.changes:
+        if not run.spec.overrides:
             runs.append(run)
     return runs
 
 
-def _of(
-    experiment: Experiment,
-    scale: Scale,
-    runs: Iterable[Run],
-    logdir: Path,
-    tell: Callable[[str], None],
+def _of_experiment(
+    runs: Iterable[Run], experiment: Experiment, scale: Scale, logdir: Path
 ) -> list[Run]:
-    """Return the experiment's runs, their arms in its own words, ordered by seed."""
-    arms = experiment.at[scale]
-    homes = {experiment.homes[name]: arms[name] for name in arms}
-    mine = [run for run in runs if run.scale == scale and run.home in homes]
-    other = [run for run in mine if run.arm.identity() != homes[run.home].identity()]
-    if stale := [run for run in other if run.experiment == experiment.name]:
-        tell(
-            f"{len(stale)} runs of {experiment.name} at {scale} are left out, as the catalogue "
-            f"tells their arms otherwise: {run_directory.directory_of(stale[0], logdir)}"
-            + ", ..."
-            * (len(stale) > 1)
-        )
-    same = [replace(run, arm=homes[run.home]) for run in mine if run not in other]
-    order = list(homes)
-    return sorted(same, key=lambda run: (run.seed, order.index(run.home)))
-
-
-def _whole(experiment: Experiment, scale: Scale, runs: list[Run]) -> list[Run]:
-    """Return the runs of the seeds that have every arm complete, or all where no seed has."""
-    complete: dict[int, int] = {}
+    """Return the experiment's runs with the catalogue's arms, by seed."""
+    arms = {experiment.arm_ids[name]: arm for name, arm in experiment.at[scale].items()}
+    current, outdated = list[Run](), list[Run]()
     for run in runs:
-        complete[run.seed] = complete.get(run.seed, 0) + (run.status == "complete")
-    whole = {seed for seed, count in complete.items() if count == len(experiment.at[scale])}
-    return [run for run in runs if run.seed in whole] or runs
+        if run.spec.scale == scale and (arm := arms.get(run.spec.arm_id)):
+            same = run.spec.arm.identity() == arm.identity()
+            updated = replace(run, spec=replace(run.spec, arm=arm))
+            (current if same else outdated).append(updated if same else run)
+    if own := [run for run in outdated if run.spec.experiment == experiment.name]:
+        example = run_directory.directory_of(own[0].spec, logdir)
+        logger.warning(
+            f"{len(own)} runs of {experiment.name} at {scale} are left out, as their arms have "
+            f"changed in the catalogue: {example}{', ...' * (len(own) > 1)}"
+        )
+    order = list(arms)
+    return sorted(current, key=lambda run: (run.spec.seed, order.index(run.spec.arm_id)))
+
+
+def _complete_seeds(runs: list[Run], experiment: Experiment, scale: Scale) -> list[Run]:
+    """Return the runs of the seeds with every arm complete, or all runs if no seed is."""
+    complete = Counter(run.spec.seed for run in runs if run.status == "complete")
+    seeds = {seed for seed, count in complete.items() if count == len(experiment.at[scale])}
+    return [run for run in runs if run.spec.seed in seeds] or runs

@@ -38,7 +38,7 @@ def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
-        by_arm.setdefault(experiment.named(run), []).append(run)
+        by_arm.setdefault(experiment.name_of(run.spec), []).append(run)
     joined = all(panel.against for panel in experiment.panels)
     lines = {arm: _family(arm) if joined else arm for arm in by_arm}
     _write(
@@ -58,10 +58,10 @@ def overviews(results: Sequence[Result], folder: Path) -> dict[str, Path]:
     """
     groups: dict[tuple[str, Scale], dict[str, list[Run]]] = {}
     for result in results:
-        lines = groups.setdefault((result.experiment.document[:3], result.runs[0].scale), {})
+        lines = groups.setdefault((result.experiment.document[:3], result.runs[0].spec.scale), {})
         for run in result.runs:
-            if run.arm.role == "documented" and "test_accuracy" in run.history:
-                same = lines.setdefault(run.home.removesuffix(":as_documented"), [])
+            if run.spec.arm.role == "documented" and "test_accuracy" in run.history:
+                same = lines.setdefault(run.spec.arm_id.removesuffix(":as_documented"), [])
                 same += [run] if run not in same else []
     drawn = {}
     for (document, scale), lines in groups.items():
@@ -159,7 +159,7 @@ def _finals(
     for arm, runs in by_arm.items():
         for run in (run for run in runs if panel.column in run.history):
             value = run.history[panel.column][-1]
-            place = _field(run.arm, panel.against or "")
+            place = _field(run.spec.arm, panel.against or "")
             if place is None:
                 continue
             families.setdefault(_family(arm), {}).setdefault(place, []).append(value)
@@ -185,5 +185,7 @@ def _field(arm: Arm, path: str) -> float | None:
 
 
 def _title(title: str, runs: Sequence[Run]) -> str:
-    data = {run.dataset["name"] + ", a stand-in" * run.dataset["stand_in"] for run in runs}
-    return f"{title} ({runs[0].scale}, {'; '.join(sorted(data))})"
+    data = {
+        run.spec.dataset["name"] + ", a stand-in" * run.spec.dataset["stand_in"] for run in runs
+    }
+    return f"{title} ({runs[0].spec.scale}, {'; '.join(sorted(data))})"

@@ -14,7 +14,7 @@ from typing import Any
 from experiments.harness.reporting import benchmark_tables, html, tables
 from experiments.harness.reporting.result import Result, summary
 from experiments.harness.runtime import filesystem
-from experiments.harness.spec import Arm, Experiment, Run, UserError, batching
+from experiments.harness.spec import Arm, Experiment, History, Run, RunSpec, UserError, batching
 from experiments.harness.spec.judge import judge
 
 RELIABILITY = "reliability"  # in the records' folder: what campaigns and self-tests told
@@ -44,17 +44,21 @@ def objections(result: Result) -> list[str]:
     At full scale arms may be missing: some take days.
     """
     experiment, runs = result.experiment, result.runs
-    arms = experiment.at[runs[0].scale]
-    complete = {(experiment.named(run), run.seed) for run in runs if run.status == "complete"}
+    arms = experiment.at[runs[0].spec.scale]
+    complete = {
+        (experiment.name_of(run.spec), run.spec.seed) for run in runs if run.status == "complete"
+    }
     wanted = {(arm, seed) for arm in arms for seed in experiment.seeds}
-    foreign = {run.dataset["name"] for run in runs if run.dataset["stand_in"]} - {"frames"}
+    foreign = {run.spec.dataset["name"] for run in runs if run.spec.dataset["stand_in"]} - {
+        "frames"
+    }
     return [
         *(f"it was run on {name}" for name in sorted(foreign)),
-        *["runs are missing"] * (runs[0].scale == "mini" and not wanted <= complete),
+        *["runs are missing"] * (runs[0].spec.scale == "mini" and not wanted <= complete),
         *["runs are not complete"] * (len(complete) < len(runs)),
         *["runs of several environments"] * (len({_environment(run) for run in runs}) > 1),
         *["runs without determinism"]
-        * any(run.environment.get("deterministic") is False for run in runs),
+        * any(run.spec.environment.get("deterministic") is False for run in runs),
         *["runs of uncommitted code"]
         * any(str(run.commit).endswith(("+", "None")) for run in runs),
     ]
@@ -62,8 +66,8 @@ def objections(result: Result) -> list[str]:
 
 def _environment(run: Run) -> str:
     """Return an environment as text, the same for all runs that were trained together."""
-    together = batching.FIELD in run.environment
-    return str({**run.environment, batching.FIELD: together})
+    together = batching.FIELD in run.spec.environment
+    return str({**run.spec.environment, batching.FIELD: together})
 
 
 def load(folder: Path) -> list[dict[str, Any]]:
@@ -139,21 +143,25 @@ def _drift(record: Mapping[str, Any], load_experiment: Callable[[str], Experimen
     ]
 
 
-def _run(record: Mapping[str, Any], told: Mapping[str, Any], arm: Arm) -> Run:
-    """Return a record's run, as far as a measure can tell it from the run itself."""
-    experiment, _, name = told["home"].partition(":")
-    return Run(
+def _run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) -> Run:
+    """Return a run of a record, with all that measures read of a run."""
+    experiment, _, name = row["home"].partition(":")
+    spec = RunSpec(
         experiment=experiment,
         arm_name=name,
         arm=arm,
-        seed=told["seed"],
+        seed=row["seed"],
         scale=record["scale"],
         dataset=record["datasets"][0],
         environment=record["environment"],
-        status=told["status"],
-        initial={key: float(value) for key, value in told["initial"].items()},
-        history={key: tuple(map(float, values)) for key, values in told["history"].items()},
-        chain=("",) * (told["intervals"] + 1),
+    )
+    columns = {name: [float(value) for value in values] for name, values in row["history"].items()}
+    return Run(
+        spec,
+        status=row["status"],
+        initial={name: float(value) for name, value in row["initial"].items()},
+        history=History.from_columns(columns),
+        chain=("",) * (row["intervals"] + 1),
     )
 
 

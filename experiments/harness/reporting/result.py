@@ -37,7 +37,7 @@ class Result:
         import pandas as pd
 
         return {
-            (self.experiment.named(run), run.seed): pd.DataFrame(
+            (self.experiment.name_of(run.spec), run.spec.seed): pd.DataFrame(
                 dict(run.history), index=pd.RangeIndex(1, run.intervals + 1, name="interval")
             )
             for run in self.runs
@@ -48,9 +48,11 @@ class Result:
         """How runs stopped being finite, by arm and seed, where ``replay --keep`` has told it."""
         told = {}
         for run in self.runs:
-            path = run_directory.directory_of(run, self.logdir) / run_directory.NAN_CAUSE_FILE
+            path = run_directory.directory_of(run.spec, self.logdir) / run_directory.NAN_CAUSE_FILE
             if path.is_file():
-                told[f"{self.experiment.named(run)}, seed {run.seed}"] = path.read_text()
+                told[f"{self.experiment.name_of(run.spec)}, seed {run.spec.seed}"] = (
+                    path.read_text()
+                )
         return told
 
     @property
@@ -79,10 +81,10 @@ def summary(
         "title": experiment.title,
         "question": experiment.question,
         "document": experiment.document,
-        "scale": first.scale,
-        "seeds": list(dict.fromkeys(run.seed for run in runs)),
-        "datasets": list({run.dataset["sha256"]: run.dataset for run in runs}.values()),
-        "environment": first.environment,
+        "scale": first.spec.scale,
+        "seeds": list(dict.fromkeys(run.spec.seed for run in runs)),
+        "datasets": list({run.spec.dataset["sha256"]: run.spec.dataset for run in runs}.values()),
+        "environment": first.spec.environment,
         "claims": [_claim(verdict, first) for verdict in verdicts],
         "printed": _printed(experiment, runs),
         "framework": experiment.framework,
@@ -103,7 +105,7 @@ def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]
             "measured": [
                 _short(run.history[column][interval - 1])
                 for run in runs
-                if experiment.named(run) == arm
+                if experiment.name_of(run.spec) == arm
                 and run.intervals >= interval
                 and column in run.history
             ],
@@ -120,7 +122,7 @@ def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:
         "claim": claim.text,
         "where": claim.where,
         "documented": claim.documented,
-        "bounds": claim.bounds_at(run.scale),
+        "bounds": claim.bounds_at(run.spec.scale),
         "values": {str(seed): value for seed, value in verdict.values.items()},
         "verdict": verdict.outcome,
         "note": verdict.note,
@@ -130,12 +132,12 @@ def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:
 
 def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
     return {
-        "arm": experiment.named(run),
-        "home": run.home,
-        "role": run.arm.role,
-        "identity": run.arm.identity(),
-        "seed": run.seed,
-        "changes": run.changes,
+        "arm": experiment.name_of(run.spec),
+        "home": run.spec.arm_id,
+        "role": run.spec.arm.role,
+        "identity": run.spec.arm.identity(),
+        "seed": run.spec.seed,
+        "changes": run.spec.overrides,
         "status": run.status,
         "intervals": run.intervals,
         "fingerprint": run.fingerprint,

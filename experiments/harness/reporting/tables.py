@@ -136,9 +136,9 @@ def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
     """Return a line for each run: how far it got, where it is, its fingerprint."""
     rows = [
         (
-            f"{run.status}, {run.intervals} of {run.arm.intervals} intervals",
+            f"{run.status}, {run.intervals} of {run.spec.arm.intervals} intervals",
             f"{run.seconds:.0f} s",
-            run_directory.directory_of(run, logdir),
+            run_directory.directory_of(run.spec, logdir),
             (run.fingerprint or "-")[:16],
         )
         for run in made

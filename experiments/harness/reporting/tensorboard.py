@@ -7,23 +7,23 @@ from pathlib import Path
 
 from experiments.harness.reporting import tables
 from experiments.harness.reporting.result import Result
-from experiments.harness.spec import Arm, Experiment, ReportedValues, Run, Scale, UserError
+from experiments.harness.spec import Arm, Experiment, ReportedValues, RunSpec, Scale, UserError
 from experiments.harness.telemetry.event_writer import EventWriter
 from experiments.harness.telemetry.metric_names import tag_of
 
-DOCUMENT = "document"  # beside an arm's seeds: what the document prints of it
+DOCUMENT = "document"  # the folder, beside an arm's seeds, of the document's values
 
 
 def write(
-    experiment: Experiment, runs: Sequence[Run], folder: Path, result: Result | None = None
+    experiment: Experiment, specs: Sequence[RunSpec], folder: Path, result: Result | None = None
 ) -> None:
-    """Write into ``folder`` afresh what there is to tell: before training, and of its result.
+    """Write an experiment's events into ``folder``, in the place of earlier ones.
 
-    The lab card, then the verdicts and the picture; a chart for each of the experiment's panels, in
-    the Custom Scalars tab; and beside the runs of an arm, where it is not changed, the values that
-    the document prints of it, at the intervals that it prints them for.
+    They are the lab card; the verdicts and the picture, once there is a result; a Custom Scalars
+    chart for each panel; and, beside the runs of each arm without overrides, the values that the
+    document prints, at its own intervals.
     """
-    scale = runs[0].scale
+    scale = specs[0].scale
     arms = experiment.at[scale]
     with _afresh(folder) as events:
         events.text(0, "lab_card", lab_card(experiment, scale))
@@ -33,7 +33,7 @@ def write(
         named = [name for arm in arms.values() for name in _columns(arm)]
         charts = {panel.label: [tag_of(panel.column, named)] for panel in experiment.panels}
         events.charts({experiment.title: charts})
-    for name in {experiment.named(run) for run in runs if not run.changes}:
+    for name in {experiment.name_of(spec) for spec in specs if not spec.overrides}:
         if name in experiment.documented:
             _documented(experiment.documented[name], arms[name], folder / name / DOCUMENT)
 

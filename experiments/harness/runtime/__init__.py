@@ -1,1 +1,1 @@
-"""The process that a run happens in: backends, signals, files, other processes."""
+"""The process that a run trains in: backends, signals, files and other processes."""

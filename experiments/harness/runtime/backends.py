@@ -1,4 +1,4 @@
-"""The Keras backends: which are installed, and how each one is started and made deterministic."""
+"""The Keras backends: find, start and make deterministic; save and restore their generators."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,18 +15,14 @@ from numpy.typing import NDArray
 from experiments.harness.runtime import env_vars
 from experiments.harness.spec import UserError, nearest
 
-PACKAGES = {  # backend: the distributions whose versions decide the bits
+PACKAGES = {  # backend: the distributions whose versions change the bits
     "tensorflow": ("tensorflow",),
     "jax": ("jax", "jaxlib"),
     "torch": ("torch",),
 }
-DETERMINISTIC_KINDS = {
-    "gpu",
-    "cuda",
-    "rocm",
-}  # accelerators on which backends can be told to be deterministic
-ALLOW_HINT = "--allow-nondeterministic goes without determinism"
-NONDETERMINISTIC_OP = re.compile(  # how the backends say that an operation cannot keep it
+DETERMINISTIC_KINDS = {"gpu", "cuda", "rocm"}  # accelerators with a deterministic mode
+ALLOW_HINT = "use --allow-nondeterministic to train without determinism"
+NONDETERMINISTIC_OP = re.compile(  # the backends' errors for an op without a deterministic kernel
     r"[^\n]*(deterministic (\w+ )?implementation|determinism is (enabled|required)"
     r"|deterministic behavior was enabled)[^\n]*",
     re.IGNORECASE,
@@ -36,10 +32,10 @@ Accelerators = list[tuple[str, str]]  # kind, name
 
 
 def installed_backend() -> str:
-    """Return the backend that ``KERAS_BACKEND`` chooses; ``UserError`` where it is not here."""
+    """Return the backend named by ``KERAS_BACKEND``; ``UserError`` if unknown or not installed."""
     backend = env_vars.keras_backend()
     if backend not in PACKAGES:
-        raise UserError(f"KERAS_BACKEND={backend} is no backend{nearest(backend, PACKAGES)}")
+        raise UserError(f"unknown backend {backend!r} in KERAS_BACKEND{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:
         raise UserError(
             f"{backend} is not installed: pip install -c constraints.txt -e '.[{backend}]'"
@@ -49,50 +45,45 @@ def installed_backend() -> str:
 
 @contextmanager
 def translate_backend_errors() -> Iterator[None]:
-    """Turn a backend's error that an operation cannot be deterministic into a ``UserError``."""
+    """Turn a backend's error about a nondeterministic operation into a ``UserError``."""
     try:
         yield
-    except Exception as error:  # each backend has its own
-        found = NONDETERMINISTIC_OP.search(str(error))
-        if found is None:
+    except Exception as error:  # each backend raises its own type
+        match = NONDETERMINISTIC_OP.search(str(error))
+        if match is None:
             raise
-        raise UserError(f"{found[0].strip()[:300]}; {ALLOW_HINT}") from error
+        raise UserError(f"{match[0].strip()[:300]}; {ALLOW_HINT}") from error
 
 
 def generator_state() -> dict[str, NDArray[Any]]:
-    """Return, by path, what the backend's own generators hold that no Keras variable does.
+    """Return the states of the backend's generators that no Keras variable holds, by path.
 
-    Empty but on PyTorch, where Keras's dropout without a seed draws from the global generators.
+    Empty except on PyTorch, where Keras's dropout without a seed draws from the global generators.
     """
-    return {path: get() for path, (get, _) in _generators().items()}
-
-
-def restore_generator_state(tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Put back what ``random_state()`` returned."""
-    for path, (_, put) in _generators().items():
-        put(tensors[path])
-
-
-def _generators() -> dict[str, tuple[Callable[[], Any], Callable[[Any], None]]]:
     if os.environ["KERAS_BACKEND"] != "torch":
         return {}
     import torch
 
-    def gpu(index: int) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-        def put(state: Any) -> None:
-            torch.cuda.set_rng_state(torch.from_numpy(state), index)
+    gpus = range(torch.cuda.device_count())
+    return {
+        "generator/cpu": torch.get_rng_state().numpy(),
+        **{f"generator/cuda{gpu}": torch.cuda.get_rng_state(gpu).numpy() for gpu in gpus},
+    }
 
-        return lambda: torch.cuda.get_rng_state(index).numpy(), put
 
-    cpu = (
-        lambda: torch.get_rng_state().numpy(),
-        lambda state: torch.set_rng_state(torch.from_numpy(state)),
-    )
-    gpus = {f"generator/cuda{k}": gpu(k) for k in range(torch.cuda.device_count())}
-    return {"generator/cpu": cpu, **gpus}
+def restore_generator_state(tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Restore what ``generator_state()`` returned."""
+    if os.environ["KERAS_BACKEND"] != "torch":
+        return
+    import torch
+
+    torch.set_rng_state(torch.from_numpy(tensors["generator/cpu"]))
+    for gpu in range(torch.cuda.device_count()):
+        torch.cuda.set_rng_state(torch.from_numpy(tensors[f"generator/cuda{gpu}"]), gpu)
 
 
 def start_tensorflow(threads: int, deterministic: bool) -> Accelerators:
+    """Configure TensorFlow; return its accelerators."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -101,7 +92,7 @@ def start_tensorflow(threads: int, deterministic: bool) -> Accelerators:
         tf.config.experimental.enable_op_determinism()
     details = tf.config.experimental.get_device_details
     devices = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
-    metal = platform.system() == "Darwin"  # whose GPUs TensorFlow calls GPU, too
+    metal = platform.system() == "Darwin"  # TensorFlow calls Metal devices GPU, too
     return [
         ("mps" if metal else d.device_type.lower(), details(d).get("device_name", d.device_type))
         for d in devices
@@ -109,12 +100,14 @@ def start_tensorflow(threads: int, deterministic: bool) -> Accelerators:
 
 
 def start_jax(_threads: int, _deterministic: bool) -> Accelerators:
+    """Start JAX, which environment variables configure; return its accelerators."""
     import jax
 
     return [(d.platform, d.device_kind) for d in jax.devices() if d.platform != "cpu"]
 
 
 def start_torch(threads: int, deterministic: bool) -> Accelerators:
+    """Configure PyTorch; return its accelerators."""
     import torch
 
     torch.set_num_threads(threads)
@@ -127,13 +120,13 @@ def start_torch(threads: int, deterministic: bool) -> Accelerators:
 
 
 def device_name(accelerators: Accelerators, deterministic: bool) -> str:
-    """Return the devices' names; ``UserError`` where bits are wanted that they do not promise."""
+    """Return the devices' names; ``UserError`` if they do not support ``deterministic``."""
     names = ", ".join(name for _, name in accelerators)
     if deterministic and not {kind for kind, _ in accelerators} <= DETERMINISTIC_KINDS:
-        raise UserError(f"nobody promises the same bits again on {names}; {ALLOW_HINT}")
+        raise UserError(f"bit-exact training is not supported on {names}; {ALLOW_HINT}")
     if deterministic and len(accelerators) > 1:
         raise UserError(
-            f"bits are promised on one accelerator, not on {names}; choose one, as by "
-            f"CUDA_VISIBLE_DEVICES=0; {ALLOW_HINT}"
+            f"bit-exact training needs a single accelerator, not {names}; select one, for example "
+            f"with CUDA_VISIBLE_DEVICES=0, or {ALLOW_HINT}"
         )
     return names or "cpu"

@@ -1,4 +1,4 @@
-"""What every door does alike: exit codes, errors as one line, words of a command line."""
+"""What all commands share: exit codes, one-line errors and argument types."""
 
 from __future__ import annotations
 
@@ -8,76 +8,125 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.harness.runtime import signals
+from experiments.harness.runtime import log, signals
 from experiments.harness.spec import ProcessError, UserError
 
 DONE, FAILED, BAD_USE = 0, 1, 2
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """The words of a door; what it does not take is one line on stderr, as all bad input."""
+    """A parser that reports a bad argument in one line on stderr, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USE, f"{self.prog.rpartition('.')[2]}: {message}; --help tells the words\n")
+        self.exit(BAD_USE, f"{self.prog.rpartition('.')[2]}: {message}; see --help\n")
 
 
-def run_command(door: str, work: Callable[[], int], after_interrupt: str = "") -> int:
-    """Return the exit code of ``work()``; an error for the user becomes one line on stderr."""
+def shared_flags(*names: str) -> list[argparse.ArgumentParser]:
+    """Return the parents of a parser that takes these of the flags that commands share."""
+    parent = argparse.ArgumentParser(add_help=False)
+    for name in names:
+        parent.add_argument(f"--{name}", **FLAGS[name])
+    return [parent]
+
+
+def run_command(command: str, work: Callable[[], int], after_interrupt: str = "") -> int:
+    """Call ``work`` and return its exit code; report the user's errors in one line on stderr."""
     try:
-        with signals.handle_signals():
+        with signals.handle_signals(), log.to_stdout():
             code = work()
             sys.stdout.flush()
             return code
-    except BrokenPipeError:  # whoever reads it has read enough, as head does
+    except BrokenPipeError:  # the reader closed the pipe, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except (UserError, OSError, MemoryError) as error:
-        print(f"{door}: {str(error) or 'out of memory'}", file=sys.stderr)
+        print(f"{command}: {str(error) or 'out of memory'}", file=sys.stderr)
         return BAD_USE
     except ProcessError as error:
-        print(f"{door}: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print(f"\n{door}: interrupted{after_interrupt}", file=sys.stderr)
+        print(f"\n{command}: interrupted{after_interrupt}", file=sys.stderr)
         return signals.INTERRUPTED
 
 
-def print_line(line: str) -> None:
-    """Print a line at once."""
-    print(line, flush=True)
-
-
 def whole_number(least: int, below: float = math.inf) -> Callable[[str], int]:
-    """Return a type for ``argparse``: whole numbers from ``least`` on, and ``below`` a bound."""
+    """Return an ``argparse`` type: whole numbers of at least ``least`` and less than ``below``."""
 
     def parse(text: str) -> int:
         if text.isascii() and text.isdigit() and least <= int(text) < below:
             return int(text)
-        bound = f" and below {below}" if below < math.inf else ""
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on{bound}")
+        bound = f" and < {below}" if below < math.inf else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= {least}{bound}")
 
     return parse
 
 
 def minutes(text: str) -> float:
-    """Parse a time in minutes, more than none; fractions are allowed."""
+    """Parse a positive number of minutes; fractions are allowed."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 < 60 * value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
     return value
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """Parse ``key=value``; the value as JSON where it is JSON, else as a string."""
+    """Parse ``key=value``, with the value as JSON if it is valid JSON, else as a string."""
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
     try:
         return key, json.loads(value)
     except (ValueError, RecursionError):
         return key, value
+
+
+FLAGS: dict[str, dict[str, Any]] = {
+    "allow-nondeterministic": {
+        "action": "store_true",
+        "help": "train without deterministic operations, for a device or an operation that has "
+        "none; recorded in the run",
+    },
+    "data": {
+        "metavar": "SOURCE",
+        "help": "mnist (default: Keras's copy or download), digits (scikit-learn's), or an .npz "
+        "file laid out as mnist.npz; for document 003 frames (default: drawn faces), or a folder "
+        "of images with labels.csv",
+    },
+    "fresh": {"action": "store_true", "help": "delete the results of earlier calls and start over"},
+    "json": {
+        "action": "store_true",
+        "help": "print the result as JSON, and nothing else, on stdout",
+    },
+    "logdir": {
+        "type": Path,
+        "default": Path("logs"),
+        "metavar": "DIR",
+        "help": "the log directory; default: logs",
+    },
+    "scale": {
+        "choices": ("mini", "full"),
+        "help": "full is the document's own size, mini fits a laptop's CPU; default: full on an "
+        "accelerator, else mini",
+    },
+    "set": {
+        "nargs": "+",
+        "action": "extend",
+        "default": [],
+        "type": key_value,
+        "metavar": "KEY=VALUE",
+        "help": "override fields of the arms, such as optimizer.learning_rate=1e-3; part of a "
+        "run's identity",
+    },
+    "telemetry-every": {
+        "type": whole_number(0),
+        "metavar": "N",
+        "help": "intervals between TensorBoard histograms; default: 10; 0 writes no events",
+    },
+}

@@ -1,4 +1,4 @@
-"""What this process finds of the machine: its processors, and how to keep to some of them."""
+"""The processors of this machine: count them, pin this process to some, describe the model."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ def available() -> int:
 
 
 def pin(wanted: int | None) -> int:
-    """Keep this process to ``wanted`` of its processors, all where None; return how many.
+    """Pin this process to ``wanted`` of its processors, or to all if None; return the number.
 
-    Every backend's threads follow that. Raises ``UserError`` where there are fewer, or where the
-    system cannot do it.
+    Backends size their thread pools by it. Raises ``UserError`` if there are fewer processors, or
+    if the system cannot pin a process.
     """
-    has = available()
-    if wanted is None or wanted == has:
-        return has
-    if not 1 <= wanted <= has:
-        raise UserError(f"threads must be 1 to {has}, the processors that there are, not {wanted}")
+    count = available()
+    if wanted is None or wanted == count:
+        return count
+    if not 1 <= wanted <= count:
+        raise UserError(f"threads must be 1 to {count}, the available processors, not {wanted}")
     if not hasattr(os, "sched_setaffinity"):
-        raise UserError(f"this system cannot keep a process to {wanted} of {has} processors")
+        raise UserError(f"this system cannot pin a process to {wanted} of {count} processors")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:wanted])
     return wanted
 
 
 def describe() -> str:
-    """Return the processor's model and a hash of its features, such as vector extensions."""
-    facts: dict[str, str] = {}
-    with suppress(OSError):  # elsewhere than on Linux the platform's own words must do
+    """Return the processor's model, architecture and a hash of its features (SIMD and others)."""
+    info: dict[str, str] = {}
+    with suppress(OSError):  # only Linux has the file; elsewhere ``platform`` must do
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-    features = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:8]
-    return f"{facts.get('model name', platform.processor())} {platform.machine()} {features}"
+            info.setdefault(key.strip(), value.strip())
+    features = hashlib.sha256(info.get("flags", "").encode()).hexdigest()[:8]
+    return f"{info.get('model name', platform.processor())} {platform.machine()} {features}"

@@ -1,8 +1,8 @@
 """Everything that must be set before a backend starts, so that a run repeats to the last bit.
 
-Call ``start()`` before anything imports keras. It reads ``KERAS_BACKEND`` (TensorFlow where unset),
-pins what changes bits, and returns the environment: what was set and found. Two runs of one arm,
-seed and dataset are bit-identical where their environments are equal.
+Call ``start()`` before anything imports keras. It reads ``KERAS_BACKEND`` (default: TensorFlow) and
+pins what changes bits; ``environment()`` then returns what was set and found. Two runs of one arm,
+seed and dataset are bit-identical if their environments are equal.
 """
 
 from __future__ import annotations
@@ -36,31 +36,39 @@ def start(
     threads: int | None = None,
     deterministic: bool | None = None,
     settings: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Make this process deterministic, import keras, and return the environment as JSON types.
+) -> None:
+    """Make this process deterministic and import keras; a second call only checks its arguments.
 
-    ``threads``: keep to that many processors, all by default. ``deterministic``: True by default;
-    False does none of it, and the environment says so. ``settings``: environment variables to be
-    set before the backend starts. Later calls return the same; one that asks for something else
-    is a ``UserError``, as is a backend unknown, not installed or already started, and a device or
-    flags with which bits are not promised.
+    ``threads``: use that many processors, default all. ``deterministic``: default True; False
+    skips all of it, and the environment records that. ``settings``: environment variables to set
+    before the backend starts. Raises ``UserError`` for a backend that is unknown, not installed or
+    already started otherwise, and for a device or flags that are not deterministic.
     """
     if not _environment:
-        with _uncollected():
-            _environment.update(_started(threads, deterministic is not False, settings or {}))
-    now = _environment.get("deterministic", True)
-    if threads not in (None, _environment["threads"]) or deterministic not in (None, now):
-        has = f"{_environment['threads']} threads, {'' if now else 'not '}deterministic"
+        with _without_garbage_collection():
+            _environment.update(_start(threads, deterministic is not False, settings or {}))
+    is_deterministic = _environment.get("deterministic", True)
+    if threads not in (None, _environment["threads"]) or deterministic not in (
+        None,
+        is_deterministic,
+    ):
+        has = (
+            f"{_environment['threads']} threads, {'' if is_deterministic else 'not '}deterministic"
+        )
         raise UserError(f"this process was started with {has}; start a new one for another way")
-    asked = env_vars.resolve(_environment["backend"], now, settings or {})
-    if not asked.items() <= _environment["settings"].items():
+    needed = env_vars.resolve(_environment["backend"], is_deterministic, settings or {})
+    if not needed.items() <= _environment["settings"].items():
         raise UserError("this process was started with other settings; start a new one for these")
+
+
+def environment() -> dict[str, Any]:
+    """Return, as JSON types, what decides bits in this process; ``start()`` comes first."""
+    if not _environment:
+        raise RuntimeError("call determinism.start() before determinism.environment()")
     return _environment
 
 
-def _started(
-    threads: int | None, deterministic: bool, settings: Mapping[str, str]
-) -> dict[str, Any]:
+def _start(threads: int | None, deterministic: bool, settings: Mapping[str, str]) -> dict[str, Any]:
     backend = os.environ["KERAS_BACKEND"] = installed_backend()
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")
@@ -68,8 +76,12 @@ def _started(
     recorded = env_vars.apply(backend, deterministic, settings)
     threads = cpu.pin(threads)
     with _quiet():
-        begin = {"tensorflow": start_tensorflow, "jax": start_jax, "torch": start_torch}[backend]
-        accelerators = begin(threads, deterministic)
+        start_backend = {
+            "tensorflow": start_tensorflow,
+            "jax": start_jax,
+            "torch": start_torch,
+        }[backend]
+        accelerators = start_backend(threads, deterministic)
     device = device_name(accelerators, deterministic)
     with _quiet():
         import keras
@@ -91,10 +103,10 @@ def _started(
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave what is imported out of garbage collection, which would go through it again and again.
+def _without_garbage_collection() -> Iterator[None]:
+    """Within the block, disable garbage collection; after it, exempt all objects that exist.
 
-    A fifth of a short run's time. What was there before is left out, too.
+    Traversing what TensorFlow imports again and again takes a fifth of a short run's time.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -108,16 +120,16 @@ def _uncollected() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the backends' C++ writes to stderr on import to ourselves, unless it fails."""
+    """Hide what the backends' C++ code writes to stderr on import, unless the import fails."""
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
+    with tempfile.TemporaryFile() as hidden:
         stderr = os.dup(2)
-        os.dup2(kept.fileno(), 2)
+        os.dup2(hidden.fileno(), 2)
         try:
             yield
-        except Exception:  # an interrupt is no failure
-            kept.seek(0)
-            os.write(stderr, kept.read())
+        except Exception:  # an interrupt is not a failure
+            hidden.seek(0)
+            os.write(stderr, hidden.read())
             raise
         finally:
             os.dup2(stderr, 2)

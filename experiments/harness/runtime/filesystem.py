@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and directories that one process owns at a time."""
+"""Atomic file writes, and directories locked by one process at a time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from experiments.harness.spec import UserError
 
 
 class InUseError(UserError):
-    """Another process has the directory."""
+    """Another process holds the lock of the directory."""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file so that ``path`` holds the old content or the new, never a part of either.
+    """Write a file so that ``path`` always holds the whole old content or the whole new one.
 
-    The content goes to a temporary name, is synced, renamed, and the folder synced. Raises
-    ``UserError`` where that fails; the old content is still there then.
+    Writes and syncs a temporary file, renames it, then syncs the directory. Raises ``UserError`` if
+    that fails; the old content stays.
     """
     with atomic_replace(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -28,12 +28,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 @contextmanager
 def atomic_replace(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; it becomes ``path`` when the block ends well."""
+    """Yield a temporary path to write to; rename it to ``path`` if the block succeeds."""
     if not path.name:
-        raise UserError(f"{path} is a folder, not a file to write")
+        raise UserError(f"{path} is a directory, not a file")
     if path.exists() and not path.is_file():
-        raise UserError(f"cannot write {path}: what is there is no file")
-    temporary = path.with_name(f".tmp.{path.name}")  # keeps the suffix: Keras goes by it
+        raise UserError(f"cannot write {path}: not a regular file")
+    temporary = path.with_name(f".tmp.{path.name}")  # keeps the suffix: Keras needs it
     try:
         yield temporary
         _sync(temporary)
@@ -56,9 +56,9 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def lock_directory(directory: Path) -> Iterator[None]:
-    """Make ``directory`` and hold it; the system frees what a killed process held.
+    """Create ``directory`` and lock it; the system releases the lock of a killed process.
 
-    Raises ``UserError`` where that fails, ``InUseError`` where another process has it.
+    Raises ``UserError`` if that fails, ``InUseError`` if another process holds the lock.
     """
     lock = FileLock(directory / ".lock", timeout=0)
     try:

@@ -1,8 +1,8 @@
 """SIGINT and SIGTERM as a ``KeyboardInterrupt`` that cannot get lost. Standard library only.
 
-What is raised in the middle of a backend's C code may crash it (TensorFlow's about once in a
-hundred times): a signal waits for the end of an import, and in a training for a ``check()``. A
-second one does not wait.
+An exception raised in the middle of a backend's C code may crash it (TensorFlow about once in a
+hundred times). A signal therefore waits for the end of an import, and during training for
+``raise_if_interrupted()``. A second signal does not wait.
 """
 
 from __future__ import annotations
@@ -18,58 +18,59 @@ from typing import Any, NoReturn
 
 INTERRUPTED = 130  # the exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AGAIN = signal.SIGALRM  # looks again whether the import has ended
-WAIT = 0.05  # seconds until then
-_came: list[int] = []
-_held: list[bool] = []
+RETRY_SIGNAL = signal.SIGALRM  # checks again whether the import has ended
+RETRY_DELAY = 0.05  # seconds
+_received: list[int] = []  # the signals since the block of ``handle_signals`` began
+_deferrals = 0  # how many blocks of ``defer_signals`` are active
 
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM raise ``KeyboardInterrupt``, and ``check()`` then too."""
-    handler = partial(_interrupt, sys._getframe(2))
-    before = {number: signal.signal(number, handler) for number in (*SIGNALS, AGAIN)}
-    hook = sys.unraisablehook
-    sys.unraisablehook = lambda dropped: _is_interrupt(dropped) or hook(dropped)
+    """Raise ``KeyboardInterrupt`` on SIGINT and SIGTERM within the block."""
+    handler = partial(_on_signal, sys._getframe(2))
+    old_handlers = {number: signal.signal(number, handler) for number in (*SIGNALS, RETRY_SIGNAL)}
+    old_hook = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: _is_interrupt(dropped) or old_hook(dropped)
     try:
         yield
-    except Exception:  # a library may have made it of the interrupt, as C code does on import
+    except Exception:  # a library may have converted the interrupt, as C code does on import
         raise_if_interrupted()
         raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.unraisablehook = hook
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
-        _came.clear()
+        sys.unraisablehook = old_hook
+        for number, old_handler in old_handlers.items():
+            signal.signal(number, old_handler)
+        _received.clear()
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Within the block the first signal is only heeded by ``check()``, and at the block's end."""
-    _held.append(True)
+    """Let the first signal wait for ``raise_if_interrupted()`` or for the end of the block."""
+    global _deferrals
+    _deferrals += 1
     try:
         yield
     finally:
-        _held.pop()
+        _deferrals -= 1
     raise_if_interrupted()
 
 
 def raise_if_interrupted() -> None:
-    """Raise ``KeyboardInterrupt`` where a signal came in the block that is under way.
+    """Raise ``KeyboardInterrupt`` if a signal has arrived within the block of ``handle_signals``.
 
-    Python drops what a signal raises in a weak reference's callback or a ``__del__``, and would
-    print it.
+    Python drops an exception raised in a weak reference's callback or in ``__del__``, so the one
+    that the signal raised may be lost.
     """
-    if _came:
+    if _received:
         raise KeyboardInterrupt
 
 
 def exit_process(code: int) -> NoReturn:
-    """End this process with the exit code of its door; where it was interrupted, at once.
+    """End this process with ``code``, ignoring further signals; at once if it was interrupted.
 
-    A backend that was interrupted may go on in its own threads, and JAX then crashes on Python's
-    own way out. Signals that come now are too late to change what was done.
+    An interrupted backend may still run in its own threads, and JAX then crashes during Python's
+    normal shutdown.
     """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -84,18 +85,18 @@ def _is_interrupt(dropped: Any) -> bool:
     return issubclass(dropped.exc_type, KeyboardInterrupt)
 
 
-def _interrupt(block: FrameType, number: int, frame: FrameType | None) -> None:
-    if number != AGAIN:
-        _came.append(number)
-    first = len(_came) == 1
-    if first and _imports(frame, block):
-        signal.setitimer(signal.ITIMER_REAL, WAIT)
-    elif not (first and _held):
+def _on_signal(block: FrameType, number: int, frame: FrameType | None) -> None:
+    if number != RETRY_SIGNAL:
+        _received.append(number)
+    first = len(_received) == 1
+    if first and _is_importing(frame, block):
+        signal.setitimer(signal.ITIMER_REAL, RETRY_DELAY)
+    elif not (first and _deferrals):
         raise KeyboardInterrupt
 
 
-def _imports(frame: FrameType | None, block: FrameType) -> bool:
-    """Return whether an import is under way in ``frame`` that began within ``block``."""
+def _is_importing(frame: FrameType | None, block: FrameType) -> bool:
+    """Return whether ``frame`` is inside an import that began within ``block``."""
     while frame and frame is not block:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True

@@ -1,9 +1,14 @@
-"""A function of the harness, called in a fresh process on any backend, started in any way.
+"""Call a function in a fresh process, on any backend and with any settings of determinism.
 
-    elsewhere.call("experiments.forensics.selftest:once", {"seed": 1}, backend="jax", start={})
+    subprocesses.call(
+        "experiments.verification.self_test_runs:train_short_runs",
+        {"directories": {"logs/a": None}, "timing": False},
+        backend="jax",
+        start={},
+    )
 
-The request goes to the process's stdin, the answer comes back in a file that only the two of them
-hold open, so that whatever backends print cannot spoil it. Where the caller is killed, the other
+The request goes to the process's stdin. The result comes back in an unnamed file that both
+processes hold open, so output that backends print cannot corrupt it. If the caller is killed, the
 process ends too.
 """
 
@@ -26,7 +31,7 @@ from experiments.harness.spec import ProcessError, UserError
 
 
 class CallTimeoutError(ProcessError):
-    """The process had not ended in time."""
+    """The process did not finish in time."""
 
 
 def call(
@@ -37,64 +42,75 @@ def call(
     start: Mapping[str, Any] | None = None,
     timeout: float | None = None,
 ) -> Any:
-    """Return what ``function`` (``module:name``) returns of ``arguments``; all are JSON types.
+    """Call ``function`` (``module:name``) in a fresh process; return its result.
 
-    ``start`` are the arguments of ``determinism.start``, which is called first; where None it is
-    not. ``backend`` is as for this process where None. Raises ``UserError`` where the function
-    does, ``ProcessError`` for any other failure, ``TooLongError`` where that takes longer than
-    ``timeout`` seconds; then, and where this process is interrupted, the other one is killed.
+    Arguments and result are JSON types. ``backend``: this process's by default. ``start``:
+    arguments of ``determinism.start``, which is called first unless None. Raises ``UserError`` if
+    the function does, ``CallTimeoutError`` after ``timeout`` seconds, ``ProcessError`` for any
+    other failure. A timeout or an interrupt kills the process.
     """
     environ = env_vars.original_environ() | ({"KERAS_BACKEND": backend} if backend else {})
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    words = [sys.executable, "-P", "-m", __spec__.name]  # -P: another folder's code stays out
-    with tempfile.TemporaryFile() as answer, _lifeline() as line:
-        request: dict[str, Any] = {"function": function, "arguments": arguments, "start": start}
-        request |= {"answer": answer.fileno(), "lifeline": line}
+    argv = [sys.executable, "-P", "-m", __spec__.name]  # -P: not the code in the current directory
+    with tempfile.TemporaryFile() as result, _lifeline() as lifeline:
+        request = {
+            "function": function,
+            "arguments": arguments,
+            "start": start,
+            "result_fd": result.fileno(),
+            "lifeline_fd": lifeline,
+        }
         try:
-            ended = subprocess.run(
-                words,
+            completed = subprocess.run(
+                argv,
                 env=environ,
                 input=json.dumps(request).encode(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                pass_fds=[answer.fileno(), line],
+                pass_fds=[result.fileno(), lifeline],
                 timeout=timeout,
             )
         except subprocess.TimeoutExpired:
-            raise CallTimeoutError(f"{function} did not end within {timeout:.0f} s") from None
-        answer.seek(0)
-        told = answer.read()
-    if ended.returncode:
-        lines = ended.stderr.decode(errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-        raise ProcessError(f"{function} failed with exit code {ended.returncode}: {last.strip()}")
-    value, refused = json.loads(told)
-    if refused is not None:
-        raise UserError(refused)
+            raise CallTimeoutError(f"{function} did not finish within {timeout:.0f} s") from None
+        result.seek(0)
+        payload = result.read()
+    if code := completed.returncode:
+        lines = completed.stderr.decode(errors="replace").strip().split("\n")
+        raise ProcessError(
+            f"{function} failed with exit code {code}: {lines[-1].strip() or 'no error output'}"
+        )
+    value, user_error = json.loads(payload)
+    if user_error is not None:
+        raise UserError(user_error)
     return value
 
 
 @contextmanager
 def _lifeline() -> Iterator[int]:
-    """Yield a descriptor to pass on; it can be read, and is at its end, when this process has."""
-    theirs, ours = os.pipe()
+    """Yield the read end of a pipe that reaches its end when this process ends."""
+    read_end, write_end = os.pipe()
     try:
-        yield theirs
+        yield read_end
     finally:
-        os.close(theirs)
-        os.close(ours)
+        os.close(read_end)
+        os.close(write_end)
 
 
-def _follow(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    os._exit(1)
+def exit_with_parent(lifeline: int) -> None:
+    """End this process, from a thread, when ``lifeline`` closes: a pipe that the parent holds."""
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def main() -> None:
-    """Do what the request on stdin asks for, and write ``[value, refusal]``."""
+    """Answer the request on stdin: write ``[value, user_error]`` to its result file."""
     request = json.load(sys.stdin)
-    threading.Thread(target=_follow, args=(request["lifeline"],), daemon=True).start()
-    value = refused = None
+    exit_with_parent(request["lifeline_fd"])
+    value = user_error = None
     try:
         if request["start"] is not None:
             from experiments.harness.runtime import determinism
@@ -103,9 +119,9 @@ def main() -> None:
         module, _, name = request["function"].partition(":")
         value = getattr(importlib.import_module(module), name)(**request["arguments"])
     except UserError as error:
-        refused = str(error)
-    with open(request["answer"], "w") as answer:  # noqa: PTH123 (a descriptor, not a path)
-        json.dump([value, refused], answer)
+        user_error = str(error)
+    with os.fdopen(request["result_fd"], "w") as result:
+        json.dump([value, user_error], result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A process holds nothing of the runs that it has made. Import after ``determinism.start()``."""
+"""Release models after training. Import after ``determinism.start()``."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import keras
 
 @contextmanager
 def release_models() -> Iterator[None]:
-    """Let go of what TensorFlow would hold for ever of a model that is trained within the block.
+    """Release the models trained within the block, which TensorFlow would otherwise keep forever.
 
-    Keras's optimiser sums each gradient over the devices, be there one; TensorFlow registers a
-    function for the gradient of that sum, and through it holds the graph, the model and the
-    optimiser: 33 MiB for each run of the miniature CNN. The cause is
-    https://github.com/tensorflow/tensorflow/issues/97697; TensorFlow 2.21 still has it.
+    Keras's optimizer sums each gradient over the devices, even if there is one. TensorFlow
+    registers a gradient function for that sum, which holds the graph, the model and the optimizer:
+    33 MiB for each run of the miniature CNN. TensorFlow 2.21 still has the bug:
+    https://github.com/tensorflow/tensorflow/issues/97697.
     """
-    registered = _registered()
-    before = {*registered}
+    registry = _gradient_registry()
+    before = {*registry}
     try:
         yield
     finally:
-        for name in {*registered} - before:
-            del registered[name]
+        for name in {*registry} - before:
+            del registry[name]
 
 
-def _registered() -> MutableMapping[str, Any]:
-    """Return TensorFlow's gradient functions by name; they are in no public interface."""
+def _gradient_registry() -> MutableMapping[str, Any]:
+    """Return TensorFlow's gradient functions by name; no public interface offers them."""
     if keras.backend.backend() != "tensorflow":
         return {}
     from tensorflow.python.framework import ops

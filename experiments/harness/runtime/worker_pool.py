@@ -1,56 +1,70 @@
-"""Planned runs, made several at a time, by a few worker processes."""
+"""A few worker processes, each with a backend started like this process's."""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from logging.handlers import QueueHandler, QueueListener
+from multiprocessing.queues import Queue
 from typing import Any
 
 from experiments.harness.runtime import determinism
+from experiments.harness.runtime.log import logger
+from experiments.harness.runtime.subprocesses import exit_with_parent
 from experiments.harness.spec import ProcessError, UserError
 
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield the pool; where the block fails, its workers are interrupted and waited for."""
-    fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
-    pool = ProcessPoolExecutor(jobs, fresh, start_worker, (determinism.start(),))
+    """Yield a pool of ``jobs`` processes, whose messages this process logs.
+
+    If the block fails, the workers are interrupted and waited for. Raises ``ProcessError`` if a
+    worker dies.
+    """
+    context = multiprocessing.get_context("spawn")  # a started backend cannot be forked
+    messages = context.Queue()
+    listener = QueueListener(messages, Relay())
+    initial = (determinism.environment(), messages)
+    pool = ProcessPoolExecutor(jobs, context, start_worker, initial)
+    listener.start()
     try:
-        # The pool notices the death only of workers that were there at the result before.
-        for begun in [pool.submit(os.getpid) for _ in range(jobs)]:
-            begun.result()
+        # The pool notices the death only of workers that existed at the last result.
+        for ready in [pool.submit(check_worker, *initial[:1]) for _ in range(jobs)]:
+            ready.result()
         yield pool
-    except BrokenProcessPool:  # it has ended the others itself
-        raise ProcessError("a worker process died; run again to go on") from None
+    except BrokenProcessPool:  # the pool has ended the other workers itself
+        raise ProcessError("a worker process died; run again to resume") from None
     except BaseException:
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+        listener.stop()
 
 
-def start_worker(environment: Mapping[str, Any]) -> None:
-    """Start a worker as its runs' ``environment`` has it.
+class Relay(logging.Handler):
+    """Log a worker's message in this process."""
 
-    It ends when the process that it works for has.
-    """
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.handle(record)
 
-    def follow() -> None:
-        if parent := multiprocessing.parent_process():
-            parent.join()
-            os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+def start_worker(environment: Mapping[str, Any], messages: Queue[Any] | None = None) -> None:
+    """Start the backend as in ``environment``; the worker ends when its parent process does."""
+    if parent := multiprocessing.parent_process():
+        exit_with_parent(parent.sentinel)
+    if messages:
+        logger.addHandler(QueueHandler(messages))
+        logger.setLevel(logging.INFO)
     determinism.start(deterministic=environment.get("deterministic", True))
 
 
 def check_worker(environment: Mapping[str, Any]) -> None:
-    """Raise ``UserError`` where the started worker's environment is another than its runs'."""
-    if determinism.start() != environment:
+    """Raise ``UserError`` if the environment of this worker differs from ``environment``."""
+    if determinism.environment() != environment:
         raise UserError("a worker process has another environment than this one; use --jobs 1")

@@ -7,7 +7,8 @@ from experiments.harness.spec.arm import Arm, Config, Role, Scale, Variant, conf
 from experiments.harness.spec.errors import ProcessError, UserError, nearest
 from experiments.harness.spec.experiment import Bounds, Claim, Experiment, Measure, Verdict
 from experiments.harness.spec.figures import Panel, ReportedValues
-from experiments.harness.spec.run import Run, Status
+from experiments.harness.spec.history import History
+from experiments.harness.spec.run import Run, RunSpec, Status
 from experiments.harness.spec.search_space import Dimension
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "Config",
     "Dimension",
     "Experiment",
+    "History",
     "Measure",
     "Panel",
     "ProcessError",
     "ReportedValues",
     "Role",
     "Run",
+    "RunSpec",
     "Scale",
     "Status",
     "UserError",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from experiments.harness.spec.arm import Arm, Scale, Variant
 from experiments.harness.spec.figures import DEFAULT_PANELS, Panel, ReportedValues
-from experiments.harness.spec.run import Run
+from experiments.harness.spec.run import Run, RunSpec
 from experiments.harness.spec.search_space import DEFAULT_SPACE, Dimension
 
 Measure = Callable[[Mapping[str, Run]], float]
@@ -59,7 +59,7 @@ class Experiment:
     numbered from 1, in order; ``framework`` says what the document's framework did by default and
     Keras does not. A search varies the ``space`` of the arm ``searched``, the first one where not
     told. The catalogue fills in ``name``, ``at`` (every arm at each scale, its variants
-    made) and ``homes`` (the arm as ``experiment:arm`` that each name stands for).
+    made) and ``arm_ids`` (the arm as ``experiment:arm`` that each name stands for).
     """
 
     title: str
@@ -79,8 +79,8 @@ class Experiment:
     searched: str = ""
     name: str = ""
     at: Mapping[Scale, Mapping[str, Arm]] = field(default_factory=dict)
-    homes: Mapping[str, str] = field(default_factory=dict)
+    arm_ids: Mapping[str, str] = field(default_factory=dict)
 
-    def named(self, run: Run) -> str:
-        """Return what this experiment calls the arm of ``run``; ``KeyError`` where it has none."""
-        return {home: name for name, home in self.homes.items()}[run.home]
+    def name_of(self, spec: RunSpec) -> str:
+        """Return this experiment's name for the arm of ``spec``; ``KeyError`` if it has none."""
+        return {arm_id: name for name, arm_id in self.arm_ids.items()}[spec.arm_id]

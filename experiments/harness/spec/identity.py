@@ -7,26 +7,26 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.harness.spec.run import Run
+from experiments.harness.spec.run import RunSpec
 
 
-def identity_of(run: Run) -> dict[str, Any]:
+def identity_of(spec: RunSpec) -> dict[str, Any]:
     """Return all that decides the bits of a run: equal identities, equal fingerprints."""
     return {
-        "arm": run.arm.identity(),
-        "seed": run.seed,
-        "dataset": run.dataset["sha256"],
-        "environment": dict(run.environment),
+        "arm": spec.arm.identity(),
+        "seed": spec.seed,
+        "dataset": spec.dataset["sha256"],
+        "environment": dict(spec.environment),
     }
 
 
-def run_id(run: Run) -> str:
+def run_id(spec: RunSpec) -> str:
     """Return the SHA-256 of the identity, in hexadecimal."""
-    return json_digest(identity_of(run))
+    return json_digest(identity_of(spec))
 
 
 def differences(was: Any, now: Any, path: str = "") -> list[tuple[str, str, str]]:
-    """Return the path of each value that differs between two nested mappings, and both as JSON."""
+    """Return path, old and new value (as JSON) of each difference between two nested mappings."""
     if isinstance(was, Mapping) and isinstance(now, Mapping):
         keys = list(was) + [key for key in now if key not in was]
         return [
@@ -38,5 +38,5 @@ def differences(was: Any, now: Any, path: str = "") -> list[tuple[str, str, str]
 
 
 def json_digest(value: Any) -> str:
-    """Return the SHA-256 of JSON types, whatever the order of their keys, in hexadecimal."""
+    """Return the SHA-256 of JSON types in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -27,18 +27,18 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     INCONCLUSIVE where they straddle, or no seed has all the complete runs that it needs. A value
     that is NaN could not be measured: it reproduces nothing, and by itself refutes nothing.
     """
-    by_seed: dict[int, _Complete] = {run.seed: _Complete() for run in runs}
+    by_seed: dict[int, _Complete] = {run.spec.seed: _Complete() for run in runs}
     for run in runs:
         if run.status == "complete":
-            by_seed[run.seed][experiment.named(run)] = run
+            by_seed[run.spec.seed][experiment.name_of(run.spec)] = run
     return [_verdict(claim, runs, by_seed) for claim in experiment.claims]
 
 
 def _verdict(
     claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, Mapping[str, Run]]
 ) -> Verdict:
-    scale = runs[0].scale
-    changed = any(run.changes for run in runs)
+    scale = runs[0].spec.scale
+    changed = any(run.spec.overrides for run in runs)
     measured: dict[int, float] = {}
     for seed, complete in by_seed.items():
         try:
@@ -57,7 +57,7 @@ def _verdict(
         f"runs missing for {missing} of {len(by_seed)} seeds" * bool(missing),
         f"not measurable for {unmeasured} of {len(by_seed)} seeds" * bool(unmeasured),
         "mini" * (scale == "mini"),
-        "STAND-IN DATA" * any(run.dataset["stand_in"] for run in runs),
+        "STAND-IN DATA" * any(run.spec.dataset["stand_in"] for run in runs),
         "arms changed" * changed,
     ]
     note = ", ".join(filter(None, notes))

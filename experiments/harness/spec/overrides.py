@@ -21,25 +21,25 @@ NAMES = ("metrics", "probes", "frozen")
 
 
 def resolve_experiment(experiment: Experiment, load: Callable[[str], Experiment]) -> Experiment:
-    """Return the experiment with ``at`` and ``homes`` filled in; ``load`` finds others by name."""
-    homes: dict[str, str] = {}
+    """Return the experiment with ``at`` and ``arm_ids`` filled in; ``load`` finds others by name."""
+    arm_ids: dict[str, str] = {}
     at: dict[Scale, dict[str, Arm]] = {"full": {}, "mini": {}}
     for name, told in experiment.arms.items():
-        homes[name] = f"{experiment.name}:{name}"
+        arm_ids[name] = f"{experiment.name}:{name}"
         if isinstance(told, Arm):
             at["full"][name], at["mini"][name] = told, override(told, experiment.mini)
             continue
         elsewhere, _, arm = told.of.rpartition(":")
-        other = load(elsewhere) if elsewhere else replace(experiment, at=at, homes=homes)
+        other = load(elsewhere) if elsewhere else replace(experiment, at=at, arm_ids=arm_ids)
         for scale, arms in at.items():
             changes = {**told.changes, **(told.mini if scale == "mini" else {})}
             varied = override(other.at[scale][arm], changes)
             arms[name] = replace(varied, role=told.role, about=told.about)
         if not (told.changes or told.mini):
-            homes[name] = other.homes[arm]
-    kept = experiment.mini_names or homes
+            arm_ids[name] = other.arm_ids[arm]
+    kept = experiment.mini_names or arm_ids
     at["mini"] = {name: arm for name, arm in at["mini"].items() if name in kept}
-    return replace(experiment, at=at, homes=homes)
+    return replace(experiment, at=at, arm_ids=arm_ids)
 
 
 def resolve(

@@ -1,4 +1,4 @@
-"""Runs: one arm, trained once."""
+"""Runs: an arm trained with one seed; as planned, and what became of it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from experiments.harness.spec.arm import Arm, Scale
+from experiments.harness.spec.history import History
 
 Status = Literal["running", "interrupted", "partial", "complete"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one training left behind.
+class RunSpec:
+    """What is to be trained, and in which environment: all that decides a run's bits.
 
-    ``experiment`` and ``arm_name`` are those that the arm belongs to, whoever names it too.
-    ``changes`` are the overrides that the user asked for, already made in ``arm``.
-    ``initial`` maps what was measured before the first step to its values, ``history`` a column's
-    name to its values, one an interval; ``chain`` holds the fingerprint before the first step and
-    after each interval, ``digests`` at the same places each tensor's digest by its path, and as
-    ``batches`` a mark for each of the interval's steps (``harness/fingerprint.py``).
+    ``experiment`` and ``arm_name`` are those that own the arm; other experiments may use it too.
+    ``overrides`` are the user's, already applied to ``arm``. ``dataset`` is ``Dataset.identity()``,
+    ``environment`` is ``determinism.environment()``.
     """
 
     experiment: str
@@ -30,20 +28,33 @@ class Run:
     scale: Scale
     dataset: Mapping[str, Any]
     environment: Mapping[str, Any]
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arm_id(self) -> str:
+        """The arm as ``experiment:arm``."""
+        return f"{self.experiment}:{self.arm_name}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A ``RunSpec`` and what became of it.
+
+    ``initial`` maps each metric to its value before the first step. ``chain`` holds the fingerprint
+    before the first step and after each interval; ``digests`` holds, at the same places, each
+    tensor's digest by its path, and as ``batches`` a checksum for each step of the interval
+    (``storage/fingerprint.py``). ``started`` is an ISO time, ``seconds`` the time spent training.
+    """
+
+    spec: RunSpec
     status: Status = "running"
     initial: Mapping[str, float] = field(default_factory=dict)
-    history: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
     chain: tuple[str, ...] = ()
     digests: tuple[Mapping[str, str], ...] = ()
     started: str = ""
     seconds: float = 0.0
     commit: str | None = None
-
-    @property
-    def home(self) -> str:
-        """The arm that it belongs to, as ``experiment:arm``."""
-        return f"{self.experiment}:{self.arm_name}"
 
     @property
     def intervals(self) -> int:
@@ -52,5 +63,5 @@ class Run:
 
     @property
     def fingerprint(self) -> str | None:
-        """The chain's last link, None before there is one."""
+        """The last link of the chain, None before the first."""
         return self.chain[-1] if self.chain else None

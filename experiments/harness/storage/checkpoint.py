@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,39 +15,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.runtime import filesystem
+from experiments.harness.spec import History
 
 MAGIC = b"rerun-zoo state 1\n"
-KEPT = 2  # states kept: the newest, and the one before in case the newest is damaged
+KEPT = 2  # the newest, and the one before in case the newest is damaged
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything after ``interval`` intervals.
+    """The whole state of a training after ``interval`` intervals.
 
-    ``tensors`` are the variables (weights, optimiser, seeds) by path; ``initial`` what was
-    measured before the first step; ``rows`` the history, a mapping of metrics an interval;
-    ``chain`` the fingerprints, ``digests`` the tensors' own (``Run``); ``seconds`` the training
-    time. ``owner`` is the digest of the identity of the run that it belongs to.
+    ``tensors`` are the variables (weights, optimiser, seeds) by path, ``seconds`` is the time spent
+    training, ``run_id`` names the run that the checkpoint belongs to; ``initial``, ``history``,
+    ``chain`` and ``digests`` are the run's so far (``spec.Run``).
     """
 
-    owner: str
+    run_id: str
     interval: int
     tensors: Mapping[str, NDArray[Any]]
     initial: Mapping[str, float]
-    rows: tuple[Mapping[str, float], ...]
+    history: History
     chain: tuple[str, ...]
     digests: tuple[Mapping[str, str], ...]
     seconds: float
 
 
 def save(state: Checkpoint, folder: Path) -> None:
-    """Write ``state`` into ``folder``, whole or not at all, and delete what need not be kept.
+    """Write ``state`` into ``folder``, whole or not at all, and delete checkpoints not needed.
 
-    Kept are it, the one before it, the initial one, and the last one from before any training
-    step that was not finite.
+    What stays: this one, the one before, the initial one, and the last one before the first
+    nonfinite training step.
     """
-    facts = {name: value for name, value in vars(state).items() if name != "tensors"}
+    facts = {
+        "owner": state.run_id,
+        "interval": state.interval,
+        "initial": state.initial,
+        "rows": state.history.rows,
+        "chain": state.chain,
+        "digests": state.digests,
+        "seconds": state.seconds,
+    }
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"_facts": np.array(json.dumps(facts)), **state.tensors}
     np.savez(buffer, **arrays)
@@ -57,38 +65,39 @@ def save(state: Checkpoint, folder: Path) -> None:
     filesystem.write_atomic(path(folder, state.interval), MAGIC + checksum + b"\n" + payload)
     found = saved(folder)
     older = [interval for interval in found if interval <= state.interval]
-    suspect = nonfinite_candidates([(row["loss"], row["test_loss"]) for row in state.rows])
+    suspect = nonfinite_candidates(state.history)
     needed = {0, *older[-KEPT:], *(interval - 1 for interval in suspect[:1])}
     for interval in sorted(set(found) - needed.intersection(older), reverse=True):
         found[interval].unlink()
 
 
 def path(folder: Path, interval: int) -> Path:
-    """Return where the state after ``interval`` intervals is."""
+    """Return the path of the checkpoint after ``interval`` intervals."""
     return folder / f"{interval:06d}"
 
 
 def saved(folder: Path) -> dict[int, Path]:
-    """Return the states in ``folder`` by interval, the newest last."""
+    """Return the paths of the checkpoints in ``folder`` by interval, the newest last."""
     return {int(path.name): path for path in sorted(folder.glob("[0-9]*")) if path.name.isdigit()}
 
 
-def nonfinite_candidates(losses: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the intervals, from 1, one of which holds the first step that was not finite.
+def nonfinite_candidates(history: History) -> list[int]:
+    """Return the intervals, from 1, one of which contains the first nonfinite step.
 
-    ``losses`` are each interval's training and test loss. A test loss alone tells little: the
-    weights may be finite and evaluation not; but where they are not, the next training loss is not.
+    A nonfinite test loss alone does not decide it: the weights may still be finite. If they are
+    not, the next training loss is nonfinite too.
     """
-    training, test = ([math.isfinite(pair[n]) for pair in losses] for n in (0, 1))
-    first = training.index(False) + 1 if False in training else len(losses) + 1
+    training = [math.isfinite(row["loss"]) for row in history.rows]
+    test = [math.isfinite(row["test_loss"]) for row in history.rows]
+    first = training.index(False) + 1 if False in training else len(training) + 1
     before = [first - 1] if first > 1 and not test[first - 2] else []
-    return before + [first] * (first <= len(losses))
+    return before + [first] * (first <= len(training))
 
 
 def load_newest(folder: Path, until: float = math.inf) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest sound state in ``folder``, if any, and a line for each damaged one.
+    """Return the newest valid checkpoint in ``folder``, if any, and a line for each damaged one.
 
-    Those after more than ``until`` intervals are passed over.
+    Checkpoints after more than ``until`` intervals are passed over.
     """
     damaged: list[str] = []
     for interval, found in reversed(saved(folder).items()):
@@ -96,18 +105,25 @@ def load_newest(folder: Path, until: float = math.inf) -> tuple[Checkpoint | Non
             if interval <= until:
                 return load(found), damaged
         except DAMAGED as error:
-            damaged.append(f"{found} is damaged ({error}); looking for the state before")
+            damaged.append(f"{found} is damaged ({error}); trying the one before")
     return None, damaged
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a state; raises one of ``DAMAGED`` where it is."""
+    """Read a checkpoint; raises one of ``DAMAGED`` if it is damaged."""
     magic, checksum, payload = path.read_bytes().split(b"\n", 2)
     if magic + b"\n" != MAGIC or hashlib.sha256(payload).hexdigest().encode() != checksum:
-        raise ValueError("its checksum does not hold")
+        raise ValueError("its checksum does not match")
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         tensors = {name: arrays[name] for name in arrays.files}
-    facts = {"initial": {}} | json.loads(tensors.pop("_facts").item())  # older ones lack it
-    facts = {"digests": [{}] * len(facts["chain"])} | facts  # and these
-    tuples = {key: tuple(facts[key]) for key in ("rows", "chain", "digests")}
-    return Checkpoint(tensors=tensors, **facts | tuples)
+    facts = json.loads(tensors.pop("_facts").item())
+    return Checkpoint(
+        run_id=facts["owner"],
+        interval=facts["interval"],
+        tensors=tensors,
+        initial=facts.get("initial", {}),  # older checkpoints lack it
+        history=History(tuple(facts["rows"])),
+        chain=tuple(facts["chain"]),
+        digests=tuple(facts.get("digests", [{}] * len(facts["chain"]))),  # and these
+        seconds=facts["seconds"],
+    )

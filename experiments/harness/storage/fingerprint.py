@@ -36,9 +36,9 @@ def tensor_digest(tensor: NDArray[np.generic]) -> str:
 
     A link says that something differs; the digests of the same tensors say what.
     """
-    told = hashlib.sha256(f"{tensor.dtype} {tensor.shape}\n".encode())
-    told.update(np.ascontiguousarray(tensor).data)
-    return told.hexdigest()[:16]
+    hasher = hashlib.sha256(f"{tensor.dtype} {tensor.shape}\n".encode())
+    hasher.update(np.ascontiguousarray(tensor).data)
+    return hasher.hexdigest()[:16]
 
 
 def batch_checksum(indices: NDArray[np.int64]) -> str:
@@ -46,6 +46,7 @@ def batch_checksum(indices: NDArray[np.int64]) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(indices).data):0{CHECKSUM_DIGITS}x}"
 
 
-def tensor_digests(tensors: Mapping[str, NDArray[Any]], marks: str = "") -> dict[str, str]:
-    told = {path: tensor_digest(tensor) for path, tensor in tensors.items()}
-    return {"batches": marks, **told} if marks else told
+def tensor_digests(tensors: Mapping[str, NDArray[Any]], batches: str = "") -> dict[str, str]:
+    """Return each tensor's digest by its path, after the checksums of ``batches`` if given."""
+    digests = {path: tensor_digest(tensor) for path, tensor in tensors.items()}
+    return {"batches": batches, **digests} if batches else digests

@@ -7,10 +7,10 @@ import re
 import shutil
 from pathlib import Path
 
-from experiments.harness.spec import Run, UserError
+from experiments.harness.spec import RunSpec, UserError
 from experiments.harness.spec.identity import differences, identity_of
 
-NAN_CAUSE_FILE = "first-nonfinite.txt"  # what replay found, where the user wanted it kept
+NAN_CAUSE_FILE = "first-nonfinite.txt"  # written by replay --keep
 OWN_FILES = (
     "run.json",
     "history.csv",
@@ -22,19 +22,19 @@ OWN_FILES = (
 )
 
 
-def directory_of(run: Run, logdir: Path) -> Path:
+def directory_of(spec: RunSpec, logdir: Path) -> Path:
     """Return where the run lives under ``logdir``."""
-    arm = run.arm_name
-    if run.changes:
-        changes = ",".join(f"{path}={value}" for path, value in sorted(run.changes.items()))
-        if not re.fullmatch(r"[\w.,=-]{1,60}", changes):  # run.json tells them in full
-            changes = hashlib.sha256(changes.encode()).hexdigest()[:8]
-        arm = f"{arm}+{changes}"
-    return logdir / run.experiment / run.scale / arm / f"seed{run.seed}"
+    arm = spec.arm_name
+    if spec.overrides:
+        suffix = ",".join(f"{path}={value}" for path, value in sorted(spec.overrides.items()))
+        if not re.fullmatch(r"[\w.,=-]{1,60}", suffix):  # run.json has them in full
+            suffix = hashlib.sha256(suffix.encode()).hexdigest()[:8]
+        arm = f"{arm}+{suffix}"
+    return logdir / spec.experiment / spec.scale / arm / f"seed{spec.seed}"
 
 
-def check_same_run(old: Run, new: Run, directory: Path) -> None:
-    """Raise ``UserError`` where the directory's run is not the one that is to be made."""
+def check_same_run(old: RunSpec, new: RunSpec, directory: Path) -> None:
+    """Raise ``UserError`` if the directory holds another run than the planned one."""
     was, now = identity_of(old), identity_of(new)
     if differing := [f"{path} ({a} there, {b} here)" for path, a, b in differences(was, now)]:
         raise UserError(
@@ -43,8 +43,8 @@ def check_same_run(old: Run, new: Run, directory: Path) -> None:
         )
 
 
-def clear(run: Run, directory: Path) -> None:
-    """Delete what the run leaves in its directory, and nothing else."""
-    own = run.arm.result_file[:1] if run.arm.result_file else ()
+def clear(spec: RunSpec, directory: Path) -> None:
+    """Delete the run's own files from its directory, and nothing else."""
+    own = spec.arm.result_file[:1] if spec.arm.result_file else ()
     for path in (path for pattern in (*OWN_FILES, *own) for path in directory.glob(pattern)):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

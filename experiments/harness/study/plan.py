@@ -1,123 +1,106 @@
-"""A study: chosen arms and seeds of an experiment, planned as runs, carried out, and judged."""
+"""From a request to planned runs: which arms and seeds of an experiment, on which data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.runtime import determinism
-from experiments.harness.spec import Experiment, Run, Scale, UserError, batching
+from experiments.harness.spec import Arm, Experiment, RunSpec, Scale, UserError, batching
 from experiments.harness.spec.overrides import resolve
+
+Load = Callable[[str, str], tuple[Dataset, str | None]]
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """A part of an experiment, as a user asks for it; empty fields mean the experiment's own.
+
+    ``scale``: by default ``full`` on an accelerator, else ``mini``. ``data`` names sources
+    (``data.sources``). ``batch_runs`` trains runs that can share a program in batches of at most so
+    many; 0 is no limit, None trains each run alone.
+    """
+
+    experiment: Experiment
+    scale: Scale | None = None
+    arms: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    data: Sequence[str] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    batch_runs: int | None = None
+
+    def resolved_arms(self, scale: Scale) -> dict[str, Arm]:
+        """Return the arms by name as they are trained at ``scale``; ``UserError`` for bad ones."""
+        names = dict.fromkeys(self.arms or self.experiment.at[scale])
+        return {name: resolve(self.experiment, name, scale, self.overrides) for name in names}
 
 
 @dataclass(frozen=True)
 class Study:
-    """Runs that are to be made for an experiment.
+    """Planned runs of an experiment, and their data.
 
-    ``sources`` and ``data`` map the name of each dataset to what the user calls it and to itself;
-    ``warnings`` tell of substitutes. ``whole``: all its arms and seeds, unchanged. ``groups`` are
-    those of the runs that are trained together.
+    ``sources`` and ``data`` map the name of each dataset to its source and to itself; ``warnings``
+    name substitutes. ``covers_everything``: all arms and seeds of the experiment, without
+    overrides. ``batches`` are those of the runs that are trained as one program.
     """
 
     experiment: Experiment
-    runs: Sequence[Run]
+    specs: Sequence[RunSpec]
     sources: Mapping[str, str]
     data: Mapping[str, Dataset]
     warnings: Sequence[str]
-    whole: bool
-    groups: Sequence[Sequence[Run]] = ()
+    covers_everything: bool
+    batches: Sequence[Sequence[RunSpec]] = ()
 
 
 def plan_study(
-    experiment: Experiment,
-    *,
-    scale: Scale | None = None,
-    arms: Iterable[str] | str | None = None,
-    seeds: Iterable[int] | None = None,
-    data: Iterable[str] | str = (),
-    changes: Mapping[str, Any] | None = None,
-    deterministic: bool = True,
-    together: int | None = None,
-    load: Callable[[str, str], tuple[Dataset, str | None]] = sources.load,
+    request: StudyRequest, environment: Mapping[str, Any], load: Load = sources.load
 ) -> Study:
-    """Start the backend, load the data, and plan every run that is asked for.
+    """Load the data and plan every run of the request, seed by seed.
 
-    ``scale`` is ``full`` where an accelerator is visible, else ``mini``; ``arms`` are all that
-    there are at that scale, ``seeds`` the experiment's, unless told otherwise. ``data`` names
-    sources (``datasets.choose``), which ``load`` loads. Runs that are not ``deterministic`` are
-    marked so, and so are those that are to be trained ``together``, at most so many at once, all
-    that can be where 0. Raises ``UserError`` for whatever the user can mend.
+    ``environment`` is ``determinism.environment()``. Raises ``UserError`` for bad arms, overrides
+    or data, and if no runs can share a program though that is requested.
     """
-    if scale not in (None, "mini", "full"):
-        raise UserError(f"scale must be 'mini' or 'full', not {scale!r}")
-    environment = determinism.start(deterministic=deterministic)
-    scale = scale or default_scale()
-    names = list(dict.fromkeys(_several(arms) or experiment.at[scale]))
-    wanted = {resolve(experiment, name, scale, changes).dataset for name in names}
-    chosen = sources.choose(_several(data), wanted)
+    experiment = request.experiment
+    if request.scale not in (None, *experiment.at):
+        raise UserError(f"scale must be 'mini' or 'full', not {request.scale!r}")
+    scale = request.scale or default_scale(environment)
+    arms = request.resolved_arms(scale)
+    chosen = sources.choose(request.data, {arm.dataset for arm in arms.values()})
     loaded = {name: load(name, source) for name, source in chosen.items()}
-    runs = plan_runs(
-        experiment,
-        scale,
-        arms=names,
-        seeds=seeds or experiment.seeds,
-        changes=changes or {},
-        data={name: dataset.identity() for name, (dataset, _) in loaded.items()},
-        environment=environment,
-    )
-    groups = batching.group_runs(runs, together) if together is not None else []
-    marked = {(run.home, run.seed): run for group in groups for run in group}
-    runs = [marked.get((run.home, run.seed), run) for run in runs]
-    return Study(
-        experiment,
-        runs,
-        chosen,
-        {name: dataset for name, (dataset, _) in loaded.items()},
-        [warning for _, warning in loaded.values() if warning],
-        {run.seed for run in runs} >= set(experiment.seeds) and not (arms or changes),
-        groups,
-    )
-
-
-def plan_runs(
-    experiment: Experiment,
-    scale: Scale,
-    *,
-    arms: Iterable[str],
-    seeds: Iterable[int],
-    changes: Mapping[str, Any],
-    data: Mapping[str, Mapping[str, Any]],
-    environment: Mapping[str, Any],
-) -> list[Run]:
-    """Return the runs to be made, seed by seed; ``data`` tells of each dataset by its name.
-
-    Raises ``UserError`` for an arm or a change unknown.
-    """
-    chosen = {name: resolve(experiment, name, scale, changes) for name in arms}
-    return [
-        Run(
-            experiment=experiment.homes[name].partition(":")[0],
-            arm_name=experiment.homes[name].partition(":")[2],
+    data = {name: dataset for name, (dataset, _) in loaded.items()}
+    specs = [
+        RunSpec(
+            experiment=owner,
+            arm_name=owned_name,
             arm=arm,
             seed=seed,
             scale=scale,
-            dataset=data[arm.dataset],
+            dataset=data[arm.dataset].identity(),
             environment=environment,
-            changes=changes,
+            overrides=request.overrides,
         )
-        for seed in dict.fromkeys(seeds)
-        for name, arm in chosen.items()
+        for seed in dict.fromkeys(request.seeds or experiment.seeds)
+        for name, arm in arms.items()
+        for owner, owned_name in [experiment.arm_ids[name].split(":")]
     ]
+    batches = [] if request.batch_runs is None else batching.group_runs(specs, request.batch_runs)
+    batched = {(spec.arm_id, spec.seed): spec for batch in batches for spec in batch}
+    specs = [batched.get((spec.arm_id, spec.seed), spec) for spec in specs]
+    all_seeds = {spec.seed for spec in specs} >= set(experiment.seeds)
+    return Study(
+        experiment,
+        specs,
+        chosen,
+        data,
+        [warning for _, warning in loaded.values() if warning],
+        covers_everything=all_seeds and not (request.arms or request.overrides),
+        batches=batches,
+    )
 
 
-def _several(words: Iterable[str] | str | None) -> list[str]:
-    return [words] if isinstance(words, str) else list(words or ())
-
-
-def default_scale(deterministic: bool | None = None) -> Scale:
-    """Return ``full`` where an accelerator is visible, else ``mini``; starts the backend."""
-    started = determinism.start(deterministic=deterministic)
-    return "mini" if started["device"] == "cpu" else "full"
+def default_scale(environment: Mapping[str, Any]) -> Scale:
+    """Return ``full`` if the environment has an accelerator, else ``mini``."""
+    return "mini" if environment["device"] == "cpu" else "full"

@@ -1,158 +1,120 @@
-"""Planned runs, made in this process: one, or a group together."""
+"""One planned run, or a batch that shares a program: trained in this process, or loaded."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.runtime import filesystem
-from experiments.harness.spec import Run, batching
+from experiments.harness.runtime import filesystem, log
+from experiments.harness.runtime.log import logger
+from experiments.harness.spec import Run, RunSpec, batching
 from experiments.harness.storage import checkpoint, provenance, run_directory, run_record
-
-Tell = Callable[[str], None]
+from experiments.harness.training.options import TrainOptions
 
 
 def train_or_load(
-    run: Run,
+    spec: RunSpec,
     logdir: Path,
     dataset: Dataset,
-    *,
-    intervals: int | None = None,
-    deadline: float = math.inf,
-    begin: bool = False,
-    telemetry: int | None = None,
-    verbose: int = 0,
-    tell: Tell = print,
+    options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
 ) -> Run:
-    """Make a planned run, or go on with it, or return it where it is made already.
-
-    From ``deadline`` on it is returned as it stands, unless told to ``begin``. The rest is as for
-    ``training.train``.
-    """
-    directory = run_directory.directory_of(run, logdir)
-    if time.monotonic() >= deadline and not begin:
-        return load_existing(run, logdir, tell) or run
+    """Train a planned run, resume it, or load it if it is finished."""
+    directory = run_directory.directory_of(spec, logdir)
     with filesystem.lock_directory(directory):
-        found = load_existing(run, logdir, tell)
-        if found and is_finished(found, intervals):
-            tell(f"{directory} holds this run; --fresh would repeat it")
+        found = load_existing(spec, logdir)
+        if found and is_finished(found, options.stop_after):
+            logger.info(f"{directory} holds this run; --fresh trains it again")
             return found
-        from experiments.harness.training.trainer import train
+        from experiments.harness.training.trainer import train  # imports keras
 
-        return train(
-            _planned_start(run, found, tell),
-            directory,
-            dataset,
-            intervals=intervals,
-            deadline=deadline,
-            telemetry=telemetry,
-            verbose=verbose,
-            tell=tell,
-        )
+        return train(_start(spec, found), directory, dataset, options)
 
 
 def train_or_load_batch(
-    group: Sequence[Run],
+    specs: Sequence[RunSpec],
     logdir: Path,
     dataset: Dataset,
-    *,
-    intervals: int | None = None,
-    deadline: float = math.inf,
-    begin: bool = False,
-    tell: Tell = print,
-    **options: Any,
-) -> dict[Path, Run]:
-    """Make a group's runs together, or those of them that are not made; by their directories.
-
-    From ``deadline`` on they are returned as they stand, unless told to ``begin``. ``options`` are
-    those of ``together.training.train``.
-    """
-    planned = {run_directory.directory_of(run, logdir): run for run in group}
-    if time.monotonic() >= deadline and not begin:
-        return {path: load_existing(run, logdir, tell) or run for path, run in planned.items()}
-    with ExitStack() as owned:
+    options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
+) -> list[Run]:
+    """Train the unfinished runs of a batch as one program; return all runs, in order."""
+    planned = {run_directory.directory_of(spec, logdir): spec for spec in specs}
+    with ExitStack() as locks:
         for directory in planned:
-            owned.enter_context(filesystem.lock_directory(directory))
-        found = {path: load_existing(run, logdir, tell) for path, run in planned.items()}
-        made = {path: run for path, run in found.items() if run and is_finished(run, intervals)}
-        for directory in made:
-            tell(f"{directory} holds this run; --fresh would repeat it")
-        how: dict[str, Any] = {"intervals": intervals, "deadline": deadline, "tell": tell}
-        for part in group_by_progress(
-            {path: last_checkpoint(path) for path in planned if path not in made}
-        ):
-            if not begin and time.monotonic() >= deadline:
-                break
+            locks.enter_context(filesystem.lock_directory(directory))
+        runs = {path: load_existing(spec, logdir) for path, spec in planned.items()}
+        paths = [p for p, run in runs.items() if not (run and is_finished(run, options.stop_after))]
+        for path in [path for path in planned if path not in paths]:
+            logger.info(f"{path} holds this run; --fresh trains it again")
+        if paths:
             from experiments.harness.training.batched.trainer import train  # imports keras
 
-            manner = group[0].environment[batching.FIELD]
-            runs = f"{len(part)} run{'s' * (len(part) > 1)}"
-            tell(f"{runs} {'in turn' if manner == batching.IN_TURN else 'at once'}")
-            begun = [_planned_start(planned[path], found[path], tell) for path in part]
-            made |= zip(part, train(begun, part, dataset, **how, **options), strict=True)
-            begin = False
-    return {
-        path: replace(made.get(path) or found[path] or run, arm=run.arm)
-        for path, run in planned.items()
-    }
+            how = specs[0].environment[batching.FIELD]
+            count = f"{len(paths)} run{'s' * (len(paths) > 1)}"
+            logger.info(f"{count} {'in turn' if how == batching.IN_TURN else 'at once'}")
+            first = [_start(planned[path], runs[path]) for path in paths]
+            runs |= zip(paths, train(first, paths, dataset, options), strict=True)
+        return [run for run in runs.values() if run]
+
+
+def group_by_progress(specs: Iterable[RunSpec], logdir: Path) -> list[list[RunSpec]]:
+    """Return the runs in groups that can train on together, the least trained first.
+
+    The runs of a group are one interval apart at most, so that none repeats more than that.
+    """
+    progress = [(last_checkpoint(run_directory.directory_of(spec, logdir)), spec) for spec in specs]
+    groups: list[list[RunSpec]] = []
+    first = 0
+    for interval, spec in sorted(progress, key=lambda each: each[0]):
+        if not groups or interval > first + 1:
+            groups.append([])
+            first = interval
+        groups[-1].append(spec)
+    return groups
 
 
 def last_checkpoint(directory: Path) -> int:
-    """Return to which interval a run came: not by its record, which may tell of a lost state."""
+    """Return the interval of the newest valid checkpoint; the record may name a later one."""
     newest, _ = checkpoint.load_newest(directory / "state")
     return newest.interval if newest else 0
 
 
-def group_by_progress(came: Mapping[Path, int]) -> list[list[Path]]:
-    """Return directories in parts, by the intervals to which they came, the least first.
-
-    Those of a part are an interval apart at most: no more is trained once more.
-    """
-    parts: list[list[Path]] = []
-    for path in sorted(came, key=lambda path: came[path]):
-        if not parts or came[path] > came[parts[-1][0]] + 1:
-            parts.append([])
-        parts[-1].append(path)
-    return parts
-
-
-def load_existing(run: Run, logdir: Path, tell: Tell = print) -> Run | None:
-    """Return what there is of a planned run; ``UserError`` where its directory is another's."""
-    directory = run_directory.directory_of(run, logdir)
-    if (found := run_record.load(directory, tell)) is None:
+def load_existing(spec: RunSpec, logdir: Path) -> Run | None:
+    """Return what exists of a planned run; ``UserError`` if its directory holds another run."""
+    directory = run_directory.directory_of(spec, logdir)
+    if (found := run_record.load(directory)) is None:
         return None
-    run_directory.check_same_run(found, run, directory)
-    return replace(found, arm=run.arm)
+    run_directory.check_same_run(found.spec, spec, directory)
+    return replace(found, spec=spec)
 
 
-def incomplete_runs(runs: Iterable[Run], logdir: Path, intervals: int | None = None) -> list[Path]:
-    """Return the directories of the planned runs that are still to be made, in order."""
-    planned = {run_directory.directory_of(run, logdir): run for run in runs}
+def incomplete_runs(
+    specs: Iterable[RunSpec], logdir: Path, stop_after: int | None = None
+) -> list[RunSpec]:
+    """Return the planned runs that are not finished, in order, each directory once."""
+    planned = {run_directory.directory_of(spec, logdir): spec for spec in specs}
+    with log.quiet(logging.WARNING):
+        found = {path: load_existing(spec, logdir) for path, spec in planned.items()}
     return [
-        directory
-        for directory, run in planned.items()
-        if not (
-            (found := load_existing(run, logdir, lambda _: None)) and is_finished(found, intervals)
-        )
+        spec
+        for path, spec in planned.items()
+        if not ((run := found[path]) and is_finished(run, stop_after))
     ]
 
 
-def _planned_start(run: Run, found: Run | None, tell: Tell) -> Run:
-    """Return a planned run as it is when its training begins, or goes on where it was ``found``."""
-    commit, started = provenance.commit(), datetime.now(UTC).isoformat(timespec="seconds")
+def is_finished(run: Run, stop_after: int | None) -> bool:
+    """Return whether a run is complete, or stopped after at least ``stop_after`` intervals."""
+    far_enough = stop_after is not None and run.intervals >= stop_after
+    return run.status == "complete" or (run.status == "partial" and far_enough)
+
+
+def _start(spec: RunSpec, found: Run | None) -> Run:
+    """Return a run as it is when its training starts or resumes."""
+    commit, now = provenance.commit(), datetime.now(UTC).isoformat(timespec="seconds")
     if found and found.commit != commit:
-        tell(f"begun by commit {found.commit}, going on with {commit}")
-    return replace(run, started=found.started if found else started, commit=commit)
-
-
-def is_finished(run: Run, intervals: int | None) -> bool:
-    """Return whether a run was brought to its end, or at least to as many intervals."""
-    enough = intervals is not None and run.intervals >= intervals
-    return run.status == "complete" or (run.status == "partial" and enough)
+        logger.info(f"started by commit {found.commit}, resuming with {commit}")
+    return Run(spec, started=found.started if found else now, commit=commit)

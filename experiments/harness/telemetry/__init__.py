@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training, with TensorFlow installed or not.
+"""TensorBoard logging of training, with or without TensorFlow installed.
 
-``callback.Telemetry`` is an ordinary Keras callback, for any functional model's ``fit``.
+``callback.Telemetry`` is an ordinary Keras callback for any functional model's ``fit``.
 """

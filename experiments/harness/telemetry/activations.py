@@ -1,4 +1,4 @@
-"""What a model makes of a batch, read without changing a bit of the model."""
+"""A model's layer outputs and gradients on one batch, read without changing the model."""
 
 from __future__ import annotations
 
@@ -19,63 +19,62 @@ Tensors = dict[str, NDArray[Any]]
 
 
 class BatchReader:
-    """A model and the batch that it is asked about, in training mode; prepared once."""
+    """Read a model's layer outputs and gradients on ``batch``, in training mode."""
 
     def __init__(self, model: keras.Model, batch: Batch, anatomy: LayerTags) -> None:
         self.model, self.batch, self.anatomy = model, batch, anatomy
-        self.reader = keras.Model(model.inputs[0], [anatomy.seen, *anatomy.outputs.values()])
-        # JAX compiles operation by operation what it is to run eagerly
-        eagerly = keras.backend.backend() != "jax"
-        self.backward = Gradients(model, run_eagerly=eagerly) if model.loss else None
+        self.reader = keras.Model(model.inputs[0], [anatomy.first_input, *anatomy.outputs.values()])
+        run_eagerly = keras.backend.backend() != "jax"  # eager JAX compiles each operation alone
+        self.backward = Gradients(model, run_eagerly=run_eagerly) if model.loss else None
 
-    def about(self, batch: Batch) -> BatchReader:
-        """Return the same for another batch, with nothing to prepare once more."""
+    def for_batch(self, batch: Batch) -> BatchReader:
+        """Return a reader for another batch that shares the prepared models."""
         other = copy.copy(self)
         other.batch = batch
         return other
 
-    def seen(self) -> NDArray[Any]:
-        """Return the batch as the first layer with weights is given it."""
-        return self._read()[0]
+    def first_input(self) -> NDArray[Any]:
+        """Return the batch as the first layer with weights receives it."""
+        return self._forward_pass()[0]
 
     def outputs(self) -> Tensors:
-        """Return each layer's output, and what goes into an activation of its own, by tag."""
-        heard: Tensors = {}
-        with _listening(self.anatomy.fused, heard):
-            _, *values = self._read()
-        return dict(zip(self.anatomy.outputs, values, strict=True)) | heard
+        """Return each layer's output, and the input of each fused activation, by tag."""
+        captured: Tensors = {}
+        with _capture_activation_inputs(self.anatomy.fused_activations, captured):
+            _, *values = self._forward_pass()
+        return dict(zip(self.anatomy.outputs, values, strict=True)) | captured
 
     def gradients(self) -> Tensors:
         """Return the loss's gradient for each trainable variable, by the variable's tag."""
         if not self.backward:
             return {}
         with preserved(self.model, forward_variables):
-            found = self.backward(self.batch)
+            gradients = self.backward(self.batch)
         tags = {variable.path: tag for tag, variable in self.anatomy.variables.items()}
-        return {tags[path]: np.asarray(value) for path, value in found.items()}
+        return {tags[path]: np.asarray(value) for path, value in gradients.items()}
 
-    def _read(self) -> list[NDArray[Any]]:
+    def _forward_pass(self) -> list[NDArray[Any]]:
         with preserved(self.model, forward_variables):
             values = self.reader(self.batch[0], training=True)
         return [keras.ops.convert_to_numpy(value) for value in values]
 
 
 @contextmanager
-def _listening(layers: Mapping[str, Any], heard: Tensors) -> Iterator[None]:
-    """While the block lasts, note what goes into the layers' own activations, by tag."""
-    functions = {tag: layer.activation for tag, layer in layers.items()}
+def _capture_activation_inputs(layers: Mapping[str, Any], captured: Tensors) -> Iterator[None]:
+    """Within the block, store the input of each layer's own activation in ``captured``, by tag."""
+    activations = {tag: layer.activation for tag, layer in layers.items()}
 
-    def listener(tag: str) -> Any:
-        def listen(x: Any) -> Any:
-            heard[tag] = keras.ops.convert_to_numpy(x)
-            return functions[tag](x)
+    def capturing(tag: str) -> Any:
+        def activation(x: Any) -> Any:
+            captured[tag] = keras.ops.convert_to_numpy(x)
+            return activations[tag](x)
 
-        return listen
+        return activation
 
     try:
         for tag, layer in layers.items():
-            layer.activation = listener(tag)
+            layer.activation = capturing(tag)
         yield
     finally:
         for tag, layer in layers.items():
-            layer.activation = functions[tag]
+            layer.activation = activations[tag]

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written in the calling thread and without TensorFlow."""
+"""TensorBoard event files, written in the calling thread and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 from experiments.harness.telemetry.histogram import compute_histogram
 
-# It warns of every NaN that it writes; a loss that turns NaN is what some experiments are about.
+# It warns about every NaN that it writes; some experiments are about a loss that becomes NaN.
 logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 
 class EventWriter:
-    """An event file in ``directory``, whose points are from ``first_step`` on.
+    """Write an event file in ``directory``, with events from ``first_step`` on.
 
-    TensorBoard drops what earlier files of the directory have from there on: a training that goes
-    on after a kill has no point twice. Unlike tensorboardX's own writer this one has no thread:
-    what is flushed survives a kill, and a full disk is an error here and now.
+    TensorBoard drops events from that step on in the directory's earlier files, so a resumed
+    training has no duplicate points. Unlike tensorboardX's own writer, this one has no thread:
+    flushed events survive a kill, and a full disk raises at once.
     """
 
     def __init__(self, directory: Path, first_step: int = 0) -> None:
@@ -38,48 +38,48 @@ class EventWriter:
         self._write(step, summary=summary.scalar(tag, value))
 
     def histogram(self, step: int, tag: str, tensor: NDArray[Any]) -> None:
-        """Write a tensor's finite values; how many are not goes to ``nonfinite/<tag>``."""
-        seen = compute_histogram(tensor)
-        if seen.nonfinite:
-            self.scalar(step, f"nonfinite/{tag}", seen.nonfinite)
-        if seen.size:
-            histogram = summary.histogram_raw(
+        """Write a tensor's finite values, and the number of others as ``nonfinite/<tag>``."""
+        histogram = compute_histogram(tensor)
+        if histogram.nonfinite:
+            self.scalar(step, f"nonfinite/{tag}", histogram.nonfinite)
+        if histogram.size:
+            content = summary.histogram_raw(
                 tag,
-                min=seen.least,
-                max=seen.greatest,
-                num=seen.size,
-                sum=seen.total,
-                sum_squares=seen.squares,
-                bucket_limits=seen.edges,
-                bucket_counts=seen.counts,
+                min=histogram.least,
+                max=histogram.greatest,
+                num=histogram.size,
+                sum=histogram.total,
+                sum_squares=histogram.squares,
+                bucket_limits=histogram.edges,
+                bucket_counts=histogram.counts,
             )
-            self._write(step, summary=histogram)
+            self._write(step, summary=content)
 
     def image(self, step: int, tag: str, pixels: NDArray[np.uint8]) -> None:
         """Write pixels ``(height, width, 1 or 3)``."""
         self._write(step, summary=summary.image(tag, pixels, dataformats="HWC"))
 
     def png(self, step: int, tag: str, path: Path) -> None:
-        """Write a picture that is a PNG file."""
+        """Write a PNG file as an image."""
         content = path.read_bytes()
-        height, width = (int.from_bytes(content[place : place + 4]) for place in (20, 16))
-        shown = Summary.Image(height=height, width=width, encoded_image_string=content)
-        self._write(step, summary=Summary(value=[Summary.Value(tag=tag, image=shown)]))
+        width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+        image = Summary.Image(height=height, width=width, encoded_image_string=content)
+        self._write(step, summary=Summary(value=[Summary.Value(tag=tag, image=image)]))
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         self._write(step, summary=summary.text(tag, markdown))
 
     def hyperparameters(self, values: Mapping[str, bool | float | str]) -> None:
-        """Tell what sets the run apart, for the HParams tab."""
+        """Write the run's hyperparameters for the HParams tab."""
         _, start, end = summary.hparams(dict(values), {})
         self._write(0, summary=start)
         self._write(0, summary=end)
 
     def charts(self, charts: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
-        """Lay out the Custom Scalars tab: categories of charts, each of patterns of tags."""
+        """Lay out the Custom Scalars tab: tag patterns by category and chart title."""
         layout = {
-            category: {title: ["Multiline", [*tags]] for title, tags in found.items()}
-            for category, found in charts.items()
+            category: {title: ["Multiline", [*tags]] for title, tags in titles.items()}
+            for category, titles in charts.items()
         }
         self._write(0, summary=summary.custom_scalars(layout))
 
@@ -99,5 +99,5 @@ class EventWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, step: int, **what: Any) -> None:
-        self._file.write_event(Event(step=step, wall_time=time.time(), **what))
+    def _write(self, step: int, **content: Any) -> None:
+        self._file.write_event(Event(step=step, wall_time=time.time(), **content))

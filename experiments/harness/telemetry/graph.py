@@ -1,4 +1,4 @@
-"""A functional model as TensorBoard's graph: a node a layer, in groups."""
+"""A functional model as a TensorBoard graph: one node per layer, in groups."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from experiments.harness.telemetry.layer_tags import graph_nodes
 def graph_def(model: keras.Model, groups: Mapping[str, str]) -> bytes:
     """Return the serialised ``GraphDef``: layers by name, with class, output shape and weights.
 
-    ``groups`` maps the names of layers to the group that they are shown in.
+    ``groups`` maps layer names to group names.
     """
 
     def path(name: str) -> str:
         return f"{groups[name]}/{name}" if name in groups else name
 
-    defined = [
+    nodes = [
         NodeDef(
             name=path(name),
             op=type(node.operation).__name__,
@@ -31,7 +31,7 @@ def graph_def(model: keras.Model, groups: Mapping[str, str]) -> bytes:
         )
         for name, node in graph_nodes(model).items()
     ]
-    return GraphDef(node=defined).SerializeToString()
+    return GraphDef(node=nodes).SerializeToString()
 
 
 def _attributes(node: Any) -> dict[str, AttrValue]:

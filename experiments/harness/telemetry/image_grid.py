@@ -1,4 +1,4 @@
-"""Tensors as pictures: a batch of images, and a layer's filters, each as a grid. Pure."""
+"""A batch of images, or a layer's filters, as one image. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 COLUMNS, GAP = 8, 2
-SIDE = 64  # pixels that a tile is high at least
+MIN_TILE_HEIGHT = 64  # pixels
 
 
 def are_images(batch: NDArray[Any]) -> bool:
@@ -24,16 +24,16 @@ def are_filters(kernel: NDArray[Any]) -> bool:
 
 
 def image_grid(images: NDArray[Any]) -> Pixels:
-    """Return images as one picture, their least value black and their greatest white."""
-    shown = _finite(images)
-    return _grid(_pixels(shown, shown.min(), shown.max()))
+    """Return images in a grid, with their minimum in black and their maximum in white."""
+    values = _finite(images)
+    return _grid(_pixels(values, values.min(), values.max()))
 
 
 def filter_grid(kernel: NDArray[Any]) -> Pixels:
-    """Return filters as one picture, 0 in the middle between black and white."""
-    shown = _finite(np.moveaxis(kernel, -1, 0))
-    largest = np.abs(shown).max()
-    return _grid(_pixels(shown, -largest, largest))
+    """Return filters in a grid, with 0 halfway between black and white."""
+    values = _finite(np.moveaxis(kernel, -1, 0))
+    largest = np.abs(values).max()
+    return _grid(_pixels(values, -largest, largest))
 
 
 def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -45,8 +45,8 @@ def _pixels(values: NDArray[np.float64], black: float, white: float) -> Pixels:
 
 
 def _grid(tiles: Pixels) -> Pixels:
-    """Return tiles ``(number, height, width, channels)`` in rows, enlarged where they are small."""
-    factor = math.ceil(SIDE / tiles.shape[1])
+    """Arrange tiles ``(number, height, width, channels)`` in rows, enlarging small ones."""
+    factor = math.ceil(MIN_TILE_HEIGHT / tiles.shape[1])
     tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
     framed = np.pad(tiles, ((0, -len(tiles) % COLUMNS), (0, GAP), (0, GAP), (0, 0)),
                     constant_values=255)  # fmt: skip

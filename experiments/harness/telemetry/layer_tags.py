@@ -1,9 +1,9 @@
-"""Where a functional model can be read, and what TensorBoard calls each place.
+"""TensorBoard tags for the layers and variables of a functional model.
 
-A layer with weights begins a group, which has its name; what follows it, up to the next one, is in
-it: ``conv1/kernel``, ``conv1/pre_activation``, ``conv1/output``, ``conv1/pool1``. What comes
-before the first is the ``batch``. TensorBoard sorts by name: where that is not the network's
-order, the groups are numbered.
+A layer with weights begins a group of its name, which also holds the layers up to the next one:
+``conv1/kernel``, ``conv1/pre_activation``, ``conv1/output``, ``conv1/pool1``. Layers before the
+first group are in ``batch``. TensorBoard sorts groups by name; if that is not the network's order,
+they are numbered.
 """
 
 from __future__ import annotations
@@ -22,104 +22,101 @@ NORMALISATIONS = (
     keras.layers.GroupNormalization,
     keras.layers.LayerNormalization,
 )
-# What rearranges values shows nothing that the layer before does not.
-SILENT = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
+# Layers without tags: their outputs hold the values of the layer before.
+SKIPPED = (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
 
 
 @dataclass(frozen=True)
 class LayerTags:
     """The tags of a model.
 
-    ``outputs`` maps a tag to the layer's output, a Keras tensor; ``variables`` a tag to the
-    variable. ``fused`` maps the tag of what goes into a layer's own activation to the layer.
-    ``rectified`` are tags of a ReLU's outputs; ``seen`` is the batch as the first layer with
-    weights is given it, a Keras tensor; ``filters`` the tag of that layer's kernel; ``groups`` maps
-    the names of layers to their group's.
+    ``outputs`` maps tags to layers' outputs (Keras tensors), and ``variables`` maps tags to
+    variables. ``fused_activations`` maps the tag of a pre-activation to the layer with weights that
+    applies the activation itself. ``relu_outputs`` are the tags of ReLU outputs. ``first_input`` is
+    the Keras tensor that the first layer with weights receives, and ``filters`` the tag of that
+    layer's kernel. ``groups`` maps layer names to group names.
     """
 
     outputs: Mapping[str, Any]
     variables: Mapping[str, Any]
-    fused: Mapping[str, Any]
-    rectified: frozenset[str]
-    seen: Any
+    fused_activations: Mapping[str, Any]
+    relu_outputs: frozenset[str]
+    first_input: Any
     filters: str | None
     groups: Mapping[str, str]
 
 
 def layer_tags(model: keras.Model) -> LayerTags:
-    """Return where ``model`` can be read.
+    """Return the tags of ``model``.
 
     Raises ``ValueError`` for a model that is not functional, or has several inputs or outputs.
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError("telemetry reads functional (or built sequential) models")
+        raise ValueError("telemetry needs a functional or a built Sequential model")
     if len(model.inputs) > 1 or len(model.outputs) > 1:
-        raise ValueError("telemetry reads models with one input and one output")
-    groups, made = (
-        _groups(model),
-        {name: node.outputs[0] for name, node in graph_nodes(model).items()},
-    )
-    titles = _titles([name for name in groups if name != BATCH_TAG]) | {BATCH_TAG: BATCH_TAG}
-    tags = {
-        layer: f"{titles[name]}/{place}"
-        for name, layers in groups.items()
-        for layer, place in zip(layers, _places(name, layers), strict=True)
-    }
-    variables = {
-        f"{titles[name] if layer.name == name else tags[layer]}/{_own(variable, layer)}": variable
-        for name, layers in groups.items()
-        for layer in layers
-        for variable in layer.weights
-    }
+        raise ValueError("telemetry needs a model with one input and one output")
+    groups = _group_layers(model)
+    group_names = _number_groups([name for name in groups if name != BATCH_TAG])
+    group_names[BATCH_TAG] = BATCH_TAG
+    outputs = {name: node.outputs[0] for name, node in graph_nodes(model).items()}
+    tags: dict[Any, str] = {}
+    variables: dict[str, Any] = {}
+    for name, layers in groups.items():
+        for layer, label in zip(layers, _layer_labels(name, layers), strict=True):
+            tags[layer] = f"{group_names[name]}/{label}"
+            prefix = group_names[name] if layer.name == name else tags[layer]
+            variables |= {f"{prefix}/{_path_within(layer, v)}": v for v in layer.weights}
     kernels = [tag for tag, variable in variables.items() if variable.name == "kernel"]
     return LayerTags(
-        outputs={tag: made[layer.name] for layer, tag in tags.items()},
+        outputs={tag: outputs[layer.name] for layer, tag in tags.items()},
         variables=variables,
-        fused={
+        fused_activations={
             f"{tag.removesuffix('output')}pre_activation": layer
             for layer, tag in tags.items()
-            if layer.weights and tag.endswith("/output") and _activation(layer)
+            if layer.weights and tag.endswith("/output") and _activation_name(layer)
         },
-        rectified=frozenset(tag for layer, tag in tags.items() if _activation(layer) == "relu"),
-        seen=made[groups[BATCH_TAG][-1].name] if groups.get(BATCH_TAG) else model.inputs[0],
+        relu_outputs=frozenset(
+            tag for layer, tag in tags.items() if _activation_name(layer) == "relu"
+        ),
+        first_input=outputs[groups[BATCH_TAG][-1].name] if BATCH_TAG in groups else model.inputs[0],
         filters=kernels[0] if kernels else None,
-        groups={layer.name: titles[name] for name in groups for layer in groups[name]},
+        groups={layer.name: group_names[name] for name in groups for layer in groups[name]},
     )
 
 
 def graph_nodes(model: keras.Model) -> dict[str, Any]:
-    """Return by the names of layers where each stands in the graph, first of all if it is shared.
+    """Return each layer's node in the graph, by the layer's name; a shared layer's first node.
 
-    A layer's own ``output`` would not do: a nested model's is that of its own graph.
+    A layer's ``output`` would not do: a nested model's belongs to the nested model's own graph.
     """
-    graph = getattr(model, "_functional", model)  # of a sequential model
-    found = [node for depth in graph._nodes_by_depth.values() for node in depth]
-    return {node.operation.name: node for node in reversed(found)}
+    graph = getattr(model, "_functional", model)  # a Sequential model wraps a functional one
+    nodes = [node for depth in graph._nodes_by_depth.values() for node in depth]
+    return {node.operation.name: node for node in reversed(nodes)}
 
 
-def _places(name: str, layers: Sequence[Any]) -> list[str]:
-    """Return what each layer of a group is called: its output is that of the first activation."""
-    active = next((layer for layer in layers if isinstance(layer, ACTIVATIONS)), None)
-    first = "pre_activation" if active else "output"
+def _layer_labels(name: str, layers: Sequence[Any]) -> list[str]:
+    """Return a label for each layer of group ``name``; its first activation is the output."""
+    activation = next((layer for layer in layers if isinstance(layer, ACTIVATIONS)), None)
+    first = "pre_activation" if activation else "output"
     return [
-        "output" if layer is active
+        "output" if layer is activation
         else first if layer.name == name
         else layer.name.removeprefix(f"{name}_")
         for layer in layers
     ]  # fmt: skip
 
 
-def _own(variable: Any, layer: Any) -> str:
-    """Return a variable's path within its layer; a sequential model's name may come before it."""
+def _path_within(layer: Any, variable: Any) -> str:
+    """Return a variable's path below its layer; a Sequential model's name may precede both."""
     parts = variable.path.split("/")
     return "/".join(parts[parts.index(layer.name) + 1 :] if layer.name in parts else parts)
 
 
-def _groups(model: keras.Model) -> dict[str, list[Any]]:
+def _group_layers(model: keras.Model) -> dict[str, list[Any]]:
     groups: dict[str, list[Any]] = {}
     name = BATCH_TAG
     for layer in model.layers:
-        if isinstance(layer, SILENT):
+        if isinstance(layer, SKIPPED):
             continue
         if layer.weights and not isinstance(layer, NORMALISATIONS):
             name = layer.name
@@ -127,21 +124,22 @@ def _groups(model: keras.Model) -> dict[str, list[Any]]:
     return groups
 
 
-def _titles(names: Sequence[str]) -> dict[str, str]:
-    if sorted(names, key=_natural) == [*names]:
+def _number_groups(names: Sequence[str]) -> dict[str, str]:
+    """Return the groups' names for TensorBoard, numbered unless they sort in the given order."""
+    if sorted(names, key=_natural_sort_key) == [*names]:
         return {name: name for name in names}
     digits = len(str(len(names)))
     return {name: f"{number:0{digits}}_{name}" for number, name in enumerate(names, 1)}
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return a key that sorts as TensorBoard does: runs of digits by their value."""
+def _natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
+    """Return a key that sorts as TensorBoard does: digits by their value."""
     parts = re.findall(r"\d+|\D", name)
     return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
-def _activation(layer: Any) -> str | None:
-    """Return the name of the activation that a layer applies, None of a layer that has none."""
+def _activation_name(layer: Any) -> str | None:
+    """Return the name of the activation that a layer applies, or None."""
     if isinstance(layer, keras.layers.ReLU):
         return "relu"
     if not isinstance(layer, keras.layers.Activation) and not hasattr(layer, "kernel"):

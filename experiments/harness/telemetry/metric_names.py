@@ -1,18 +1,18 @@
-"""What TensorBoard calls a metric."""
+"""All renames of metrics: Keras's logs -> columns of history.csv -> TensorBoard tags."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
 
-from experiments.harness.storage import run_record
+FIRST_COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # if present
 
 
 def tag_of(name: str, metrics: Collection[str] = ()) -> str:
-    """Return the tag of a column of the history, or of a metric of Keras's logs.
+    """Return the TensorBoard tag of a column of ``history.csv`` or of a metric in Keras's logs.
 
-    ``test_loss`` and ``val_loss`` are ``loss/test``; ``loss`` is ``loss/train`` where ``metrics``,
-    all names that there are, has one of them.
+    ``test_loss`` and ``val_loss`` become ``loss/test``. ``loss`` becomes ``loss/train`` if
+    ``metrics``, the names of all columns or logs, contains either of them.
     """
     for prefix in ("test_", "val_"):
         if name.startswith(prefix):
@@ -23,7 +23,7 @@ def tag_of(name: str, metrics: Collection[str] = ()) -> str:
 
 
 def history_row(step: int, logs: Mapping[str, float]) -> dict[str, float]:
-    """Return an interval's metrics under the names and in the order of ``history.csv``."""
-    told = {"step": step, **{re.sub("^val_", "test_", name): v for name, v in logs.items()}}
-    first = [name for name in run_record.COLUMNS if name in told]
-    return {name: float(told[name]) for name in dict.fromkeys([*first, *told])}
+    """Return an interval's row of ``history.csv``, with the columns in their order."""
+    row = {"step": step, **{re.sub("^val_", "test_", name): v for name, v in logs.items()}}
+    first = [name for name in FIRST_COLUMNS if name in row]
+    return {name: float(row[name]) for name in dict.fromkeys([*first, *row])}

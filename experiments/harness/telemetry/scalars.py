@@ -1,4 +1,4 @@
-"""What a snapshot shows: tensors by tag, and what they come to as numbers. Pure."""
+"""The scalars of a snapshot, computed from its tensors by tag. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Numbers = dict[str, float]
 
 
 def of_variables(variables: Tensors) -> Numbers:
-    """Count each layer's distinct units: those whose incoming weights and bias no other has."""
-    told = {}
+    """Count each layer's distinct units: units with equal weights and bias count once."""
+    counts = {}
     for tag, kernel in variables.items():
         layer, _, name = tag.rpartition("/")
         if name == "kernel":
@@ -25,18 +25,18 @@ def of_variables(variables: Tensors) -> Numbers:
             if bias is not None:
                 rows = np.vstack([rows, bias])
             units = np.ascontiguousarray(rows.T) + 0.0  # -0 is 0
-            told[f"{layer}/distinct_units"] = float(len({unit.tobytes() for unit in units}))
-    return told
+            counts[f"{layer}/distinct_units"] = float(len({unit.tobytes() for unit in units}))
+    return counts
 
 
 def changes(before: Tensors, after: Tensors) -> Tensors:
-    """Return what each tensor changed by."""
+    """Return the change of each tensor."""
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
         return {tag: value - before[tag] for tag, value in after.items()}
 
 
 def of_updates(updates: Tensors, before: Tensors) -> Numbers:
-    """Return the norm of each change, by the norm before it."""
+    """Return the norm of each change relative to the norm before it."""
     norms = {tag: norm(before[tag]) for tag in updates}
     return {
         f"{tag}/relative_update": norm(update) / norms[tag]
@@ -46,24 +46,25 @@ def of_updates(updates: Tensors, before: Tensors) -> Numbers:
 
 
 def of_gradients(gradients: Tensors) -> Numbers:
-    """Return the gradients' norms."""
+    """Return the norm of each gradient."""
     return {f"{tag}/gradient_norm": norm(gradient) for tag, gradient in gradients.items()}
 
 
 def of_outputs(outputs: Tensors, rectified: Collection[str]) -> Numbers:
-    """Return each output's mean and spread (standard deviation), and a ReLU's share of dead units.
+    """Return each output's mean and spread, and each ReLU's share of dead units.
 
-    A unit, or a channel, is dead where its output is 0 for the whole batch.
+    The spread is the standard deviation. A unit or channel is dead if its output is 0 for the whole
+    batch.
     """
-    told = {}
+    numbers = {}
     for tag, output in outputs.items():
         with np.errstate(invalid="ignore", over="ignore"):
-            told[f"{tag}/mean"] = float(output.mean(dtype="float64"))
-            told[f"{tag}/spread"] = float(output.std(dtype="float64"))
+            numbers[f"{tag}/mean"] = float(output.mean(dtype="float64"))
+            numbers[f"{tag}/spread"] = float(output.std(dtype="float64"))
         if tag in rectified:
             units = output.reshape(-1, output.shape[-1])
-            told[f"{tag}/dead"] = float(np.mean(~units.any(axis=0)))
-    return told
+            numbers[f"{tag}/dead"] = float(np.mean(~units.any(axis=0)))
+    return numbers
 
 
 def norm(tensor: NDArray[Any]) -> float:

@@ -1,4 +1,4 @@
-"""A run's training once more, step by step within one interval, to the same bits."""
+"""A run's training repeated step by step within one interval, to the same bits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from experiments.harness.data import order
 from experiments.harness.data.dataset import Dataset, Examples
-from experiments.harness.data.keras_input import Batches
+from experiments.harness.data.keras_input import training_input
 from experiments.harness.model import variables
 from experiments.harness.model.build import build_for_run
-from experiments.harness.spec import Run
+from experiments.harness.spec import RunSpec
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.training.callbacks import RandomStateCallback
 
@@ -22,11 +22,11 @@ Tensors = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """What one step took and what it left.
+    """One training step.
 
-    ``number`` counts from 1; ``indices`` are the examples' places in the training split, ``batch``
-    the examples; ``loss`` is the batch's, before the update; ``before`` and ``after`` are the
-    values of all variables, by path.
+    ``number`` counts from 1; ``indices`` locate the examples of ``batch`` in the training split;
+    ``loss`` is the batch's before the update; ``before`` and ``after`` are the values of all
+    variables by path.
     """
 
     number: int
@@ -38,39 +38,39 @@ class Step:
 
     @property
     def finite(self) -> bool:
-        """Whether the loss and every variable after the step are."""
+        """Whether the loss and all variables after the step are finite."""
         left = [value for value in self.after.values() if value.dtype.kind == "f"]
         return bool(np.isfinite(self.loss) and all(np.isfinite(value).all() for value in left))
 
 
 class Stepper:
-    """A run's model after ``done`` steps, taken on step by step as far as its interval's ``end``.
+    """A run's model after ``done`` steps; it can step on to the ``end`` of the interval.
 
-    ``begun`` is the state at the end of an interval; the next one's steps can be taken. What
-    follows them, evaluation, is left out: it may draw random numbers too, so that the next interval
-    begins from a state of its own.
+    Built from the checkpoint before that interval. The evaluation after an interval is not
+    repeated: it may draw random numbers too, so that the next interval needs its own checkpoint.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, begun: Checkpoint) -> None:
-        self.run, self.dataset = run, dataset
-        self.done = begun.interval * run.arm.steps
-        self.end = self.done + run.arm.steps
-        self.model, learning_rate = build_for_run(run)
-        variables.write(self.model, begun.tensors)
-        self.model.optimizer.learning_rate = learning_rate(begun.interval)
+    def __init__(self, spec: RunSpec, dataset: Dataset, first: Checkpoint) -> None:
+        self.spec, self.dataset = spec, dataset
+        self.done = first.interval * spec.arm.steps
+        self.end = self.done + spec.arm.steps
+        self.model, learning_rate = build_for_run(spec)
+        variables.write(self.model, first.tensors)
+        self.model.optimizer.learning_rate = learning_rate(first.interval)
 
     def tensors(self) -> Tensors:
-        """Return the values of all variables now, by path."""
+        """Return the current values of all variables by path."""
         return variables.read(self.model)
 
     def advance(self, to: int) -> float:
-        """Take the steps up to and with number ``to``, at least one; return their mean loss."""
+        """Take the steps up to and including number ``to``, at least one; return the mean loss."""
         assert self.done < to <= self.end, f"step {to} is not after {self.done} up to {self.end}"
-        arm = self.run.arm
+        arm = self.spec.arm
+        batches = order.batches(
+            self.dataset, self.spec.seed, arm.batch_size, self.done, arm.held_out
+        )
         history = self.model.fit(
-            Batches(
-                order.batches(self.dataset, self.run.seed, arm.batch_size, self.done, arm.held_out)
-            ),
+            training_input(batches),
             steps_per_epoch=to - self.done,
             shuffle=False,
             callbacks=[RandomStateCallback(self.tensors())],
@@ -80,11 +80,10 @@ class Stepper:
         return float(history.history["loss"][0])
 
     def take(self) -> Step:
-        """Take one step, and return it."""
-        arm, before = self.run.arm, self.tensors()
-        chosen = order.batch_indices(
-            self.dataset, self.run.seed, self.done, arm.batch_size, arm.held_out
+        """Take one step and return it."""
+        arm, before = self.spec.arm, self.tensors()
+        indices = order.batch_indices(
+            self.dataset, self.spec.seed, self.done, arm.batch_size, arm.held_out
         )
         loss = self.advance(self.done + 1)
-        batch = self.dataset.train(chosen)
-        return Step(self.done, chosen, batch, loss, before, self.tensors())
+        return Step(self.done, indices, self.dataset.train(indices), loss, before, self.tensors())

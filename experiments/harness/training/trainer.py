@@ -1,20 +1,17 @@
-"""From an arm as data to a finished run. Import it only after ``determinism.start()``."""
+"""One run, trained from wherever it stands. Import it only after ``determinism.start()``."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from experiments.harness.data import order
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.data.keras_input import Arrays, Batches
+from experiments.harness.data.keras_input import evaluation_input, training_input
 from experiments.harness.model.build import build_for_run, export
 from experiments.harness.runtime import signals, tf_memory
 from experiments.harness.runtime.backends import translate_backend_errors
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
-from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.training.callbacks import (
     CheckpointCallback,
     EvaluationCallback,
@@ -22,6 +19,7 @@ from experiments.harness.training.callbacks import (
     RandomStateCallback,
     make_callbacks,
 )
+from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.resume import restore_or_init
 
 
@@ -32,62 +30,53 @@ def train(
     run: Run,
     directory: Path,
     dataset: Dataset,
-    *,
-    intervals: int | None = None,
-    deadline: float = math.inf,
-    enough: Callable[[Checkpoint], bool] = lambda _: False,
-    telemetry: int | None = None,
-    verbose: int = 0,
-    tell: Callable[[str], None] = print,
+    options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
 ) -> Run:
-    """Train ``run`` in ``directory``, from wherever it stands there, and return it as it is then.
+    """Train ``run.spec`` in ``directory``, and return the run as it is afterwards.
 
-    ``run`` says what is to be trained: its arm, seed, dataset and environment. Stops after
-    ``intervals`` intervals in all, at a state that is ``enough``, or after the first interval that
-    ends at ``deadline`` (of ``time.monotonic``) or later (status ``partial``), else at the arm's
-    own end; with 0 only the initial state is kept. A killed or interrupted run goes on from its
-    last whole interval, to the same bits as one undisturbed. ``telemetry`` says after how
-    many intervals each TensorBoard gets histograms, with 0 it gets nothing. ``verbose`` is Keras's;
-    ``tell`` gets a line for whatever the user should know. Raises ``UserError`` where the directory
-    is another run's or a file cannot be written.
+    A killed or interrupted run resumes after its last whole interval, to the same bits as an
+    undisturbed one. The returned status is ``complete`` at the arm's last interval, ``partial`` if
+    ``options`` stopped it before. Raises ``UserError`` if the directory belongs to another run or a
+    file cannot be written.
     """
-    arm = run.arm
-    end = arm.intervals if intervals is None else min(intervals, arm.intervals)
-    model, learning_rate = build_for_run(run)
-    observer = EvaluationCallback(run, dataset, model)
-    begun = restore_or_init(model, run, directory / "state", observer, tell)
-    keeper = CheckpointCallback(
-        run, directory, begun, lambda now: enough(now) or time.monotonic() >= deadline
+    spec, arm = run.spec, run.spec.arm
+    end = options.last_interval(arm.intervals)
+    model, learning_rate = build_for_run(spec)
+    evaluation = EvaluationCallback(spec, dataset, model)
+    first = restore_or_init(model, spec, directory / "state", evaluation)
+    if first.interval:
+        logger.info(f"resuming after interval {first.interval} of {arm.intervals}")
+    saving = CheckpointCallback(run, directory, first, options)
+    batches = order.batches(
+        dataset,
+        spec.seed,
+        arm.batch_size,
+        first_step=first.interval * arm.steps,
+        held_out=arm.held_out,
+        on_batch=saving.record_batch,
     )
-    done = keeper.state.interval
     try:
-        if done < end and not enough(begun):
+        if first.interval < end and not saving.should_stop:
             model.fit(
-                Batches(
-                    order.batches(
-                        dataset,
-                        run.seed,
-                        arm.batch_size,
-                        done * arm.steps,
-                        arm.held_out,
-                        keeper.fed,
-                    )
-                ),
+                training_input(batches),
                 steps_per_epoch=arm.steps,
-                initial_epoch=done,
+                initial_epoch=first.interval,
                 epochs=end,
                 shuffle=False,
-                validation_data=Arrays(dataset.test(slice(arm.test_examples)), arm.test_batch),
+                validation_data=evaluation_input(
+                    dataset.test(slice(arm.test_examples)), arm.test_batch
+                ),
                 callbacks=[
                     InterruptCallback(),
-                    *make_callbacks(run, directory, observer, learning_rate, telemetry),
-                    keeper,
-                    RandomStateCallback(keeper.state.tensors),
+                    *make_callbacks(spec, directory, evaluation, learning_rate, options),
+                    saving,
+                    RandomStateCallback(first.tensors),
+                    *options.callbacks,
                 ],
-                verbose=verbose,
+                verbose=options.verbose,
             )
         export(model, directory)
     except KeyboardInterrupt:
-        keeper.write("interrupted")
+        saving.write_record("interrupted")
         raise
-    return keeper.end()
+    return saving.finish()

@@ -17,8 +17,8 @@ from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from experiments.harness.runtime import signals
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
-from experiments.harness.study.run_one import Tell
 from experiments.tuning.replayable_oracle import ReplayableOracle
 
 OFTEN = 3  # a trial is given out so often at most
@@ -60,9 +60,7 @@ def serving(oracle: ReplayableOracle, address: str) -> Iterator[str]:
         server.stop(FAREWELL).wait()
 
 
-def serve(
-    oracle: ReplayableOracle, sharing: Sharing, own: Sequence[BaseProcess] = (), tell: Tell = print
-) -> None:
+def serve(oracle: ReplayableOracle, sharing: Sharing, own: Sequence[BaseProcess] = ()) -> None:
     """Look after the workers, ``own`` processes or others, until no trial is left and all know.
 
     Raises ``ProcessError`` where a trial was given out too often, where no worker is left of the
@@ -76,11 +74,11 @@ def serve(
         if oracle.broken:
             raise oracle.broken
         for worker, why in oracle.lost():
-            tell(f"worker {worker} {why}; its trial is given out again")
+            logger.info(f"worker {worker} {why}; its trial is given out again")
             for process in own:
                 if process.name == worker:
                     process.kill()  # it may hold the run's directory
-        own = _living(oracle, own, tell)
+        own = _living(oracle, own)
         _give_up(oracle, sharing, begun, alone=not own)
 
 
@@ -92,9 +90,7 @@ def _over(oracle: ReplayableOracle, limit: float) -> bool:
         return oracle.over and not any(waiting)
 
 
-def _living(
-    oracle: ReplayableOracle, own: Sequence[BaseProcess], tell: Tell
-) -> Sequence[BaseProcess]:
+def _living(oracle: ReplayableOracle, own: Sequence[BaseProcess]) -> Sequence[BaseProcess]:
     """Return those of this process's workers that live; take back the trials of the others."""
     living = [process for process in own if process.is_alive()]
     for process in own:
@@ -104,7 +100,7 @@ def _living(
         if process.exitcode == 2:
             raise UserError("a worker could not go on, as it said")
         if process.exitcode:
-            tell(f"worker {process.name} died; its trial is given out again")
+            logger.info(f"worker {process.name} died; its trial is given out again")
     if own and not living and not oracle.over:
         raise ProcessError("no worker is left; run again to go on")
     return living

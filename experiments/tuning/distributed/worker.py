@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.runtime import signals
+from experiments.harness.runtime import log, signals
 from experiments.harness.runtime.filesystem import InUseError
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
-from experiments.harness.study.run_one import Tell
 from experiments.tuning.distributed.client import Client
 from experiments.tuning.oracles import values_of
 from experiments.tuning.replayable_oracle import OUTCOME, SEARCH
@@ -96,8 +96,8 @@ def trial_function(search: Search, place: SearchLocation, dataset: Dataset) -> T
     """Return what trains a trial's values in this process."""
 
     def train(values: Mapping[str, Any]) -> Outcome:
-        options: dict[str, Any] = {"telemetry": place.telemetry, "tell": lambda _: None}
-        return search.trainer.train(values, place.directory, dataset, **options)
+        with log.quiet():
+            return search.trainer.train(values, place.directory, dataset, place.telemetry)
 
     return train
 
@@ -109,7 +109,6 @@ def serve_chief(
     address: str,
     limit: float,
     name: str | None = None,
-    tell: Tell = lambda _: None,
 ) -> None:
     """Train what the chief at ``address`` gives out, until it has no more.
 
@@ -119,7 +118,7 @@ def serve_chief(
 
     def told(values: Mapping[str, Any]) -> Outcome:
         outcome = train(values)
-        tell(f"{search.trainer.objective} {outcome.score:.4g}: {values}")
+        logger.info(f"{search.trainer.objective} {outcome.score:.4g}: {values}")
         return outcome
 
     run_trials(search, Client(address, limit), name or worker_name(), told, beat=BEAT)

@@ -9,7 +9,7 @@ from experiments.harness.data import faces, sources
 from experiments.harness.spec import UserError
 
 
-def test_drawn_frames_depend_on_the_seed_alone_and_hold_what_they_should():
+def test_drawn_frames_depend_only_on_the_seed():
     x, valence, confidence = faces.draw(0, 70)
     again, *_ = faces.draw(0, 70)
     np.testing.assert_array_equal(x, again)
@@ -21,7 +21,7 @@ def test_drawn_frames_depend_on_the_seed_alone_and_hold_what_they_should():
 
 
 def test_the_mouth_shows_the_valence():
-    """A smile's corners are higher than its middle: its dark pixels say so."""
+    """The dark pixels of a smile are higher in its corners than in its middle."""
     x, valence, confidence = faces.draw(3, 300)
     clear = confidence > 0.85
     rows, columns = np.mgrid[0:112, 0:112]
@@ -38,7 +38,7 @@ def test_the_mouth_shows_the_valence():
     assert np.corrcoef(bends, valence[clear])[0, 1] > 0.5
 
 
-def folder(path: Path, count: int = 20, **columns: list) -> Path:
+def write_folder(path: Path, count: int = 20, **columns: list) -> Path:
     path.mkdir()
     table = {
         "file": [f"{k}.png" for k in range(count)],
@@ -54,42 +54,42 @@ def folder(path: Path, count: int = 20, **columns: list) -> Path:
     return path
 
 
-def test_a_users_folder_is_read_every_ninth_frame_for_the_test(tmp_path):
-    found, warning = sources.load("frames", str(folder(tmp_path / "own")))
+def test_user_folder_has_every_ninth_frame_in_the_test_split(tmp_path):
+    dataset, warning = sources.load("frames", str(write_folder(tmp_path / "own")))
     assert warning is None
-    assert found.name == "folder own"
-    assert found.stand_in
-    assert found.x_train.shape == (17, 112, 112, 3)
-    assert found.y_test.tolist() == pytest.approx([-1, -1 + 18 / 19, -1 + 36 / 19])
-    x, y, w = found.train(slice(2))
+    assert dataset.name == "folder own"
+    assert dataset.stand_in
+    assert dataset.x_train.shape == (17, 112, 112, 3)
+    assert dataset.y_test.tolist() == pytest.approx([-1, -1 + 18 / 19, -1 + 36 / 19])
+    x, y, w = dataset.train(slice(2))
     assert x.max() > 1  # the network itself divides
     assert w.tolist() == [0.5, 0.5]
     assert y.dtype == np.float32
 
 
 @pytest.mark.parametrize(
-    ("columns", "words"),
+    ("columns", "message"),
     [
         ({"valence": ["good"] * 20}, r"line 2: valence and confidence must be numbers"),
         ({"confidence": [0.5] * 19 + [7]}, "confidence from 0 to 1"),
         ({"valence": ["nan"] * 20}, "finite"),
         ({"file": ["none.png"] * 20}, r"none\.png cannot be read"),
         ({"file": ["../secret.png"] * 20}, "outside the folder"),
-        ({"file": ["a\0b"] * 20}, "no file's name"),
+        ({"file": ["a\0b"] * 20}, "not a file name"),
         ({"file": ["labels.csv"] * 20}, "cannot be read as an image"),
     ],
 )
-def test_a_folder_that_cannot_be_used_is_told_in_one_line(tmp_path, columns, words):
-    with pytest.raises(UserError, match=words) as told:
-        faces.load(str(folder(tmp_path / "own", **columns)))
-    assert "\n" not in str(told.value)
+def test_unusable_folder_is_reported_in_one_line(tmp_path, columns, message):
+    with pytest.raises(UserError, match=message) as error:
+        faces.load(str(write_folder(tmp_path / "own", **columns)))
+    assert "\n" not in str(error.value)
 
 
-def test_a_folder_without_labels_or_with_few_is_refused(tmp_path):
+def test_folder_without_labels_or_with_too_few_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no labels\.csv"):
         faces.load(str(tmp_path))
     with pytest.raises(UserError, match="more than 9"):
-        faces.load(str(folder(tmp_path / "few", count=9)))
+        faces.load(str(write_folder(tmp_path / "few", count=9)))
     with pytest.raises(UserError, match="no folder"):
         faces.load(str(tmp_path / "absent"))
     (tmp_path / "labels.csv").write_text("file,valence\na,1\n")
@@ -97,15 +97,15 @@ def test_a_folder_without_labels_or_with_few_is_refused(tmp_path):
         faces.load(str(tmp_path))
 
 
-def test_sources_are_told_apart_by_what_they_are(tmp_path, monkeypatch):
+def test_sources_are_assigned_to_their_datasets(tmp_path, monkeypatch):
     both = ("mnist", "frames")
     (tmp_path / "mnist").mkdir()
     monkeypatch.chdir(tmp_path)
     assert sources.dataset_of("mnist") == "mnist"
     assert sources.choose([], both) == {"mnist": "mnist", "frames": "frames"}
-    chosen = sources.choose([str(tmp_path), "digits"], both)
-    assert chosen == {"mnist": "digits", "frames": str(tmp_path)}
+    by_dataset = sources.choose([str(tmp_path), "digits"], both)
+    assert by_dataset == {"mnist": "digits", "frames": str(tmp_path)}
     with pytest.raises(UserError, match="twice"):
         sources.choose(["digits", "own.npz"], both)
-    with pytest.raises(UserError, match="no source of that"):
+    with pytest.raises(UserError, match="not a source of that"):
         sources.choose(["no/such/folder"], ["frames"])

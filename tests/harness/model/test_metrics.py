@@ -17,7 +17,7 @@ NAN, INF = float("nan"), float("inf")
         ([[[NAN, NAN]]], NAN),
     ],
 )
-def test_it_is_the_largest_finite_gap_since_it_was_reset(batches, gap):
+def test_logit_gap_is_the_largest_finite_gap_since_reset(batches, gap):
     metric = LogitGap()
     metric.update_state(None, np.array([[0.0, 1000.0]], "float32"))
     metric.reset_state()

@@ -1,5 +1,6 @@
-"""What every door answers."""
+"""The exit codes and messages that all commands share."""
 
+import argparse
 import importlib
 
 import pytest
@@ -19,7 +20,7 @@ from experiments.harness.spec import ProcessError, UserError
         (KeyboardInterrupt(), 130, "interrupted; run again"),
     ],
 )
-def test_what_the_user_should_know_is_a_line_and_an_exit_code(capsys, error, code, line):
+def test_an_error_is_reported_in_one_line_with_its_exit_code(capsys, error, code, line):
     def fails() -> int:
         raise error
 
@@ -28,18 +29,34 @@ def test_what_the_user_should_know_is_a_line_and_an_exit_code(capsys, error, cod
 
 
 @pytest.mark.parametrize(
-    "door", ["benchmark", "jobs", "replay", "report", "reproduce", "tune", "verify"]
+    "command", ["benchmark", "replay", "report", "reproduce", "tune", "verify"]
 )
-def test_words_that_a_door_does_not_take_are_a_line_and_exit_code_2(door, capsys):
-    with pytest.raises(SystemExit) as refused:
-        importlib.import_module(f"experiments.{door}").parser().parse_args(["--no-such-word"])
-    assert refused.value.code == 2
+def test_an_unknown_option_is_reported_in_one_line_with_exit_code_2(command, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        importlib.import_module(f"experiments.{command}").parser().parse_args(["--no-such-option"])
+    assert exit_info.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"{door}: ")
+    assert error.startswith(f"{command}: ")
+    assert error.endswith("; see --help\n")
     assert error.count("\n") == 1
 
 
-def test_any_other_error_is_ours_and_not_hidden():
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (cli.whole_number(1), "0", "'0' is not a whole number >= 1"),
+        (cli.whole_number(0, 8), "8", "'8' is not a whole number >= 0 and < 8"),
+        (cli.minutes, "0", "'0' is not a positive number of minutes"),
+        (cli.key_value, "steps", "'steps' is not of the form KEY=VALUE"),
+    ],
+)
+def test_a_bad_value_is_named_in_the_message(parse, text, message):
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        parse(text)
+    assert str(error.value) == message
+
+
+def test_an_unexpected_error_keeps_its_traceback():
     def fails() -> int:
         raise LookupError
 

@@ -10,7 +10,7 @@ from experiments.harness.runtime import filesystem
 from experiments.harness.spec import UserError
 
 
-def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_only_the_old_content(tmp_path):
     path = tmp_path / "run.json"
     filesystem.write_atomic(path, "old")
 
@@ -25,47 +25,49 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path):
+def test_only_a_regular_file_is_replaced(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with pytest.raises(UserError, match="what is there is no file"):
+    with pytest.raises(UserError, match="not a regular file"):
         filesystem.write_atomic(path, "new")
     assert path.is_fifo()
 
 
-@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="no quota to set here")
-def test_a_full_disk_is_one_clear_line(tmp_path):
+@pytest.mark.skipif(
+    not hasattr(resource, "RLIMIT_FSIZE"), reason="no file size limit on this system"
+)
+def test_a_full_disk_is_a_user_error(tmp_path):
     code = """if True:
         import resource, signal, sys
         from pathlib import Path
-        from experiments.harness import files
+        from experiments.harness.runtime import filesystem
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
-            files.write(Path(sys.argv[1]), b"x" * 2000)
-        except files.UserError as error:
+            filesystem.write_atomic(Path(sys.argv[1]), b"x" * 2000)
+        except filesystem.UserError as error:
             sys.exit(str(error))
     """
-    made = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "state"], capture_output=True, text=True
     )
-    assert "state: File too large" in made.stderr
+    assert "state: File too large" in completed.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_has_one_owner_until_it_dies(tmp_path):
+def test_a_directory_is_locked_until_its_process_dies(tmp_path):
     code = """if True:
         import sys, time
         from pathlib import Path
-        from experiments.harness import files
-        with files.owned(Path(sys.argv[1])):
-            print("mine", flush=True)
+        from experiments.harness.runtime import filesystem
+        with filesystem.lock_directory(Path(sys.argv[1])):
+            print("locked", flush=True)
             time.sleep(60)
     """
     other = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "run"], stdout=subprocess.PIPE, text=True
     )
-    assert other.stdout.readline() == "mine\n"
+    assert other.stdout.readline() == "locked\n"
     with (
         pytest.raises(UserError, match="in use by another process"),
         filesystem.lock_directory(tmp_path / "run"),
@@ -78,7 +80,7 @@ def test_a_directory_has_one_owner_until_it_dies(tmp_path):
         pass
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
+def test_an_unwritable_directory_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match="cannot write in"),

@@ -9,12 +9,12 @@ import pytest
 from experiments.harness.runtime import signals
 
 
-class Deaf:
+class SignalInDel:
     def __del__(self):
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_signal_interrupts_and_the_handlers_are_put_back():
+def test_a_signal_interrupts_and_the_handlers_are_restored():
     before = [signal.getsignal(number) for number in signals.SIGNALS]
     for number in signals.SIGNALS:
         with pytest.raises(KeyboardInterrupt), signals.handle_signals():
@@ -22,63 +22,64 @@ def test_a_signal_interrupts_and_the_handlers_are_put_back():
     assert [signal.getsignal(number) for number in signals.SIGNALS] == before
 
 
-class Broken:
+class ErrorInDel:
     def __del__(self):
         raise LookupError
 
 
-def test_what_is_dropped_of_an_interrupt_is_not_printed_and_all_else_is(monkeypatch):
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: told.append(dropped.exc_type))
+def test_a_dropped_interrupt_is_not_printed_but_other_errors_are(monkeypatch):
+    printed = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: printed.append(dropped.exc_type))
     with signals.handle_signals():
-        Deaf()
-        Broken()
-    Broken()
-    assert told == [LookupError] * 2
+        SignalInDel()
+        ErrorInDel()
+    ErrorInDel()
+    assert printed == [LookupError] * 2
 
 
-def test_a_dropped_interrupt_is_found_by_a_check_and_forgotten_with_its_block():
+def test_a_dropped_interrupt_is_raised_by_the_next_check_within_the_block():
     with signals.handle_signals():
         signals.raise_if_interrupted()
-        Deaf()
+        SignalInDel()
         with pytest.raises(KeyboardInterrupt):
             signals.raise_if_interrupted()
     signals.raise_if_interrupted()
 
 
-IMPORTED = """
+INTERRUPTED_MODULE = """
 import signal
-from experiments.harness import interrupts
-with interrupts.heeded():
+from experiments.harness.runtime import signals
+with signals.handle_signals():
     try:
         signal.raise_signal(signal.SIGTERM)
     except KeyboardInterrupt:
-        heeded = True
+        inner_block_interrupted = True
 signal.raise_signal(signal.SIGTERM)
-whole = True
+import_finished = True
 """
 
 
 def test_a_signal_waits_for_the_end_of_an_import_that_began_within_the_block(tmp_path, monkeypatch):
-    (tmp_path / "imported_and_hit.py").write_text(IMPORTED)
+    (tmp_path / "interrupted_module.py").write_text(INTERRUPTED_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
 
     def work():
-        importlib.import_module("imported_and_hit")
+        importlib.import_module("interrupted_module")
         time.sleep(60)
 
     with pytest.raises(KeyboardInterrupt), signals.handle_signals():
         work()
-    assert sys.modules["imported_and_hit"].heeded
-    assert sys.modules["imported_and_hit"].whole
+    module = sys.modules["interrupted_module"]
+    assert module.inner_block_interrupted
+    assert module.import_finished
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
-def test_a_held_signal_waits_for_a_check_or_the_blocks_end_and_a_second_one_does_not(number):
+def test_only_the_first_signal_is_deferred_until_a_check_or_the_end_of_the_block(number):
     passed = []
 
     @signals.defer_signals()
-    def hit(times, check):
+    def send_signals(times, check):
         for _ in range(times):
             signal.raise_signal(number)
             passed.append("signal")
@@ -92,32 +93,32 @@ def test_a_held_signal_waits_for_a_check_or_the_blocks_end_and_a_second_one_does
         (2, False, ["signal"]),
     ]:
         with pytest.raises(KeyboardInterrupt), signals.handle_signals():
-            hit(times, check)
+            send_signals(times, check)
         assert passed == expected
         passed.clear()
 
 
-def initialise():
+def import_error_from_interrupt():
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
         raise ImportError("initialization failed") from None
 
 
-def test_what_a_library_makes_of_an_interrupt_is_one_still():
+def test_an_interrupt_that_a_library_converted_is_restored():
     with pytest.raises(KeyboardInterrupt), signals.handle_signals():
-        initialise()
+        import_error_from_interrupt()
     with pytest.raises(ZeroDivisionError), signals.handle_signals():
         print(1 / 0)
 
 
 @pytest.mark.parametrize("code", [0, 2, signals.INTERRUPTED])
-def test_a_signal_that_comes_when_all_is_done_changes_no_exit_code(code):
+def test_a_signal_during_shutdown_does_not_change_the_exit_code(code):
     lines = (
         "import atexit, signal",
-        "from experiments.harness import interrupts",
+        "from experiments.harness.runtime import signals",
         "atexit.register(signal.raise_signal, signal.SIGTERM)",
-        f"interrupts.leave({code})",
+        f"signals.exit_process({code})",
     )
-    made = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False)
-    assert made.returncode == code
+    completed = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False)
+    assert completed.returncode == code

@@ -1,5 +1,4 @@
-"""Runs that differ in initial values, seeds and rates alone, trained together: one program, JAX's.
+"""Runs that differ only in initial values, seeds and rates, trained as one program, on JAX.
 
-``grouping`` says which; ``training.train`` is for a group what ``harness.training.train`` is for a
-run.
+``spec.batching`` says which runs can share a program.
 """

@@ -1,4 +1,4 @@
-"""The runs of a group while they are trained together: one model, lent to one at a time."""
+"""A batch of runs during training: one model, which holds the values of one run at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from experiments.harness.data import order
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.model import variables
 from experiments.harness.runtime import cpu
-from experiments.harness.spec import Run, batching
+from experiments.harness.spec import RunSpec, batching
 from experiments.harness.training.batched.jax_programs import (
     ModelState,
     Program,
@@ -33,114 +33,109 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass
 class BatchMember:
-    """A run, what keeps and watches it, and the values of its variables now."""
+    """One run of the batch: its callbacks, and the current values of its variables."""
 
-    run: Run
+    spec: RunSpec
     directory: Path
-    keeper: CheckpointCallback
-    watchers: Sequence[keras.callbacks.Callback]
+    saving: CheckpointCallback
+    callbacks: Sequence[keras.callbacks.Callback]
     values: ModelState
 
-    @property
-    def enough(self) -> bool:
-        """Whether its state is enough for whoever asked for it."""
-        return self.keeper.enough(self.keeper.state)
-
     def indices(self, dataset: Dataset, interval: int) -> NDArray[np.int64]:
-        """Return the interval's examples, steps by batch; the keeper notes them."""
-        run, arm, rows = self.run, self.run.arm, []
+        """Return the indices of an interval's examples, ``(steps, batch)``, and record them."""
+        spec, arm, rows = self.spec, self.spec.arm, []
         for step in range(interval * arm.steps, (interval + 1) * arm.steps):
-            rows.append(order.batch_indices(dataset, run.seed, step, arm.batch_size, arm.held_out))
-            self.keeper.fed(step, rows[-1])
+            rows.append(order.batch_indices(dataset, spec.seed, step, arm.batch_size, arm.held_out))
+            self.saving.record_batch(step, rows[-1])
         return np.stack(rows)
 
 
 class RunBatch:
-    """Members that have come as far as each other."""
+    """Members that have finished the same number of intervals."""
 
     def __init__(
         self, model: keras.Model, members: Sequence[BatchMember], dataset: Dataset
     ) -> None:
         self.model, self.members, self.dataset = model, members, dataset
-        self.arm = members[0].run.arm
+        self.arm = members[0].spec.arm
 
     @property
     def done(self) -> int:
         """The number of finished intervals."""
-        return self.members[0].keeper.state.interval
+        return self.members[0].saving.checkpoint.interval
 
     @property
-    def enough(self) -> bool:
-        """Whether the state of one of them is."""
-        return any(member.enough for member in self.members)
+    def should_stop(self) -> bool:
+        """Whether one of the members is to stop at its checkpoint."""
+        return any(member.saving.should_stop for member in self.members)
 
     def program(self) -> Program:
-        """Return the program that trains them."""
-        runs = [member.run for member in self.members]
-        if runs[0].environment[batching.FIELD] == batching.IN_TURN:
+        """Return the program that trains the members."""
+        specs = [member.spec for member in self.members]
+        if specs[0].environment[batching.FIELD] == batching.IN_TURN:
             return SequentialProgram(self.model, self.dataset, self.arm)
-        places, sizes = zip(*map(batching.position, runs), strict=True)
+        places, sizes = zip(*map(batching.position, specs), strict=True)
         return VmapProgram(self.model, self.dataset, self.arm, places, sizes[0])
 
-    def lent(self) -> Iterator[BatchMember]:
-        """Yield each member while the model has its values."""
+    def swap_in(self) -> Iterator[BatchMember]:
+        """Yield each member while the model holds its values."""
         for member in self.members:
             set_state(self.model, member.values)
             yield member
-            member.values = get_state(self.model)  # a callback may give it others, or use these up
+            member.values = get_state(self.model)  # a callback may have changed or consumed them
 
-    def watched(self, event: str) -> None:
-        """Tell each member's callbacks of an ``event``, such as ``on_train_begin``."""
-        for member in self.lent():
-            for watcher in member.watchers:
-                getattr(watcher, event)()
+    def call(self, event: str) -> None:
+        """Call a method such as ``on_train_begin`` of each member's callbacks."""
+        for member in self.swap_in():
+            for callback in member.callbacks:
+                getattr(callback, event)()
 
-    def train(self, program: Program) -> float:
-        """Train and keep the next interval; return the seconds that training took."""
+    def train_interval(self, program: Program) -> float:
+        """Train the next interval and save it; return the seconds that training took."""
         interval, clock = self.done, time.perf_counter()
-        for member in self.lent():
+        for member in self.swap_in():
             self.model.reset_metrics()
-            for watcher in member.watchers:
-                watcher.on_epoch_begin(interval)
-        logs = self._trained(program, interval)
-        found = []
-        for member, told in zip(self.lent(), logs, strict=True):
-            for watcher in member.watchers:
-                watcher.on_epoch_end(interval, told)
-            found.append(variables.read(self.model))
+            for callback in member.callbacks:
+                callback.on_epoch_begin(interval)
+        logs = self._train_and_test(program, interval)
+        tensors = []
+        for member, metrics in zip(self.swap_in(), logs, strict=True):
+            for callback in member.callbacks:
+                callback.on_epoch_end(interval, metrics)
+            tensors.append(variables.read(self.model))
         seconds = time.perf_counter() - clock
-        self._keep(interval, found, logs, seconds / len(self.members))
+        self._save(interval, tensors, logs, seconds / len(self.members))
         return seconds
 
-    def _trained(self, program: Program, interval: int) -> list[dict[str, float]]:
-        """Take the interval's steps and evaluate the test split; return what ``fit`` logs."""
+    def _train_and_test(self, program: Program, interval: int) -> list[dict[str, float]]:
+        """Take the interval's steps, evaluate the test split, and return each member's logs."""
         indices = [member.indices(self.dataset, interval) for member in self.members]
         trained = program.train([member.values for member in self.members], indices)
-        logs = [self._results(values) for values in trained]
+        logs = [self._metrics(values) for values in trained]
         self.model.reset_metrics()
         *_, fresh = get_state(self.model)
         tested = program.test([(*values[:-1], fresh) for values in trained])
-        for member, values, told in zip(self.members, tested, logs, strict=True):
-            told |= {f"val_{name}": value for name, value in self._results(values).items()}
+        for member, values, metrics in zip(self.members, tested, logs, strict=True):
+            metrics |= {f"val_{name}": value for name, value in self._metrics(values).items()}
             member.values = values
         return logs
 
-    def _results(self, values: ModelState) -> dict[str, float]:
+    def _metrics(self, values: ModelState) -> dict[str, float]:
         set_state(self.model, values)
         return {name: float(value) for name, value in self.model.get_metrics_result().items()}
 
-    def _keep(
+    def _save(
         self,
         interval: int,
-        found: Sequence[Tensors],
+        tensors: Sequence[Tensors],
         logs: Sequence[Mapping[str, float]],
         seconds: float,
     ) -> None:
-        """Keep what each came to, several at a time: most of it is hashing and writing."""
+        """Save the members' checkpoints in threads: most of the time goes to hashing and writing."""
 
-        def keep(member: BatchMember, values: Tensors, told: Mapping[str, float]) -> None:
-            member.keeper.keep(interval, values, told, seconds)
+        def save(member: BatchMember, values: Tensors, metrics: Mapping[str, float]) -> None:
+            member.saving.save(interval, values, metrics, seconds)
 
         with ThreadPoolExecutor(cpu.available()) as pool:
-            for _ in pool.map(keep, self.members, found, logs):
-                pass  # what one of them raises is raised here
+            for _ in pool.map(save, self.members, tensors, logs):
+                pass  # raises here if a save raised

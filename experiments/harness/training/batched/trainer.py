@@ -1,6 +1,6 @@
-"""Runs whose arms differ in initial values, seeds and rates alone, trained as one program.
+"""Runs that share a program, trained as one batch. Import it only after ``determinism.start()``.
 
-Each leaves all that it would leave alone. Import it only after ``determinism.start()``, on JAX.
+Each run leaves all that it would leave if trained alone. JAX only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from experiments.harness.model import variables
 from experiments.harness.model.build import build_for_run, export
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.backends import translate_backend_errors
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
 from experiments.harness.storage import checkpoint
-from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.telemetry.callback import Telemetry
 from experiments.harness.training.batched.batch import BatchMember, RunBatch, Tensors
 from experiments.harness.training.batched.jax_programs import get_state
@@ -28,10 +28,10 @@ from experiments.harness.training.callbacks import (
     EvaluationCallback,
     make_callbacks,
 )
+from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.resume import restore_or_init
 
-Tell = Callable[[str], None]
-Beginning = tuple[Tensors, Callable[[int], float]]  # values before the first step; the rates
+Initial = tuple[Tensors, Callable[[int], float]]  # values before the first step; learning rates
 
 
 @translate_backend_errors()
@@ -40,93 +40,84 @@ def train(
     runs: Sequence[Run],
     directories: Sequence[Path],
     dataset: Dataset,
-    *,
-    intervals: int | None = None,
-    enough: Callable[[Checkpoint], bool] = lambda _: False,
-    deadline: float = math.inf,
-    telemetry: int | None = None,
-    verbose: int = 0,
-    tell: Tell = print,
+    options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
 ) -> list[Run]:
-    """Train ``runs``, a group (``grouping.grouped``) or some of it, each in its directory.
+    """Train ``runs``, all or some of a batch (``batching.group_runs``), each in its directory.
 
-    They go on after the last interval that all have; where one has more, it is trained to the same
-    bits once more. The rest is as for ``training.train``; where the state of one of them is
-    ``enough``, all stop.
+    They resume after the last interval that all of them have; a run that is further repeats the
+    rest, to the same bits. All stop if one of them is to stop. Otherwise as ``trainer.train``.
     """
-    arm = runs[0].arm
-    end = arm.intervals if intervals is None else min(intervals, arm.intervals)
-    lines: dict[str, None] = {}
-    group = _begun(runs, directories, dataset, end, enough, telemetry, lines.setdefault)
-    for line in lines:
-        tell(line)
+    arm = runs[0].spec.arm
+    end = options.last_interval(arm.intervals)
+    batch = _resumed(runs, directories, dataset, end, options)
+    if batch.done:
+        logger.info(f"resuming after interval {batch.done} of {arm.intervals}")
     try:
-        if group.done < end and not group.enough:
-            program = group.program()
-            group.watched("on_train_begin")
-            while group.done < end and not group.enough:
-                seconds = group.train(program)
-                if verbose:
-                    tell(f"interval {group.done} of {arm.intervals}: {seconds:.1f} s")
-                if time.monotonic() >= deadline:
+        if batch.done < end and not batch.should_stop:
+            program = batch.program()
+            batch.call("on_train_begin")
+            while batch.done < end and not batch.should_stop:
+                seconds = batch.train_interval(program)
+                if options.verbose:
+                    logger.info(f"interval {batch.done} of {arm.intervals}: {seconds:.1f} s")
+                if time.monotonic() >= options.deadline:
                     break
-            group.watched("on_train_end")
-        for member in group.lent():
-            export(group.model, member.directory)
+            batch.call("on_train_end")
+        for member in batch.swap_in():
+            export(batch.model, member.directory)
     except KeyboardInterrupt:
-        for member in group.members:
-            member.keeper.write("interrupted")
+        for member in batch.members:
+            member.saving.write_record("interrupted")
         raise
-    return [member.keeper.end() for member in group.members]
+    return [member.saving.finish() for member in batch.members]
 
 
-def _begun(
+def _resumed(
     runs: Sequence[Run],
     directories: Sequence[Path],
     dataset: Dataset,
     end: int,
-    enough: Callable[[Checkpoint], bool],
-    telemetry: int | None,
-    tell: Tell,
+    options: TrainOptions,
 ) -> RunBatch:
-    """Return the runs where they stand, with one model for all."""
-    until = _common([directory / "state" for directory in directories], tell)
-    model, beginnings = _beginnings(runs)
-    model._symbolic_build(data_batch=dataset.train(slice(1)))  # makes the metrics' variables
+    """Return the runs as they stand, with one model for all of them."""
+    until = _last_common_interval([directory / "state" for directory in directories])
+    model, initial = _build(runs)
+    model._symbolic_build(data_batch=dataset.train(slice(1)))  # creates the metrics' variables
     members: list[BatchMember] = []
-    twin: Telemetry | None = None
-    for run, directory, (first, rate) in zip(runs, directories, beginnings, strict=True):
+    telemetry: Telemetry | None = None
+    for run, directory, (values, rate) in zip(runs, directories, initial, strict=True):
         signals.raise_if_interrupted()
-        variables.write(model, first)
-        observer = EvaluationCallback(run, dataset, model)
-        begun = restore_or_init(model, run, directory / "state", observer, tell, until)
-        watching = make_callbacks(run, directory, observer, rate, telemetry, twin)
-        for watcher in watching:
-            watcher.set_model(model)
-            watcher.set_params({"epochs": end})
-            twin = watcher if isinstance(watcher, Telemetry) else twin
-        keeper = CheckpointCallback(run, directory, begun, enough)
-        members.append(BatchMember(run, directory, keeper, watching, get_state(model)))
+        variables.write(model, values)
+        evaluation = EvaluationCallback(run.spec, dataset, model)
+        first = restore_or_init(model, run.spec, directory / "state", evaluation, until)
+        callbacks = make_callbacks(run.spec, directory, evaluation, rate, options, telemetry)
+        for callback in callbacks:
+            callback.set_model(model)
+            callback.set_params({"epochs": end})
+            telemetry = callback if isinstance(callback, Telemetry) else telemetry
+        saving = CheckpointCallback(run, directory, first, options)
+        members.append(BatchMember(run.spec, directory, saving, callbacks, get_state(model)))
     return RunBatch(model, members, dataset)
 
 
-def _beginnings(runs: Sequence[Run]) -> tuple[keras.Model, list[Beginning]]:
-    """Return the last run's model, and how each of them begins."""
-    beginnings: list[Beginning] = []
+def _build(runs: Sequence[Run]) -> tuple[keras.Model, list[Initial]]:
+    """Return the last run's model, and each run's initial values and learning rates."""
+    initial: list[Initial] = []
     for run in runs:
         signals.raise_if_interrupted()
-        model, rate = build_for_run(run)
-        beginnings.append((variables.read(model), rate))
-    return model, beginnings
+        model, rate = build_for_run(run.spec)
+        initial.append((variables.read(model), rate))
+    return model, initial
 
 
-def _common(folders: Sequence[Path], tell: Tell) -> float:
-    """Return the last interval whose state is sound in every folder, 0 where there is none."""
-    until = math.inf
+def _last_common_interval(folders: Sequence[Path]) -> float:
+    """Return the last interval with a valid checkpoint in every folder, 0 if there is none."""
+    until, reported = math.inf, set[str]()
     while True:
         found = [checkpoint.load_newest(folder, until) for folder in folders]
-        for line in (line for _, damaged in found for line in damaged):
-            tell(line)
+        for line in {line for _, damaged in found for line in damaged} - reported:
+            logger.warning(line)
+            reported.add(line)
         places = {newest.interval if newest else 0 for newest, _ in found}
         if len(places) == 1:
             return places.pop()

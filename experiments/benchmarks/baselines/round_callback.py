@@ -1,0 +1,19 @@
+"""The callback that divides a ``fit`` into rounds."""
+
+from __future__ import annotations
+
+import keras
+
+from experiments.benchmarks.rounds import Rounds
+
+
+class RoundCallback(keras.callbacks.Callback):
+    """Report the end of each epoch's training steps, where its evaluation starts."""
+
+    def __init__(self, rounds: Rounds) -> None:
+        super().__init__()
+        self.rounds = rounds
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        keras.ops.convert_to_numpy(self.model.trainable_variables[0])  # waits for the last step
+        self.rounds.stepped()
