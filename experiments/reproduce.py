@@ -157,7 +157,7 @@ def request(experiment: Experiment, args: argparse.Namespace) -> StudyRequest:
         scale=args.scale,
         arms=args.arm or (),
         seeds=args.seed or (),
-        data=[s for s in args.data if not args.all or sources.dataset_of(s) in used],
+        data=[s for s in args.data if not args.all or sources.dataset_for_source(s) in used],
         overrides=dict(args.set),
         batch_runs=args.batch_runs,
     )

@@ -246,7 +246,10 @@ def plan(
         overrides=dict(args.set) | {"held_out": 0},  # the validation split replaces the test split
     )
     study = plan_study(request, determinism.environment())
-    from experiments.tuning.search import Search, SearchLocation  # imports a backend
+    from experiments.tuning.search import (
+        Search,
+        SearchLocation,  # imports a backend
+    )
     from experiments.tuning.trial import TrialTrainer
 
     (template,), (dataset,) = study.specs, study.data.values()

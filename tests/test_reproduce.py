@@ -87,7 +87,10 @@ def test_dry_run_prints_the_resolved_arms(capsys):
         (["--all", "--together"], "--together is for one experiment"),
         ([*WORDS, "--together", "--jobs", "2"], "without --jobs"),
         ([*WORDS, "--data", "frames"], "train on mnist; --data frames is no source"),
-        (["weights_or_biases", "--data", "digits"], "train on frames; --data digits is not a source"),
+        (
+            ["weights_or_biases", "--data", "digits"],
+            "train on frames; --data digits is not a source",
+        ),
         (["alexnet_lr_decay", "--data", "digits", "mnist", "a.npz"], "twice"),
         (["depth_and_activation", "--scale", "mini", "--arm", "tanh_he_skip_50"], "at mini"),
         (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),

@@ -29,7 +29,7 @@ class Grid(ReplayableOracle):
     @cached_property
     def combinations(self) -> list[dict[str, Any]]:
         """The trials' values, by their numbers."""
-        return search_space.grid(self.search.trainer.space)
+        return search_space.grid_points(self.search.trainer.space)
 
     def planned(self) -> int:
         return len(self.combinations)

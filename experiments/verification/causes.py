@@ -36,7 +36,7 @@ def recorded_start(environment: Mapping[str, Any]) -> dict[str, Any]:
     if deterministic:  # start adds ours by itself
         settings = env_vars.without_defaults(environment["backend"], settings)
     return {
-        "threads": min(environment["threads"], cpu.available()),
+        "threads": min(environment["threads"], cpu.available_count()),
         "deterministic": deterministic,
         "settings": settings,
     }
@@ -48,7 +48,7 @@ def candidates(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
     threads, deterministic = as_it_was["threads"], as_it_was["deterministic"]
     switched = {True: "off, not on", False: "on, not off"}[deterministic]
     yield f"determinism: {switched}", as_it_was | {"deterministic": not deterministic}
-    for count in _likely_first(cpu.available()):
+    for count in _likely_first(cpu.available_count()):
         if count != threads:
             yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
     for knob, choices in SETTINGS[environment["backend"]].items():

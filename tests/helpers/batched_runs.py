@@ -86,7 +86,7 @@ def killed(folder: str) -> None:
         saved.extend([state] * (state.interval == 2))
 
     checkpoint.save = fatal
-    cpu.available = lambda: 1  # so that they are kept one after the other
+    cpu.available_count = lambda: 1  # so that they are kept one after the other
     made(planned(in_turn), Path(folder))
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pytest
 
 from experiments.harness.spec import Dimension, UserError
-from experiments.harness.spec.search_space import DEFAULT_SPACE, spaced
+from experiments.harness.spec.search_space import DEFAULT_SPACE, numeric_range
 from experiments.tuning import journal
 from experiments.tuning.distributed.worker import run_trials
 from experiments.tuning.objectives import ORACLES, SHARDED
@@ -216,7 +216,7 @@ def test_shards_have_every_trial_once(serial):
 def test_a_choice_may_be_of_anything_and_a_range_of_a_single_point():
     space = (
         Dimension(("network.widths",), ([2, 2, 4], [4, 4, 8])),
-        spaced("optimizer.learning_rate", low=1e-3, high=1e-2, points=1),
+        numeric_range("optimizer.learning_rate", low=1e-3, high=1e-2, points=1),
     )
     trials = fake_search.searched(fake_search.search("grid", space=space))
     assert [tried.values["network.widths"] for tried in trials.values()] == [[2, 2, 4], [4, 4, 8]]

@@ -14,20 +14,20 @@ VALIDATION_SUFFIX = ":validation"  # for Dataset.with_validation_split()
 BUILT_IN = {"mnist": "mnist", "digits": "mnist", "frames": "frames"}  # sources that are not paths
 
 
-def dataset_of(source: str) -> str:
+def dataset_for_source(source: str) -> str:
     """Return the dataset that a source is for: a folder is for frames, a file for MNIST."""
     source = source.removesuffix(VALIDATION_SUFFIX)
     return BUILT_IN.get(source) or ("frames" if Path(source).is_dir() else "mnist")
 
 
-def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+def sources_by_dataset(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
     """Return the source of each wanted dataset, which is its own name by default.
 
     Raises ``UserError`` for two sources of one dataset, or a source of a dataset not wanted.
     """
     by_dataset = {name: name for name in wanted}
     for source in sources:
-        name = dataset_of(source)
+        name = dataset_for_source(source)
         if name not in by_dataset:
             names = " and ".join(sorted(by_dataset))
             raise UserError(f"these arms train on {names}; --data {source} is not a source of that")
@@ -39,7 +39,7 @@ def choose(sources: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
 
 def load_source(name: str, source: str) -> tuple[Dataset, str | None]:
     """Return ``load(name, source)``; ``UserError`` if ``source`` is for another dataset."""
-    return load(name, choose([source], [name])[name])
+    return load(name, sources_by_dataset([source], [name])[name])
 
 
 def load_recorded(spec: RunSpec, source: str | None) -> Dataset:

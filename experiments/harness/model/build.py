@@ -11,7 +11,7 @@ import numpy as np
 
 import zoo.losses
 from experiments.harness.model import probes
-from experiments.harness.model.metrics import CUSTOM
+from experiments.harness.model.metrics import CUSTOM_METRICS
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, RunSpec, UserError
 
@@ -43,9 +43,14 @@ def build_compiled(arm: Arm) -> keras.Model:
         loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
         if unknown := set(arm.probes) - set(probes.PROBES):
             raise ValueError(f"no probe is called {unknown.pop()!r}; there are: {[*probes.PROBES]}")
-        for name in {*arm.metrics} - {*CUSTOM, "accuracy"}:  # the rest only fails within fit
+        for name in {*arm.metrics} - {
+            *CUSTOM_METRICS,
+            "accuracy",
+        }:  # the rest only fails within fit
             keras.metrics.get(name)
-        metrics = [CUSTOM[name]() if name in CUSTOM else name for name in arm.metrics]
+        metrics = [
+            CUSTOM_METRICS[name]() if name in CUSTOM_METRICS else name for name in arm.metrics
+        ]
     except Exception as error:  # each backend has its own for a loss that does not fit
         raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
     model.compile(optimizer=optimizer, loss=loss, metrics=metrics)

@@ -33,4 +33,4 @@ class LogitGap(keras.metrics.Metric):
         self.largest.assign(-1.0)
 
 
-CUSTOM = {"logit_gap": LogitGap}  # metrics that an arm may name besides Keras's
+CUSTOM_METRICS = {"logit_gap": LogitGap}  # metrics that an arm may name besides Keras's

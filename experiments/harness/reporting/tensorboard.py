@@ -9,7 +9,7 @@ from experiments.harness.reporting import tables
 from experiments.harness.reporting.result import Result
 from experiments.harness.spec import Arm, Experiment, ReportedValues, RunSpec, Scale, UserError
 from experiments.harness.telemetry.event_writer import EventWriter
-from experiments.harness.telemetry.metric_names import tag_of
+from experiments.harness.telemetry.metric_names import tensorboard_tag
 
 DOCUMENT = "document"  # the folder, beside an arm's seeds, of the document's values
 
@@ -31,7 +31,9 @@ def write(
             events.text(0, "verdicts", tables.verdicts(result.summary()["claims"], "github"))
             events.png(0, "curves", result.picture)
         named = [name for arm in arms.values() for name in _columns(arm)]
-        charts = {panel.label: [tag_of(panel.column, named)] for panel in experiment.panels}
+        charts = {
+            panel.label: [tensorboard_tag(panel.column, named)] for panel in experiment.panels
+        }
         events.charts({experiment.title: charts})
     for name in {experiment.name_of(spec) for spec in specs if not spec.overrides}:
         if name in experiment.documented:
@@ -57,7 +59,7 @@ def _documented(printed: ReportedValues, arm: Arm, folder: Path) -> None:
     with _afresh(folder) as events:
         for column in printed.columns:
             for interval, value in printed.points(column).items():
-                events.scalar(interval * arm.steps, tag_of(column, _columns(arm)), value)
+                events.scalar(interval * arm.steps, tensorboard_tag(column, _columns(arm)), value)
 
 
 def _columns(arm: Arm) -> list[str]:

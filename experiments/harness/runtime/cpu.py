@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.harness.spec import UserError
 
 
-def available() -> int:
+def available_count() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -22,7 +22,7 @@ def pin(wanted: int | None) -> int:
     Backends size their thread pools by it. Raises ``UserError`` if there are fewer processors, or
     if the system cannot pin a process.
     """
-    count = available()
+    count = available_count()
     if wanted is None or wanted == count:
         return count
     if not 1 <= wanted <= count:

@@ -41,7 +41,7 @@ class Dimension:
         return self.name.rpartition(".")[2]
 
 
-def spaced(
+def numeric_range(
     *paths: str, low: float, high: float, log: bool = True, points: int = 5, **options: Any
 ) -> Dimension:
     """Return a dimension over a range, with so many evenly spaced points for a grid."""
@@ -59,8 +59,8 @@ def round_value(value: float) -> float:
 KERNEL, RATE = "network.kernel_initializer", "optimizer.learning_rate"
 DEFAULT_SPACE = (
     Dimension((KERNEL,), ("TruncatedNormal", "GlorotUniform", "HeNormal")),
-    spaced(f"{KERNEL}.stddev", low=1e-4, high=1.0, when=(KERNEL, "TruncatedNormal")),
-    spaced(RATE, low=1e-4, high=1e-1, points=4),
+    numeric_range(f"{KERNEL}.stddev", low=1e-4, high=1.0, when=(KERNEL, "TruncatedNormal")),
+    numeric_range(RATE, low=1e-4, high=1e-1, points=4),
 )
 
 
@@ -71,7 +71,7 @@ def active_dimensions(space: Sequence[Dimension], values: Values) -> Iterator[Di
             yield dimension
 
 
-def grid(space: Sequence[Dimension]) -> list[dict[str, Any]]:
+def grid_points(space: Sequence[Dimension]) -> list[dict[str, Any]]:
     """Return every combination of the dimensions' points, the last one varying fastest."""
     combined = {}
     for points in product(*(dimension.points for dimension in space)):
@@ -133,7 +133,7 @@ def parse(text: str) -> Dimension:
     points = int(numbers[2]) if numbers[2:] else 5
     if not (low < high < float("inf") and points > 0) or (kind == "log" and low <= 0):
         raise ValueError(f"{text!r}: the range is empty, or not above 0, or has no points")
-    return spaced(*paths, low=low, high=high, log=kind == "log", points=points)
+    return numeric_range(*paths, low=low, high=high, log=kind == "log", points=points)
 
 
 def _listed(text: str, told: str) -> tuple[Any, ...]:

@@ -68,7 +68,7 @@ def plan_study(
         raise UserError(f"scale must be 'mini' or 'full', not {request.scale!r}")
     scale = request.scale or default_scale(environment)
     arms = request.resolved_arms(scale)
-    chosen = sources.choose(request.data, {arm.dataset for arm in arms.values()})
+    chosen = sources.sources_by_dataset(request.data, {arm.dataset for arm in arms.values()})
     loaded = {name: load(name, source) for name, source in chosen.items()}
     data = {name: dataset for name, (dataset, _) in loaded.items()}
     specs = [

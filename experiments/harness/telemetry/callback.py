@@ -15,11 +15,11 @@ from experiments.harness.telemetry.activations import BatchReader
 from experiments.harness.telemetry.event_writer import EventWriter
 from experiments.harness.telemetry.graph import graph_def
 from experiments.harness.telemetry.layer_tags import BATCH_TAG, layer_tags
-from experiments.harness.telemetry.metric_names import tag_of
+from experiments.harness.telemetry.metric_names import tensorboard_tag
 from experiments.harness.telemetry.scalars import Numbers, Tensors
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
-EVERY = 10
+DEFAULT_EVERY = 10
 MAX_EXAMPLES = 32
 
 
@@ -52,7 +52,7 @@ class Telemetry(keras.callbacks.Callback):
         directory: Path | str,
         batch: Batch | None = None,
         *,
-        every: int = EVERY,
+        every: int = DEFAULT_EVERY,
         kinds: Collection[str] = KINDS,
         hyperparameters: Mapping[str, bool | float | str] | None = None,
         shared_with: Telemetry | None = None,
@@ -88,7 +88,7 @@ class Telemetry(keras.callbacks.Callback):
         step = self._step()
         logs = {"learning_rate": self._learning_rate(), **(logs or {})}
         for name, value in logs.items():
-            self.events.scalar(step, tag_of(name, logs), value)
+            self.events.scalar(step, tensorboard_tag(name, logs), value)
         if self._snapshot_due(epoch):
             self._write_snapshot(step)
         self.events.flush()
@@ -140,13 +140,13 @@ class Telemetry(keras.callbacks.Callback):
     def _measure(self, variables: Tensors) -> Iterator[tuple[str, Tensors, Numbers]]:
         """Yield, for each kind: the suffix of its histograms' tags, its tensors, its scalars."""
         if "variables" in self.kinds:
-            yield "", variables, scalars.of_variables(variables)
+            yield "", variables, scalars.count_distinct_units(variables)
         if self.before:
             updates = scalars.changes(self.before, variables)
-            yield "/update", updates, scalars.of_updates(updates, self.before)
+            yield "/update", updates, scalars.relative_updates(updates, self.before)
         if "outputs" in self.kinds and self.probe:
             outputs = self.probe.outputs()
-            yield "", outputs, scalars.of_outputs(outputs, self.anatomy.relu_outputs)
+            yield "", outputs, scalars.output_statistics(outputs, self.anatomy.relu_outputs)
         if "gradients" in self.kinds and self.probe:
             gradients = self.probe.gradients()
-            yield "/gradient", gradients, scalars.of_gradients(gradients)
+            yield "/gradient", gradients, scalars.gradient_norms(gradients)

@@ -43,7 +43,7 @@ def compute_histogram(tensor: NDArray[Any]) -> Histogram:
     least, greatest = float(values.min()), float(values.max())
     low, high = _bin_range(least, greatest)
     counts, total, squares = np.zeros(BINS, "int64"), 0.0, 0.0
-    for chunk in pieces(values):  # 5 times faster than np.histogram
+    for chunk in float64_chunks(values):  # 5 times faster than np.histogram
         total += float(chunk.sum())
         squares += float(np.dot(chunk, chunk))
         bins = ((chunk - low) * (BINS / (high - low))).astype("int64")
@@ -52,7 +52,7 @@ def compute_histogram(tensor: NDArray[Any]) -> Histogram:
     return Histogram(edges, counts, least, greatest, total, squares, nonfinite)
 
 
-def pieces(tensor: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+def float64_chunks(tensor: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
     """Yield a tensor's values in chunks of float64: sums and ranges overflow in float32."""
     values = tensor.ravel()
     for begin in range(0, values.size, CHUNK):

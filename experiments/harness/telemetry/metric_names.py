@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 FIRST_COLUMNS = ("step", "loss", "accuracy", "test_loss", "test_accuracy")  # if present
 
 
-def tag_of(name: str, metrics: Collection[str] = ()) -> str:
+def tensorboard_tag(name: str, metrics: Collection[str] = ()) -> str:
     """Return the TensorBoard tag of a column of ``history.csv`` or of a metric in Keras's logs.
 
     ``test_loss`` and ``val_loss`` become ``loss/test``. ``loss`` becomes ``loss/train`` if

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.telemetry.histogram import pieces
+from experiments.harness.telemetry.histogram import float64_chunks
 
 Tensors = Mapping[str, NDArray[Any]]
 Numbers = dict[str, float]
 
 
-def of_variables(variables: Tensors) -> Numbers:
+def count_distinct_units(variables: Tensors) -> Numbers:
     """Count each layer's distinct units: units with equal weights and bias count once."""
     counts = {}
     for tag, kernel in variables.items():
@@ -35,7 +35,7 @@ def changes(before: Tensors, after: Tensors) -> Tensors:
         return {tag: value - before[tag] for tag, value in after.items()}
 
 
-def of_updates(updates: Tensors, before: Tensors) -> Numbers:
+def relative_updates(updates: Tensors, before: Tensors) -> Numbers:
     """Return the norm of each change relative to the norm before it."""
     norms = {tag: norm(before[tag]) for tag in updates}
     return {
@@ -45,12 +45,12 @@ def of_updates(updates: Tensors, before: Tensors) -> Numbers:
     }
 
 
-def of_gradients(gradients: Tensors) -> Numbers:
+def gradient_norms(gradients: Tensors) -> Numbers:
     """Return the norm of each gradient."""
     return {f"{tag}/gradient_norm": norm(gradient) for tag, gradient in gradients.items()}
 
 
-def of_outputs(outputs: Tensors, rectified: Collection[str]) -> Numbers:
+def output_statistics(outputs: Tensors, rectified: Collection[str]) -> Numbers:
     """Return each output's mean and spread, and each ReLU's share of dead units.
 
     The spread is the standard deviation. A unit or channel is dead if its output is 0 for the whole
@@ -70,4 +70,4 @@ def of_outputs(outputs: Tensors, rectified: Collection[str]) -> Numbers:
 def norm(tensor: NDArray[Any]) -> float:
     """Return the Euclidean norm."""
     with np.errstate(invalid="ignore", over="ignore"):
-        return float(np.sqrt(sum(np.dot(piece, piece) for piece in pieces(tensor))))
+        return float(np.sqrt(sum(np.dot(piece, piece) for piece in float64_chunks(tensor))))

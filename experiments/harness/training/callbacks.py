@@ -24,7 +24,7 @@ from experiments.harness.spec.overrides import flatten
 from experiments.harness.storage import checkpoint, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import batch_checksum, link, tensor_digests
-from experiments.harness.telemetry.callback import EVERY, Telemetry
+from experiments.harness.telemetry.callback import DEFAULT_EVERY, Telemetry
 from experiments.harness.telemetry.metric_names import history_row
 from experiments.harness.training.options import TrainOptions
 
@@ -191,7 +191,7 @@ def make_callbacks(
     telemetry = Telemetry(
         directory,
         evaluation.first_batch,
-        every=options.telemetry_every or EVERY,
+        every=options.telemetry_every or DEFAULT_EVERY,
         hyperparameters={
             "arm": spec.arm_name,
             "seed": spec.seed,

@@ -101,11 +101,11 @@ def test_sources_are_assigned_to_their_datasets(tmp_path, monkeypatch):
     both = ("mnist", "frames")
     (tmp_path / "mnist").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert sources.dataset_of("mnist") == "mnist"
-    assert sources.choose([], both) == {"mnist": "mnist", "frames": "frames"}
-    by_dataset = sources.choose([str(tmp_path), "digits"], both)
+    assert sources.dataset_for_source("mnist") == "mnist"
+    assert sources.sources_by_dataset([], both) == {"mnist": "mnist", "frames": "frames"}
+    by_dataset = sources.sources_by_dataset([str(tmp_path), "digits"], both)
     assert by_dataset == {"mnist": "digits", "frames": str(tmp_path)}
     with pytest.raises(UserError, match="twice"):
-        sources.choose(["digits", "own.npz"], both)
+        sources.sources_by_dataset(["digits", "own.npz"], both)
     with pytest.raises(UserError, match="not a source of that"):
-        sources.choose(["no/such/folder"], ["frames"])
+        sources.sources_by_dataset(["no/such/folder"], ["frames"])

@@ -1,6 +1,13 @@
 """The space of a search: what replaces what, and what is active when."""
 
-from experiments.harness.spec.search_space import DEFAULT_SPACE, KERNEL, RATE, grid, merge, parse
+from experiments.harness.spec.search_space import (
+    DEFAULT_SPACE,
+    KERNEL,
+    RATE,
+    grid_points,
+    merge,
+    parse,
+)
 
 STD = f"{KERNEL}.stddev"
 
@@ -14,7 +21,7 @@ def test_what_replaces_a_dimension_takes_its_place_and_its_condition():
     assert [d.name for d in space] == [KERNEL, STD, RATE]
     assert space[1].when == DEFAULT_SPACE[1].when
     assert space[1].points == (1e-3, 1e-1)
-    for values in grid(space):
+    for values in grid_points(space):
         assert (STD in values) == (values[KERNEL] == "TruncatedNormal")
 
 

@@ -136,6 +136,6 @@ class RunBatch:
         def save(member: BatchMember, values: Tensors, metrics: Mapping[str, float]) -> None:
             member.saving.save(interval, values, metrics, seconds)
 
-        with ThreadPoolExecutor(cpu.available()) as pool:
+        with ThreadPoolExecutor(cpu.available_count()) as pool:
             for _ in pool.map(save, self.members, tensors, logs):
                 pass  # raises here if a save raised
