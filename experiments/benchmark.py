@@ -1,4 +1,4 @@
-"""Time this harness beside other ways to train, in turns, on this machine."""
+"""Time this harness and other ways to train, in turns, on this machine."""
 
 from __future__ import annotations
 
@@ -7,23 +7,37 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import Arm, Scale
 from experiments.harness.spec.overrides import override, resolve
 
-NETWORKS: dict[str, tuple[str, Scale, Mapping[str, int]]] = {  # an arm, its scale, and changes
-    "alexnet-mini": ("alexnet_lr_decay:fixed_rate", "mini", {}),
-    "mnist-cnn": ("constant_init:plain_log", "full", {"steps": 40, "test_examples": 1_000}),
-    "alexnet": ("alexnet_lr_decay:fixed_rate", "full", {}),
+if TYPE_CHECKING:
+    from experiments.benchmarks.competitors import Competitor
+
+
+@dataclass(frozen=True)
+class Network:
+    """The arm ``arm_id`` (``experiment:arm``) of the catalogue at ``scale``, with overrides."""
+
+    arm_id: str
+    scale: Scale
+    overrides: Mapping[str, int] = field(default_factory=dict)
+
+
+NETWORKS = {
+    "alexnet-mini": Network("alexnet_lr_decay:fixed_rate", "mini"),
+    "mnist-cnn": Network("constant_init:plain_log", "full", {"steps": 40, "test_examples": 1_000}),
+    "alexnet": Network("alexnet_lr_decay:fixed_rate", "full"),
 }
-DATASET = "mnist"  # theirs
-SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # on a CPU, where a step takes long
-STARTED = "alexnet-mini"
-STARTS = 3
-INTERVALS = 50  # that every arm has, of which the first is for warming up
+DATASET = "mnist"  # of all these arms
+SLOW = {"steps": 1, "test_examples": 200, "test_batch": 200}  # overrides for alexnet on a CPU
+STARTUP_NETWORK = "alexnet-mini"
+STARTUP_REPEATS = 3
+INTERVALS = 50  # of every arm; the first one is for warming up
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,53 +68,68 @@ def parser() -> argparse.ArgumentParser:
     add("--networks", nargs="+", default=("alexnet-mini", "mnist-cnn"), choices=NETWORKS,
         metavar="NAME", help=f"of {', '.join(NETWORKS)}; default: the first two")
     add("--full", action="store_true", help="alexnet too: document 002's network at full size; on "
-        "a CPU one step a round, and one process at a time: an hour, and 9 GB")
+        "a CPU one step per round and one process at a time, which takes an hour and 9 GB")
     add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
         "documents (a TensorFlow 1 graph), torch and jax (hand-written loops); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
     add("--rounds", type=cli.whole_number(1, INTERVALS), default=10, metavar="N",
-        help="intervals timed of each; default: 10, so that what the harness does once in ten "
-        "intervals is included")
+        help="timed intervals of each way; default: 10, which includes what the harness does in "
+        "every tenth interval")
     # fmt: on
     return command
 
 
 def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, print the tables, and return the result as JSON types."""
-    from experiments.benchmarks import competitors, runner
+    from experiments.benchmarks import runner
+    from experiments.benchmarks.competitors import select_competitors
     from experiments.harness.data import sources
     from experiments.harness.reporting import benchmark_tables
 
     source = args.data or DATASET
-    peers, left_out = competitors.chosen(args.ways, args.backends)
+    competitors, left_out = select_competitors(args.ways, args.backends)
     dataset, warning = sources.load_source(DATASET, source)
     for line in [*(f"left out: {line}" for line in left_out), *([warning] if warning else [])]:
         print(line, flush=True)
-    payload = runner.measure_machine(list(dict.fromkeys(peer.backend for peer in peers)))
-    home, scale, _ = NETWORKS[STARTED]
-    repeats = min(STARTS, args.rounds)
+    payload = runner.measure_machine([*dict.fromkeys(each.backend for each in competitors)])
+    network = NETWORKS[STARTUP_NETWORK]
     payload |= runner.measure_startup(
-        home, scale, trained(STARTED), peers[0].backend, source, repeats
+        network.arm_id,
+        network.scale,
+        resolve_arm(STARTUP_NETWORK),
+        competitors[0].backend,
+        source,
+        min(STARTUP_REPEATS, args.rounds),
     )
     payload |= {"data": dataset.identity(), "left_out": left_out, "networks": {}}
     for name in dict.fromkeys([*args.networks, *["alexnet"] * args.full]):
-        home, scale, overrides = NETWORKS[name]
         slow = name == "alexnet" and payload["device"] == "cpu"
-        less = SLOW if slow else {}
-        arm = override(trained(name), less)
-        work = f"{arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated"
-        print(f"{name}: {work}", flush=True)
-        timings = runner.benchmark_network(arm, peers, source, args.rounds, slow)
-        payload["networks"][name] = {"trained": (home, scale, {**overrides, **less}), **timings}
+        payload["networks"][name] = time_network(name, competitors, source, args.rounds, slow)
     print(f"\n{benchmark_tables.render(payload)}")
     return payload
 
 
-def trained(name: str) -> Arm:
-    """Return the arm that one of ``NETWORKS`` is."""
-    home, scale, changes = NETWORKS[name]
-    experiment, _, arm = home.partition(":")
-    return resolve(catalog.load(experiment), arm, scale, changes)
+def time_network(
+    name: str, competitors: Sequence[Competitor], source: str, rounds: int, slow: bool
+) -> dict[str, Any]:
+    """Time a network; if it is ``slow``, with fewer steps and one process at a time."""
+    from experiments.benchmarks import runner
+
+    network, reduced = NETWORKS[name], SLOW if slow else {}
+    arm = override(resolve_arm(name), reduced)
+    print(
+        f"{name}: {arm.steps} steps of {arm.batch_size} images, {arm.test_examples} evaluated",
+        flush=True,
+    )
+    trained = (network.arm_id, network.scale, {**network.overrides, **reduced})
+    return {"trained": trained} | runner.benchmark_network(arm, competitors, source, rounds, slow)
+
+
+def resolve_arm(name: str) -> Arm:
+    """Return the arm of one of ``NETWORKS``."""
+    network = NETWORKS[name]
+    experiment, _, arm = network.arm_id.partition(":")
+    return resolve(catalog.load(experiment), arm, network.scale, network.overrides)
 
 
 if __name__ == "__main__":

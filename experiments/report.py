@@ -8,10 +8,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments import catalog
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import UserError
+
+if TYPE_CHECKING:
+    from experiments.harness.reporting.result import Result
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     command = cli.ArgumentParser(
         prog="python -m experiments.report",
         description=__doc__,
-        epilog="Exit codes: 0 done, 1 records and pages have drifted apart (--check), 2 bad use "
+        epilog="Exit codes: 0 done, 1 records, pages and catalogue disagree (--check), 2 bad use "
         "or bad input, 130 interrupted.",
         parents=cli.shared_flags("logdir"),
     )
@@ -47,47 +51,59 @@ def parser() -> argparse.ArgumentParser:
 
 def report(args: argparse.Namespace) -> int:
     """Judge the runs and print or write the results."""
-    from experiments.harness.reporting import html, log_reader, plots, records
+    from experiments.harness.reporting import html, plots, tables
     from experiments.harness.runtime import filesystem
 
-    experiments = [catalog.load(name) for name in args.experiment or catalog.names()]
-    if not args.logdir.is_dir():
-        raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
-    with contextlib.redirect_stdout(sys.stderr):  # messages about runs that are left out
-        results = log_reader.results(args.logdir, experiments)
-    if not results:
-        raise UserError(f"{args.logdir} has no run of an experiment; reproduce trains them")
+    results = read_results(args)
     payload = [result.summary() for result in results]
+    pictures = [result.picture for result in results]
     if args.json:
         print(json.dumps(payload, indent=1))
         return cli.DONE
     if args.markdown:
-        print(html.to_markdown(payload, [str(result.picture) for result in results]), end="")
+        print(html.to_markdown(payload, list(map(str, pictures))), end="")
         return cli.DONE
-    pictures = [result.picture for result in results]
+    nan_causes = [result.nan_causes for result in results]
     overviews = plots.overviews(results, args.logdir)
     path = args.logdir / "report.html"
-    filesystem.write_atomic(
-        path, html.to_html(payload, pictures, [result.stories for result in results], overviews)
-    )
+    filesystem.write_atomic(path, html.to_html(payload, pictures, nan_causes, overviews))
     if args.record:
-        for result in results:
-            if reasons := records.objections(result):
-                print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
-            else:
-                print(f"saved {records.write(result, ROOT / 'experiments/records')}")
-        records.refresh(ROOT)
-    from experiments.harness.reporting import tables
-
+        record(results)
     print(f"{tables.overview(payload)}\n\npage         {path}")
     return cli.DONE
 
 
-def check() -> int:
-    """Print where records, pages and catalogue do not agree."""
-    from experiments.harness.reporting import records
+def read_results(args: argparse.Namespace) -> list[Result]:
+    """Return the results in the log directory; log the runs that are left out on stderr."""
+    from experiments.harness.reporting import log_reader
 
-    lines = records.drift(ROOT, catalog.load)
+    experiments = [catalog.load(name) for name in args.experiment or catalog.names()]
+    if not args.logdir.is_dir():
+        raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
+    with contextlib.redirect_stdout(sys.stderr):
+        results = log_reader.results(args.logdir, experiments)
+    if not results:
+        raise UserError(f"{args.logdir} has no run of an experiment; reproduce trains them")
+    return results
+
+
+def record(results: Sequence[Result]) -> None:
+    """Save the results that are evidence as records, and update the generated pages."""
+    from experiments.harness.reporting import pages, records
+
+    for result in results:
+        if reasons := records.objections(result):
+            print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
+        else:
+            print(f"saved {records.write(result, ROOT / records.FOLDER)}")
+    pages.write(ROOT)
+
+
+def check() -> int:
+    """Print where records, pages and catalogue disagree."""
+    from experiments.harness.reporting import pages, records
+
+    lines = [*pages.drift(ROOT), *records.drift(ROOT / records.FOLDER, catalog.load)]
     for line in lines:
         print(line)
     return cli.FAILED if lines else cli.DONE

@@ -147,7 +147,7 @@ def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> li
 
 
 def request(experiment: Experiment, args: argparse.Namespace) -> StudyRequest:
-    """Return the request for an experiment; with --all, the data of other experiments is left out."""
+    """Return the request for an experiment, without the data that only other experiments use."""
     from experiments.harness.data import sources
     from experiments.harness.study.plan import StudyRequest
 

@@ -18,22 +18,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
+from experiments.harness.reporting import labels
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import Dimension, Experiment, Scale, UserError, search_space
 from experiments.harness.spec.overrides import override, resolve
-from experiments.tuning.objectives import COUNTED, OBJECTIVES, ORACLES, SHARDED
+from experiments.tuning.objectives import NEED_TRIAL_COUNT, OBJECTIVES, ORACLES, SHARDABLE
 
 if TYPE_CHECKING:
     from experiments.harness.data.dataset import Dataset
-    from experiments.tuning.distributed.chief import Sharing
+    from experiments.tuning.distributed.chief import WorkerOptions
     from experiments.tuning.search import Search, SearchLocation, Trials
 
-TRIALS = 20  # of random and bayesian, which do not end by themselves
+TRIALS = 20  # of random and bayesian, by default
 EXCLUSIVE = (  # flags that exclude each other, and why
-    ("role", "jobs", "whoever starts the workers decides how many there are"),
+    ("role", "jobs", "the number of workers is the number of worker commands"),
     ("role", "shard", "shards are for machines that share nothing"),
-    ("merge", "role", "it trains nothing"),
-    ("merge", "shard", "it trains nothing"),
+    ("merge", "role", "--merge trains nothing"),
+    ("merge", "shard", "--merge trains nothing"),
 )
 
 
@@ -60,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
     # fmt: off
     add("experiment", help="its name; see reproduce --list")
     add("--oracle", choices=ORACLES, default="random",
-        help="KerasTuner's, which chooses the trials; grid takes every combination of points; "
-        "default: random")
+        help="the KerasTuner oracle that chooses the trials; grid takes every combination of "
+        "points; default: random")
     add("--arm", metavar="NAME", help="the arm to vary; default: the experiment's own choice")
     add("--space", nargs="+", action="extend", default=[], type=_dimension, metavar="PATH=VALUES",
         help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], or "
@@ -77,6 +78,16 @@ def parser() -> argparse.ArgumentParser:
         help="of the search, and the first seed of each trial; default: 0")
     add("--name", metavar="NAME",
         help="the search's folder under DIR/search; default: the oracle's name")
+    add("--fresh", action="store_true", help="start the search over; finished runs are reused")
+    add("--dry-run", action="store_true", help="print the search space as JSON and train nothing")
+    # fmt: on
+    _add_worker_flags(command)
+    return command
+
+
+def _add_worker_flags(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    # fmt: off
     add("--jobs", type=cli.whole_number(1), metavar="N",
         help="train N trials at a time, each in a process of its own; default: 2 on a CPU, else 1")
     add("--role", choices=("chief", "worker"),
@@ -85,28 +96,25 @@ def parser() -> argparse.ArgumentParser:
     add("--address", metavar="HOST:PORT",
         help="the chief's, on loopback or a private network: whoever reaches it can give orders")
     add("--limit", type=cli.whole_number(1), default=60, metavar="SECONDS",
-        help="a worker that is silent for so long loses its trial, and one that does not reach the "
-        "chief for so long ends; default: 60")
+        help="a worker that is silent for this long loses its trial, and one that cannot reach the "
+        "chief for this long ends; default: 60")
     add("--longest", type=cli.whole_number(1), default=86400, metavar="SECONDS",
-        help="a worker that has not finished a trial in so long loses it; default: 86400, a day")
+        help="a worker that has not finished a trial in this time loses it; default: 86400, a day")
     add("--patience", type=cli.whole_number(1), default=600, metavar="SECONDS",
-        help="the chief gives up if it hears no worker for so long; default: 600")
+        help="the chief gives up if it hears from no worker for this long; default: 600")
     add("--shard", type=_shard, metavar="I/N",
         help="only every Nth trial, of grid and random, for machines that share nothing")
     add("--merge", nargs="+", type=Path, default=[], metavar="DIR",
         help="train nothing: merge the trials of shards with the same flags, by log directory")
-    add("--fresh", action="store_true", help="start the search over; finished runs are reused")
-    add("--dry-run", action="store_true", help="print the search space as JSON and train nothing")
     # fmt: on
-    return command
 
 
 def answer(args: argparse.Namespace) -> int:
-    """Search, and print the result."""
+    """Do what the arguments ask for and print the result."""
     experiment = catalog.load(args.experiment)
     space = selected_space(experiment, args)  # before the slow imports: bad use is reported at once
     if args.dry_run:
-        payload: Any = [vars(dimension) for dimension in space]
+        payload = [dimension.to_json() for dimension in space]
     else:
         with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
             payload = tune(experiment, space, args)
@@ -116,34 +124,40 @@ def answer(args: argparse.Namespace) -> int:
 
 
 def selected_space(experiment: Experiment, args: argparse.Namespace) -> tuple[Dimension, ...]:
-    """Return the space to search; ``UserError`` for flags that do not go together."""
-    _check(args)
+    """Return the space to search, all arguments checked."""
+    _check_flags(args)
     space = search_space.merge(experiment.space, args.space)
     names = {dimension.name for dimension in space}
-    if left := [dimension.name for dimension in args.space if dimension.name not in names]:
-        raise UserError(f"{left[0]} would never be active: no value in the space leads to it")
+    if inactive := [dimension.name for dimension in args.space if dimension.name not in names]:
+        raise UserError(
+            f"{inactive[0]} would never be active: no value in the space meets its condition"
+        )
     paths = [path for dimension in space for path in dimension.paths]
-    if twice := [path for path in paths if paths.count(path) > 1]:
-        raise UserError(f"{twice[0]} is in the space twice")
+    if duplicates := [path for path in paths if paths.count(path) > 1]:
+        raise UserError(f"{duplicates[0]} is in the space twice")
     arm = resolve(experiment, base_arm(experiment, args), lookup_scale(args), dict(args.set))
     for dimension in space:
-        parent = {dimension.when[0]: dimension.when[1]} if dimension.when else {}
+        required = dict([dimension.condition]) if dimension.condition else {}
         for value in dimension.points:
-            override(arm, {**parent, **dict.fromkeys(dimension.paths, value)})
+            override(arm, {**required, **dict.fromkeys(dimension.paths, value)})
     return space
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check_flags(args: argparse.Namespace) -> None:
     given = {name for name, value in vars(args).items() if value}
     if role(args)[0]:
         given.add("role")
-    for one, other, why in EXCLUSIVE:
-        if {one, other} <= given:
-            raise UserError(f"--{one} does not go with --{other}: {why}")
-    if args.trials and args.oracle not in COUNTED:
-        raise UserError(f"--trials is for {' and '.join(COUNTED)}: others end by themselves")
-    if args.shard and args.oracle not in SHARDED:
-        raise UserError(f"--shard is for {' and '.join(SHARDED)}: others depend on earlier trials")
+    for flag, other, reason in EXCLUSIVE:
+        if {flag, other} <= given:
+            raise UserError(f"--{flag} does not go with --{other}: {reason}")
+    if args.trials and args.oracle not in NEED_TRIAL_COUNT:
+        raise UserError(
+            f"--trials is for {' and '.join(NEED_TRIAL_COUNT)}: the others end by themselves"
+        )
+    if args.shard and args.oracle not in SHARDABLE:
+        raise UserError(
+            f"--shard is for {' and '.join(SHARDABLE)}: the others depend on earlier trials"
+        )
     if args.seed + args.executions_per_trial >= 2**32:
         raise UserError("--seed and --executions-per-trial lead to seeds of 2**32 or more")
 
@@ -175,66 +189,42 @@ def tune(
     experiment: Experiment, space: Sequence[Dimension], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Search, printing progress; return the table of trials as JSON types."""
-    search, location, dataset, warnings = plan(experiment, space, args)
+    from experiments.harness.runtime import determinism
+
+    determinism.start(deterministic=not args.allow_nondeterministic)
     from experiments.tuning import journal  # imports a backend
-    from experiments.tuning.distributed.worker import serve_chief
+    from experiments.tuning.distributed.worker import run_worker
     from experiments.tuning.runner import run_search
 
+    search, location, dataset, warnings = plan(experiment, space, args)
     print(header(search, warnings), flush=True)
-    part, address = role(args)
-    if part == "worker":
-        serve_chief(search, location, dataset, str(address), args.limit)
+    name, address = role(args)
+    if name == "worker":
+        run_worker(search, location, dataset, str(address), args.limit)
         return []
     shards = [logdir / "search" / location.directory.name for logdir in args.merge]
     trials = run_search(
         search,
         location,
         dataset,
-        sharing(search, address, args),
+        worker_options(search, address, args),
         shard=args.shard or (1, 1),
         fresh=args.fresh,
-        known=[journal.directory(search, directory) for directory in shards],
+        merge=[journal.directory_of(search, directory) for directory in shards],
     )
-    return show(search, location, trials, args)
-
-
-def sharing(search: Search, address: str | None, args: argparse.Namespace) -> Sharing:
-    """Return how the trials are shared among processes."""
-    from experiments.tuning.distributed.chief import Sharing
-
-    jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1
-    return Sharing(args.jobs or jobs, address, args.limit, args.longest, args.patience)
-
-
-def show(
-    search: Search, location: SearchLocation, trials: Trials, args: argparse.Namespace
-) -> list[dict[str, Any]]:
-    """Write the search's files, print where they are, and return the table of trials."""
-    from experiments.tuning import journal, results
-
-    written = results.write(search, trials, journal.directory(search, location.directory))
-    print(f"\n{results.text(search, trials)}\n")
-    for name, path in written.items():
-        print(f"{name:12} {path}")
-    if "best" in written:
-        experiment, _, arm = search.trainer.template.arm_id.partition(":")
-        argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
-        argv += ["--data", args.data] * bool(args.data)
-        argv += ["--set-file", str(written["best"])]
-        print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
-    print(f"{'TensorBoard':12} tensorboard --logdir {location.directory}")
-    return results.rows(search, trials)
+    return report(search, location, trials, args)
 
 
 def plan(
     experiment: Experiment, space: Sequence[Dimension], args: argparse.Namespace
 ) -> tuple[Search, SearchLocation, Dataset, Sequence[str]]:
-    """Start the backend; return the search, its location, its data, and warnings."""
+    """Return the search, its location, its data, and warnings."""
     from experiments.harness.data import sources
     from experiments.harness.runtime import determinism
     from experiments.harness.study.plan import StudyRequest, plan_study
+    from experiments.tuning.search import Search, SearchLocation
+    from experiments.tuning.trial import TrialTrainer
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
     name = base_arm(experiment, args)
     trained_on = resolve(experiment, name, lookup_scale(args)).dataset
     request = StudyRequest(
@@ -246,22 +236,26 @@ def plan(
         overrides=dict(args.set) | {"held_out": 0},  # the validation split replaces the test split
     )
     study = plan_study(request, determinism.environment())
-    from experiments.tuning.search import (
-        Search,
-        SearchLocation,  # imports a backend
-    )
-    from experiments.tuning.trial import TrialTrainer
-
     (template,), (dataset,) = study.specs, study.data.values()
-    measured = "accuracy" if "accuracy" in template.arm.metrics else "loss"
-    trainer = TrialTrainer(template, space, args.objective or measured, args.executions_per_trial)
-    search = Search(trainer, args.oracle, args.trials or TRIALS)
+    objective = args.objective or ("accuracy" if "accuracy" in template.arm.metrics else "loss")
+    trainer = TrialTrainer(template, space, objective, args.executions_per_trial)
     location = SearchLocation(
         args.logdir / "search" / (args.name or args.oracle),
         study.sources[trained_on],
         args.telemetry_every,
     )
+    search = Search(trainer, args.oracle, args.trials or TRIALS)
     return search, location, dataset, study.warnings
+
+
+def worker_options(search: Search, address: str | None, args: argparse.Namespace) -> WorkerOptions:
+    """Return who trains the trials."""
+    from experiments.tuning.distributed.chief import WorkerOptions
+
+    default_jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1
+    return WorkerOptions(
+        args.jobs or default_jobs, address, args.limit, args.longest, args.patience
+    )
 
 
 def header(search: Search, warnings: Sequence[str]) -> str:
@@ -273,7 +267,7 @@ def header(search: Search, warnings: Sequence[str]) -> str:
         "space": "; ".join(map(describe, search.trainer.space)),
         "oracle": f"{search.oracle}, seed {template.seed}",
         "objective": f"{search.trainer.objective} on a validation split ({data['name']})"
-        + ": A STAND-IN, not the document's data" * data["stand_in"],
+        + labels.stand_in_warning(data),
         "a trial": f"{template.arm.intervals} intervals of {template.arm.steps} steps, "
         f"{seeds} seed{'s' * (seeds > 1)}",
     }
@@ -281,12 +275,32 @@ def header(search: Search, warnings: Sequence[str]) -> str:
 
 
 def describe(dimension: Dimension) -> str:
-    """Return a dimension in words."""
+    """Return a dimension as a short sentence."""
     names = " and ".join(dimension.paths)
     if dimension.low is None:
         return f"{names} one of {', '.join(map(str, dimension.points))}"
     scale = " on a log scale" * dimension.log
     return f"{names} from {dimension.low:g} to {dimension.high:g}{scale}"
+
+
+def report(
+    search: Search, location: SearchLocation, trials: Trials, args: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Write the results, print a summary and the paths, and return the table of trials."""
+    from experiments.tuning import journal, results
+
+    paths = results.write(search, trials, journal.directory_of(search, location.directory))
+    print(f"\n{results.summary(search, trials)}\n")
+    for name, path in paths.items():
+        print(f"{name:12} {path}")
+    if "best" in paths:
+        experiment, _, arm = search.trainer.template.arm_id.partition(":")
+        argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
+        argv += ["--data", args.data] * bool(args.data)
+        argv += ["--set-file", str(paths["best"])]
+        print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
+    print(f"{'TensorBoard':12} tensorboard --logdir {location.directory}")
+    return results.rows(search, trials)
 
 
 def _dimension(text: str) -> Dimension:
@@ -297,9 +311,9 @@ def _dimension(text: str) -> Dimension:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    mine, _, shards = text.partition("/")
-    if mine.isdigit() and shards.isdigit() and 1 <= int(mine) <= int(shards):
-        return int(mine), int(shards)
+    index, _, count = text.partition("/")
+    if index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
     raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
 
 

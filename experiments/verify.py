@@ -9,15 +9,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.harness.runtime import cli, signals
-from experiments.harness.spec import ProcessError, UserError
+from experiments.harness.spec import ProcessError, Run, UserError
 
-# options that only some uses accept
-USES = {
+if TYPE_CHECKING:
+    from experiments.verification.divergence import Divergence
+    from experiments.verification.self_test import SelfTestResult
+
+Check = Callable[[argparse.Namespace], dict[str, Any]]
+APPLIES_TO = {  # options that not every check takes
     "against": "RUN_DIR",
-    "data": "RUN_DIR alone",
+    "data": "RUN_DIR without --against",
     "repeats": "--self-test",
     "backend": "--self-test",
     "update_golden": "--self-test",
@@ -30,39 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run_command("verify", lambda: answer(args))
 
 
-def answer(args: argparse.Namespace) -> int:
-    """Verify, and print the result."""
-    verify = selected(args)
-    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
-        payload = verify(args)
-    if args.json:
-        print(json.dumps(payload, indent=1))
-    return cli.FAILED if payload["sound"] is False else cli.DONE
-
-
-def selected(args: argparse.Namespace) -> Callable[[argparse.Namespace], dict[str, Any]]:
-    """Return the function for the arguments; ``UserError`` for arguments that do not belong together."""
-    if bool(args.directory) == args.self_test:
-        raise UserError("name a run's directory, or use --self-test")
-    if args.self_test:
-        use, accepted = run_self_test, {"--self-test"}
-    elif args.against:
-        use, accepted = against, {"RUN_DIR"}
-    else:
-        use, accepted = again, {"RUN_DIR", "RUN_DIR alone"}
-    for option, use_of in USES.items():
-        if getattr(args, option) and use_of not in accepted:
-            raise UserError(f"--{option.replace('_', '-')} is for {use_of}")
-    return use
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the command's argument parser."""
     command = cli.ArgumentParser(
         prog="python -m experiments.verify",
         description=__doc__,
-        epilog="Exit codes: 0 identical, or environments that differ, so that bits may; 1 different, "
-        "or a process failed; 2 bad use or bad input; 130 interrupted.",
+        epilog="Exit codes: 0 identical, or not compared because the environments differ; 1 "
+        "different, or a process failed; 2 bad use or bad input; 130 interrupted.",
         parents=cli.shared_flags("data", "json"),
     )
     add = command.add_argument
@@ -71,10 +49,11 @@ def parser() -> argparse.ArgumentParser:
         "a temporary folder; if its bits differ, print where, how far, and the likely cause")
     add("--against", type=Path, metavar="RUN_DIR", help="compare with this run instead; train "
         "nothing")
-    add("--self-test", action="store_true", help="repeat short trainings in fresh processes, on "
-        "each installed backend and each device; one of them is stopped and resumed; about a "
-        "minute a backend")
-    add("--repeats", "--times", type=cli.whole_number(2), metavar="N", help="fresh processes; default: 3")
+    add("--self-test", action="store_true", help="check that training is bit-reproducible on this "
+        "machine: repeat short runs in fresh processes, on each installed backend and device; "
+        "about a minute per backend")
+    add("--repeats", "--times", type=cli.whole_number(2), metavar="N", help="the number of fresh "
+        "processes; default: 3")
     add("--backend", nargs="+", metavar="NAME", help="default: all that are installed")
     add("--update-golden", "--bless", action="store_true", help="save the fingerprints as those "
         "of this environment in experiments/golden.json")
@@ -82,61 +61,89 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def again(args: argparse.Namespace) -> dict[str, Any]:
+def answer(args: argparse.Namespace) -> int:
+    """Verify, and print the result."""
+    check = choose_check(args)
+    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+        payload = check(args)
+    if args.json:
+        print(json.dumps(payload, indent=1))
+    return cli.FAILED if payload["sound"] is False else cli.DONE
+
+
+def choose_check(args: argparse.Namespace) -> Check:
+    """Return the function for the arguments; ``UserError`` if they do not go together."""
+    if bool(args.directory) == args.self_test:
+        raise UserError("name a run's directory, or use --self-test")
+    check, applicable = retrain, {"RUN_DIR", "RUN_DIR without --against"}
+    if args.self_test:
+        check, applicable = check_machine, {"--self-test"}
+    elif args.against:
+        check, applicable = compare_with, {"RUN_DIR"}
+    for option, applies_to in APPLIES_TO.items():
+        if getattr(args, option) and applies_to not in applicable:
+            raise UserError(f"--{option.replace('_', '-')} applies only to {applies_to}")
+    return check
+
+
+def retrain(args: argparse.Namespace) -> dict[str, Any]:
     """Train the run again and compare."""
-    from experiments.verification import divergence, report, rerun
+    from experiments.verification import report, rerun
 
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         verifier = rerun.Verifier(args.directory, args.data, Path(scratch))
         print(report.header(verifier.run))
-        again, folder = verifier.rerun()
-        foreign = divergence.environment_differences(
-            verifier.run.spec.environment, again.spec.environment
-        )
-        found = None if foreign else verifier.diagnose(again, folder)
-        payload = report.summary(verifier.run, again, foreign, found)
-    print(report.text(payload))
-    return payload
+        second, folder = verifier.rerun()
+        return print_comparison(verifier.run, second, lambda: verifier.diagnose(second, folder))
 
 
-def against(args: argparse.Namespace) -> dict[str, Any]:
-    """Compare two runs that exist."""
+def compare_with(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare two recorded runs."""
     from experiments.harness.storage import run_record
-    from experiments.verification import divergence, report
+    from experiments.verification import divergence
 
-    folders = args.directory, args.against
-    one, other = map(run_record.read, folders)
-    divergence.check_comparable(one, other)
-    foreign = divergence.environment_differences(one.spec.environment, other.spec.environment)
-    found = None if foreign else divergence.compare(one, other, folders)
-    payload = report.summary(one, other, foreign, found)
+    directories = args.directory, args.against
+    first, second = map(run_record.read, directories)
+    divergence.check_comparable(first, second)
+    return print_comparison(first, second, lambda: divergence.compare(first, second, directories))
+
+
+def print_comparison(
+    first: Run, second: Run, find_divergence: Callable[[], Divergence | None]
+) -> dict[str, Any]:
+    """Compare the environments and, if they are equal, the bits; print and return the result."""
+    from experiments.verification import report
+    from experiments.verification.divergence import environment_differences
+
+    lines = environment_differences(first.spec.environment, second.spec.environment)
+    payload = report.summary(first, second, lines, None if lines else find_divergence())
     print(report.text(payload))
     return payload
 
 
-def run_self_test(args: argparse.Namespace) -> dict[str, Any]:
-    """Show for each backend and device whether training is reproducible."""
+def check_machine(args: argparse.Namespace) -> dict[str, Any]:
+    """Check for each backend and device that training is reproducible."""
     from experiments.harness.reporting import tables
     from experiments.verification import golden, self_test
 
-    rows: list[self_test.SelfTestResult] = []
+    results: list[SelfTestResult] = []
     failures: dict[str, str] = {}
     for backend in self_test.backends(args.backend or ()):
         try:
-            rows += self_test.run_backend(backend, args.repeats or 3)
+            results += self_test.run_backend(backend, args.repeats or 3)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
-    print(f"\n{tables.self_test([row.to_json() for row in rows])}\n")
+    rows = [result.to_json() for result in results]
+    print(f"\n{tables.self_test(rows)}\n")
     for backend, failure in failures.items():
         print(f"{backend} FAILED: {failure}")
-    for row in rows:
-        if args.update_golden and row.verdict == "KEPT":
-            golden.update(row.environment, row.run, row.fingerprints[0])
-            print(f"saved {row.run} of {row.environment['backend']} in {golden.PATH}")
-    unlike = {"OTHER"} if not args.update_golden else set()
-    broken = any(row.verdict != "KEPT" or row.repository in unlike for row in rows)
-    payload = {"rows": [row.to_json() for row in rows], "failures": failures}
-    return payload | {"sound": not (broken or failures)}
+    passed = [result for result in results if result.verdict == "KEPT"]
+    for result in passed if args.update_golden else ():
+        golden.update(result.environment, result.run, result.fingerprints[0])
+        print(f"saved {result.run} of {result.environment['backend']} in {golden.PATH}")
+    differs = any(result.repository == "OTHER" for result in results) and not args.update_golden
+    sound = len(passed) == len(results) and not differs and not failures
+    return {"rows": rows, "failures": failures, "sound": sound}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""The tests start the backend as the doors do: deterministic, before anything imports keras."""
+"""Start the backend as the commands do: deterministic, before anything imports keras."""
 
 from experiments.harness.runtime import determinism
 
 
 def pytest_configure(config):
-    if config.getoption("numprocesses", None) is None:  # else its workers do, with our environment
+    if config.getoption("numprocesses", None) is None:  # else the workers start, with our environ
         determinism.start()
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the doors: they take longest, and shared out the tests end about together."""
+    """Run the commands' tests first: they take longest, so that parallel workers end together."""
     items.sort(key=lambda item: len(item.path.parts))

@@ -1,88 +1,86 @@
-"""The report's door, over runs small enough to make here, and over the evidence that is kept."""
+"""The report command on tiny runs, and the committed records and pages."""
 
 import html
 import json
+import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import experiments
 from experiments import catalog, report
-from experiments.harness.reporting import log_reader, plots, records, tables
+from experiments.harness.reporting import log_reader, pages, plots, records, tables
+from experiments.harness.spec import Run
+from experiments.harness.spec.overrides import override
 from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
 
 ROOT = Path(__file__).parents[1]
 TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
-
-
-def refuse(line: str) -> None:
-    raise AssertionError(line)
+REAL = {"name": "mnist", "sha256": "0", "stand_in": False}
+BLOCKS = [(page, marker) for page, blocks in pages.PAGES.items() for marker in blocks]
 
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory) -> Path:
-    """Return a log directory with runs of two experiments, which share one, tiny but unchanged."""
+    """Return a log directory with runs of two experiments that share an arm."""
     logdir = tmp_path_factory.mktemp("logs")
-    with pytest.MonkeyPatch.context() as patched:
-        tiny(patched)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        shrink_miniatures(monkeypatch)
         for name in ("alexnet_lr_decay", "alexnet_grouped"):
             experiments.run(name, scale="mini", data=["digits"], seeds=[0, 1], logdir=logdir)
     return logdir
 
 
-def tiny(patched: pytest.MonkeyPatch) -> None:
-    """Make every miniature of this process smaller still."""
-    from experiments.harness.spec.overrides import override
-
+def shrink_miniatures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make AlexNet's miniatures smaller still in the catalogue of this process."""
     load = catalog.load
     for name in catalog.names():
-        load(name)  # they are kept: none may be completed from smaller ones
+        load(name)  # caches them: none may be completed from smaller ones
 
-    def smaller(name: str):
+    def load_smaller(name: str):
         experiment = load(name)
         mini = {
             name: override(arm, TINY) if arm.network["class_name"] == "alexnet" else arm
             for name, arm in experiment.at["mini"].items()
         }
-        return experiment.__class__(**vars(experiment) | {"at": {**experiment.at, "mini": mini}})
+        return replace(experiment, at={**experiment.at, "mini": mini})
 
-    patched.setattr(catalog, "load", smaller)
+    monkeypatch.setattr(catalog, "load", load_smaller)
 
 
 @pytest.fixture
-def small(monkeypatch) -> None:
-    tiny(monkeypatch)
+def tiny(monkeypatch) -> None:
+    shrink_miniatures(monkeypatch)
 
 
-@pytest.mark.usefixtures("small")
-def test_a_shared_arm_is_trained_once(logdir):
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """Return a copy of the records and the pages that are generated from them."""
+    shutil.copytree(ROOT / records.FOLDER, tmp_path / records.FOLDER)
+    for page in pages.PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / page, tmp_path / page)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_shared_arm_is_trained_once(logdir, caplog):
     shared = logdir / "alexnet_small_init/mini/as_documented"
     assert sorted(path.name for path in shared.iterdir()) == ["seed0", "seed1"]
     assert not (logdir / "alexnet_lr_decay/mini/fixed_rate").exists()
-    told = []
-    result = experiments.run(
-        "alexnet_grouped",
-        scale="mini",
-        data=["digits"],
-        seeds=[0, 1],
-        logdir=logdir,
-        tell=told.append,
-    )
-    assert sum("holds this run;" in line for line in told) == len(result.runs) == 4
+    options = {"scale": "mini", "data": ["digits"], "seeds": [0, 1], "logdir": logdir}
+    with caplog.at_level(logging.INFO, "rerun_zoo"):
+        result = experiments.run("alexnet_grouped", **options)
+    assert sum("holds this run;" in line for line in caplog.messages) == len(result.runs) == 4
 
 
-@pytest.mark.usefixtures("small")
-def test_from_python_histories_are_frames_and_verdicts_a_table(logdir):
-    result = experiments.run(
-        "alexnet_lr_decay",
-        scale="mini",
-        data=["digits"],
-        seeds=[0],
-        logdir=logdir,
-        tell=[].append,
-    )
+@pytest.mark.usefixtures("tiny")
+def test_histories_are_frames_and_verdicts_a_table(logdir):
+    options = {"scale": "mini", "data": ["digits"], "seeds": [0], "logdir": logdir}
+    result = experiments.run("alexnet_lr_decay", **options)
     assert experiments.load("alexnet_lr_decay").question == result.experiment.question
     history = result.histories["decayed_rate", 0]
     assert list(history.index) == [1, 2, 3]
@@ -93,7 +91,7 @@ def test_from_python_histories_are_frames_and_verdicts_a_table(logdir):
     assert result.picture.exists()
 
 
-def test_the_documents_own_result_file_is_left_too(logdir):
+def test_the_documents_own_result_file_is_written(logdir):
     seed = logdir / "alexnet_lr_decay/mini/decayed_rate/seed0"
     lines = (seed / "AlexNet.csv").read_text().splitlines()
     assert len(lines) == 3
@@ -105,8 +103,8 @@ def test_the_documents_own_result_file_is_left_too(logdir):
         )
 
 
-@pytest.mark.usefixtures("small")
-def test_the_page_holds_everything_and_nothing_from_elsewhere(logdir, capsys):
+@pytest.mark.usefixtures("tiny")
+def test_the_html_page_is_complete_and_self_contained(logdir, capsys, caplog):
     assert report.main(["--logdir", str(logdir)]) == 0
     captured = capsys.readouterr()
     assert "alexnet_lr_decay" in captured.out
@@ -117,76 +115,144 @@ def test_the_page_holds_everything_and_nothing_from_elsewhere(logdir, capsys):
     assert page.count('src="data:image/png;base64,') == page.count("<img")
     assert not re.search(r"(src|href)=\"(?!data:|#)", page)
     assert "<script" not in page
-    assert "a stand-in" in page
-    results = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
-    for run in results[0].runs:
+    assert "a stand-in, not the document's data" in page
+    (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
+    for run in result.runs:
         assert run.fingerprint[:16] in page
+    assert not caplog.messages, "no run is left out"
 
 
-@pytest.mark.usefixtures("small")
-def test_the_page_shows_the_stories_that_were_kept(logdir, tmp_path):
+@pytest.mark.usefixtures("tiny")
+def test_the_html_page_shows_saved_causes_of_nan(logdir, tmp_path):
     shutil.copytree(logdir / "alexnet_lr_decay", tmp_path / "alexnet_lr_decay")
     run = next(tmp_path.rglob("run.json")).parent
     (run / NAN_CAUSE_FILE).write_text("step 3: <NaN>")
     assert report.main(["--logdir", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     title = f"{run.parent.name}, {run.name.replace('seed', 'seed ')}"
-    assert f"How it stopped being finite: {title}" in page
+    assert f"Cause of the NaN: {title}" in page
     assert "<pre>step 3: &lt;NaN&gt;</pre>" in page
 
 
-@pytest.mark.usefixtures("small")
-def test_what_is_hostile_in_a_record_is_text_on_the_page(logdir, tmp_path):
+@pytest.mark.usefixtures("tiny")
+def test_markup_in_a_run_record_is_escaped_on_the_html_page(logdir, tmp_path):
     shutil.copytree(logdir / "alexnet_lr_decay", tmp_path / "alexnet_lr_decay")
     for path in tmp_path.rglob("run.json"):
-        told = json.loads(path.read_text())
-        told["dataset"]["name"] = "<script>alert(1)</script>"
-        path.write_text(json.dumps(told))
+        row = json.loads(path.read_text())
+        row["dataset"]["name"] = "<script>alert(1)</script>"
+        path.write_text(json.dumps(row))
     assert report.main(["--logdir", str(tmp_path)]) == 0
-    assert "<script>" not in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)" in page
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("tiny")
 def test_json_and_markdown_go_to_stdout(logdir, capsys):
     assert report.main(["--logdir", str(logdir), "--json", "alexnet_lr_decay"]) == 0
-    (told,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
-    assert told["seeds"] == [0, 1]
-    assert len(told["runs"]) == 6  # the decayed rate's and both that are shared, of two seeds
+    (result,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert result["seeds"] == [0, 1]
+    assert len(result["runs"]) == 6  # three arms, two of them shared, of two seeds
     assert report.main(["--logdir", str(logdir), "--markdown"]) == 0
     text = capsys.readouterr().out
-    assert tables.verdicts(told["claims"], "github") in text
+    assert tables.verdicts(result["claims"], "github") in text
+    assert "Data: digits (a stand-in, not the document's data)." in text
 
 
-def test_runs_that_the_catalogue_tells_otherwise_are_left_out_and_told(logdir, capsys):
-    assert report.main(["--logdir", str(logdir)]) == 2  # without ``small``: other miniatures
+def test_runs_of_arms_that_have_changed_in_the_catalogue_are_left_out(logdir, capsys):
+    assert report.main(["--logdir", str(logdir)]) == 2  # without ``tiny``: other miniatures
     error = capsys.readouterr().err
-    assert "left out, as the catalogue tells their arms otherwise" in error
-    assert "holds no run" in error
+    assert "are left out, as their arms have changed in the catalogue" in error
+    assert "has no run of an experiment" in error
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("argv", "message"),
     [
         (["--logdir", "no/such/folder"], "there is no folder no/such/folder"),
-        (["--logdir", str(ROOT / "zoo")], "holds no run"),
+        (["--logdir", str(ROOT / "zoo")], "has no run of an experiment"),
         (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(words, told, capsys):
-    assert report.main(words) == 2
+def test_bad_input_is_one_clear_line_and_exit_code_2(argv, message, capsys):
+    assert report.main(argv) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 
-def test_records_readme_and_catalogue_agree(capsys):
+def test_records_pages_and_catalogue_agree(capsys):
     assert report.main(["--check"]) == 0, capsys.readouterr().out
 
 
-def test_every_experiment_has_evidence_of_its_own_data_and_refutations_are_explained():
-    found = records.load(ROOT / "experiments/records")
+def test_every_marker_of_a_generated_table_is_known():
+    found = {
+        (str(path.relative_to(ROOT)), marker)
+        for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        for marker in re.findall("<!-- end of (.*) -->", path.read_text())
+    }
+    assert found == {(page, marker) for page, marker in BLOCKS if marker != pages.WHOLE_PAGE}
+    assert len(found) > 3
+
+
+@pytest.mark.parametrize(("page", "marker"), BLOCKS)
+def test_an_edited_table_is_noticed_and_written_again(page, marker, repository, monkeypatch):
+    monkeypatch.setattr(report, "ROOT", repository)
+    path = repository / page
+    text = path.read_text()
+    place = text.index("|", text.index(f"<!-- {marker} -->") if marker else 0)
+    path.write_text(f"{text[:place]}| 77 {text[place:]}")
+    assert report.main(["--check"]) == 1
+    assert pages.drift(repository) == [
+        f"{page} differs from the records; report --record updates it"
+    ]
+    pages.write(repository)
+    assert path.read_text() == text
+    assert report.main(["--check"]) == 0
+
+
+@pytest.mark.parametrize("line", ["<!-- campaigns -->", "<!-- end of campaigns -->"])
+def test_a_page_without_a_marker_is_an_error_and_not_written(line, repository):
+    page = repository / "docs/reproducibility.md"
+    text = page.read_text().replace(line, "")
+    page.write_text(text)
+    with pytest.raises(experiments.UserError, match=f"reproducibility.md lacks the line {line}"):
+        pages.write(repository)
+    assert page.read_text() == text
+
+
+def test_a_missing_page_is_noticed(repository):
+    (repository / records.FOLDER / "README.md").unlink()
+    assert len(pages.drift(repository)) == 1
+    (repository / "docs/performance.md").unlink()
+    with pytest.raises(experiments.UserError, match=r"performance\.md lacks the line"):
+        pages.drift(repository)
+
+
+def test_an_edited_record_is_noticed(repository, monkeypatch, capsys):
+    monkeypatch.setattr(report, "ROOT", repository)
+    folder = repository / records.FOLDER
+    path = next(folder.glob("*.json"))
+    record = json.loads(path.read_text())
+    record["claims"][0] |= {"verdict": "INCONCLUSIVE", "bounds": [-1, -1]}
+    record["runs"][0]["history"]["test_loss"][-1] = 77
+    path.write_text(json.dumps(record))
+    assert report.main(["--check"]) == 1
+    output = capsys.readouterr().out
+    assert "README.md differs from the records" in output
+    assert f"{path.stem}: C1 is judged differently now" in output
+    path.with_suffix(".png").unlink()
+    assert f"{path.stem}: its picture is missing" in records.drift(folder, catalog.load)
+    record["runs"][0]["identity"] = "0"
+    path.write_text(json.dumps(record))
+    (line, _) = records.drift(folder, catalog.load)
+    assert "the catalogue now defines its arm" in line
+
+
+def test_every_experiment_has_a_record_and_refuted_claims_an_explanation():
+    found = records.load(ROOT / records.FOLDER)
     miniatures = [record["experiment"] for record in found if record["scale"] == "mini"]
-    assert miniatures == catalog.names(), "each experiment has its evidence"
+    assert miniatures == catalog.names(), "each experiment has a record"
     for record in found:
         assert all(not d["stand_in"] or d["name"] == "frames" for d in record["datasets"])
         for number, claim in enumerate(record["claims"], 1):
@@ -194,33 +260,59 @@ def test_every_experiment_has_evidence_of_its_own_data_and_refutations_are_expla
             assert claim["verdict"] != "REFUTED" or claim["instead"], where
 
 
-def test_a_record_that_was_changed_or_a_page_that_was_is_drift(tmp_path):
-    shutil.copytree(ROOT / "experiments/records", tmp_path / "experiments/records")
-    shutil.copyfile(ROOT / "README.md", tmp_path / "README.md")
-    assert records.drift(tmp_path, catalog.load) == []
-    path = next((tmp_path / "experiments/records").glob("*.json"))
-    record = json.loads(path.read_text())
-    record["claims"][0] |= {"verdict": "INCONCLUSIVE", "bounds": [-1, -1]}
-    record["runs"][0]["history"]["test_loss"][-1] = 77
-    path.write_text(json.dumps(record))
-    told = records.drift(tmp_path, catalog.load)
-    assert any("README.md" in line for line in told)
-    assert any("C1 is judged otherwise today" in line for line in told)
-    records.refresh(tmp_path)
-    path.with_suffix(".png").unlink()
-    assert any("picture is missing" in line for line in records.drift(tmp_path, catalog.load))
-
-
-@pytest.mark.usefixtures("small")
-def test_a_stand_ins_result_is_no_evidence(logdir, tmp_path):
-    (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")], refuse)
-    with pytest.raises(experiments.UserError, match="no evidence"):
+@pytest.mark.usefixtures("tiny")
+def test_a_result_on_stand_in_data_is_not_evidence(logdir, tmp_path, caplog):
+    (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
+    assert not caplog.messages
+    with pytest.raises(experiments.UserError, match="is not evidence: it was run on digits"):
         records.write(result, tmp_path)
+    assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.usefixtures("small")
-def test_a_document_with_several_experiments_has_a_picture_of_them_all(logdir, tmp_path):
+@pytest.mark.usefixtures("tiny")
+def test_record_says_why_a_result_is_not_saved_and_updates_the_pages(
+    logdir, repository, monkeypatch, capsys
+):
+    monkeypatch.setattr(report, "ROOT", repository)
+    before = {path: path.read_bytes() for path in (repository / records.FOLDER).rglob("*.*")}
+    readme = repository / "README.md"
+    text = readme.read_text()
+    readme.write_text(text.replace("| mini ", "| full "))
+    assert report.main(["--record", "--logdir", str(logdir)]) == 0
+    assert "not saved: alexnet_lr_decay: it was run on digits" in capsys.readouterr().err
+    assert readme.read_text() == text
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
+    (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
+    experiment = replace(result.experiment, seeds=(0, 1))
+    runs = [replace(run, commit="abc", spec=replace(run.spec, dataset=REAL)) for run in result.runs]
+    evidence = replace(result, experiment=experiment, runs=runs)
+    path = records.write(evidence, tmp_path)
+    assert path.with_suffix(".png").read_bytes() == result.picture.read_bytes()
+    assert records.load(tmp_path) == [json.loads(json.dumps(evidence.summary()))]
+    assert '"seeds": [0, 1],' in path.read_text()
+    for reason, defective in {
+        "runs are missing": runs[1:],
+        "runs are not complete": [replace(runs[0], status="partial"), *runs[1:]],
+        "runs of uncommitted code": [replace(runs[0], commit="abc+"), *runs[1:]],
+        "runs without determinism": [with_environment(runs[0], deterministic=False), *runs[1:]],
+        "runs of several environments": [with_environment(runs[0], threads=64), *runs[1:]],
+    }.items():
+        assert reason in records.objections(replace(evidence, runs=defective))
+
+
+def with_environment(run: Run, **fields) -> Run:
+    environment = {**run.spec.environment, **fields}
+    return replace(run, spec=replace(run.spec, environment=environment))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_document_with_several_experiments_has_a_picture_of_them_all(logdir, tmp_path, caplog):
     names = ("alexnet_lr_decay", "alexnet_grouped", "alexnet_small_init")
-    results = log_reader.results(logdir, [catalog.load(name) for name in names], refuse)
+    results = log_reader.results(logdir, [catalog.load(name) for name in names])
+    assert not caplog.messages
     (picture,) = plots.overviews(results, tmp_path).values()
     assert picture.read_bytes().startswith(b"\x89PNG")

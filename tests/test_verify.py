@@ -1,4 +1,4 @@
-"""The door: runs made again by real processes, and the self-test, whose processes are replaced."""
+"""The command: runs retrained in real processes, and the self-test with fake ones."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from tests.helpers import corrupted_runs
 from tests.helpers.environment import ENVIRONMENT
 
 
-class Processes:
-    """Stand in for ``elsewhere.call``: training ``number`` ends in ``fingerprints[number]``."""
+class FakeProcesses:
+    """Replaces ``subprocesses.call``: the nth training ends in the nth of ``fingerprints``."""
 
     def __init__(self, fingerprints: str, device: str = "cpu") -> None:
         self.fingerprints, self.device = iter(fingerprints), device
@@ -26,34 +26,34 @@ class Processes:
     def __call__(self, function, arguments, *, backend, start):
         assert function == self_test.SHORT_RUNS
         self.calls.append((backend, arguments, start))
-        ended = [d for d, n in arguments["directories"].items() if n is None]
-        hidden = start["settings"] == self_test.HIDDEN[backend]
+        complete = [d for d, n in arguments["directories"].items() if n is None]
+        cpu_only = start["settings"] == self_test.CPU_ONLY[backend]
         return {
             "environment": {
                 "backend": backend,
-                "device": "cpu" if hidden else self.device,
+                "device": "cpu" if cpu_only else self.device,
                 "versions": {backend: "1.2"},
             },
-            "fingerprints": {"run": [next(self.fingerprints) for _ in ended]},
+            "fingerprints": {"run": [next(self.fingerprints) for _ in complete]},
             "seconds": {"run": [0.02, 0.04]} if arguments["timing"] else {},
         }
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def golden_file(tmp_path, monkeypatch):
     path = tmp_path / "golden.json"
     path.write_text("{}")
     monkeypatch.setattr(golden, "PATH", path)
     return path
 
 
-def run_self_test(monkeypatch, processes, *words: str) -> int:
+def run_self_test(monkeypatch, processes, *argv: str) -> int:
     monkeypatch.setattr(subprocesses, "call", processes)
-    return verify.main(["--self-test", "--backend", "jax", *words])
+    return verify.main(["--self-test", "--backend", "jax", *argv])
 
 
-def test_equal_bits_in_every_process_keep_the_promise(monkeypatch, capsys, kept):
-    processes = Processes("aaa")
+def test_equal_bits_in_every_process_pass(monkeypatch, capsys, golden_file):
+    processes = FakeProcesses("aaa")
     assert run_self_test(monkeypatch, processes, "--json") == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["verdict"] == "KEPT"
@@ -65,193 +65,208 @@ def test_equal_bits_in_every_process_keep_the_promise(monkeypatch, capsys, kept)
     assert without == {}
     (path,) = last
     assert (first[path], last[path]) == (1, None)
-    assert json.loads(kept.read_text()) == {}
+    assert json.loads(golden_file.read_text()) == {}
 
 
-def test_one_other_bit_breaks_the_promise_and_is_not_blessed(monkeypatch, capsys, kept):
-    assert run_self_test(monkeypatch, Processes("aab"), "--bless") == 1
+def test_different_bits_fail_and_do_not_become_golden(monkeypatch, capsys, golden_file):
+    assert run_self_test(monkeypatch, FakeProcesses("aab"), "--update-golden") == 1
     assert "BROKEN" in capsys.readouterr().out
-    assert json.loads(kept.read_text()) == {}
+    assert json.loads(golden_file.read_text()) == {}
 
 
-@pytest.mark.usefixtures("kept")
-def test_blessed_bits_are_compared_from_then_on(monkeypatch, capsys):
-    assert run_self_test(monkeypatch, Processes("aaa"), "--bless") == 0
-    assert run_self_test(monkeypatch, Processes("aaa")) == 0
+@pytest.mark.usefixtures("golden_file")
+def test_golden_bits_are_compared_from_then_on(monkeypatch, capsys):
+    assert run_self_test(monkeypatch, FakeProcesses("aaa"), "--update-golden") == 0
+    assert run_self_test(monkeypatch, FakeProcesses("aaa")) == 0
     assert "same" in capsys.readouterr().out
-    assert run_self_test(monkeypatch, Processes("bbb")) == 1
+    assert run_self_test(monkeypatch, FakeProcesses("bbb")) == 1
     assert "OTHER" in capsys.readouterr().out
-    assert run_self_test(monkeypatch, Processes("bbb"), "--bless") == 0
-    assert run_self_test(monkeypatch, Processes("bbb")) == 0
+    assert run_self_test(
+        monkeypatch, FakeProcesses("bbb"), "--bless"
+    )  # the flag's former name == 0
+    assert run_self_test(monkeypatch, FakeProcesses("bbb")) == 0
 
 
-@pytest.mark.usefixtures("kept")
-def test_where_there_is_an_accelerator_the_cpu_is_tested_too(monkeypatch, capsys):
-    assert run_self_test(monkeypatch, Processes("aabb", "H200"), "--json", "--times", "2") == 0
+@pytest.mark.usefixtures("golden_file")
+def test_beside_an_accelerator_the_cpu_is_tested_too(monkeypatch, capsys):
+    assert (
+        run_self_test(monkeypatch, FakeProcesses("aabb", "H200"), "--json", "--repeats", "2") == 0
+    )
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["environment"]["device"] for row in rows] == ["H200", "cpu"]
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("golden_file")
 @pytest.mark.parametrize("error", [UserError, ProcessError])
-def test_a_backend_that_fails_is_told_and_the_next_one_tested(monkeypatch, capsys, error):
-    processes = Processes("aaa")
+def test_a_backend_that_fails_is_reported_and_the_next_one_tested(monkeypatch, capsys, error):
+    processes = FakeProcesses("aaa")
 
-    def call(*words, backend, **options):
+    def call(function, arguments, *, backend, start):
         if backend == "torch":
             raise error("it refused")
-        return processes(*words, backend=backend, **options)
+        return processes(function, arguments, backend=backend, start=start)
 
     monkeypatch.setattr(subprocesses, "call", call)
     assert verify.main(["--self-test", "--backend", "torch", "jax"]) == 1
-    told = capsys.readouterr().out
-    assert "torch FAILED: it refused" in told
-    assert "KEPT" in told
+    out = capsys.readouterr().out
+    assert "torch FAILED: it refused" in out
+    assert "KEPT" in out
 
 
-def test_bad_use_is_one_line_and_2(capsys):
+def test_bad_use_of_the_self_test_is_one_line_and_2(capsys):
     assert verify.main(["--self-test", "--backend", "jaxx"]) == 2
-    assert capsys.readouterr().err == "verify: no backend is called 'jaxx'; did you mean 'jax'?\n"
+    assert capsys.readouterr().err == "verify: unknown backend 'jaxx'; did you mean 'jax'?\n"
     with pytest.raises(SystemExit) as refused:
-        verify.main(["--self-test", "--times", "1"])
+        verify.main(["--self-test", "--repeats", "1"])
     assert refused.value.code == 2
 
 
-def test_a_process_makes_every_short_run_in_every_directory_and_goes_on_with_it(tmp_path):
-    first = self_test_runs.train_short_runs({str(tmp_path): 1}, timing=False)
-    assert first["fingerprints"] == {name: [] for name in self_test_runs.RUNS}
-    then = self_test_runs.train_short_runs({str(tmp_path): None}, timing=True)
-    assert then["environment"] == ENVIRONMENT
-    assert set(then["seconds"]) == set(self_test_runs.RUNS)
+def test_short_runs_are_stopped_resumed_and_timed(tmp_path):
+    started = self_test_runs.train_short_runs({str(tmp_path): 1}, timing=False)
+    assert started["fingerprints"] == {name: [] for name in self_test_runs.RUNS}
+    resumed = self_test_runs.train_short_runs({str(tmp_path): None}, timing=True)
+    assert resumed["environment"] == ENVIRONMENT
+    assert set(resumed["seconds"]) == set(self_test_runs.RUNS)
     for name in self_test_runs.RUNS:
-        assert len(then["fingerprints"][name]) == 1
-        assert len(then["seconds"][name]) == self_test_runs.REPEATED
-        assert min(then["seconds"][name]) > 0
+        assert len(resumed["fingerprints"][name]) == 1
+        assert len(resumed["seconds"][name]) == self_test_runs.TIMED_INTERVALS
+        assert min(resumed["seconds"][name]) > 0
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
-    return Path(corrupted_runs.made(str(tmp_path_factory.mktemp("sound")), ENVIRONMENT, None))
+    return Path(corrupted_runs.train(str(tmp_path_factory.mktemp("sound")), ENVIRONMENT, None))
 
 
-def changed(sound, tmp_path, **changes) -> Path:
-    """Return a copy of the run whose record says something else."""
-    shutil.copytree(sound, tmp_path / "changed")
-    path = tmp_path / "changed/run.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps(told | {name: change(told) for name, change in changes.items()}))
+def edited(sound, tmp_path, **edits) -> Path:
+    """Return a copy of the run, with fields of its record edited."""
+    shutil.copytree(sound, tmp_path / "edited")
+    path = tmp_path / "edited/run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {name: edit(record) for name, edit in edits.items()}))
     return path.parent
 
 
-def flip(told) -> list[str]:
-    """Return the chain with one bit of its third link changed."""
-    return [f"{int(link, 16) ^ (k == 2):064x}" for k, link in enumerate(told["chain"])]
+def flip(record) -> list[str]:
+    """Return the chain with one bit of its third link flipped."""
+    return [f"{int(link, 16) ^ (k == 2):064x}" for k, link in enumerate(record["chain"])]
 
 
-def test_a_run_that_comes_out_again_is_identical(sound, capsys):
+def test_a_run_that_repeats_is_identical(sound, capsys):
     assert verify.main([str(sound)]) == 0
-    told = capsys.readouterr().out
-    assert "identical, 4 intervals" in told
-    assert run_record.read(sound).fingerprint in told
+    out = capsys.readouterr().out
+    assert "identical, 4 intervals" in out
+    assert run_record.read(sound).fingerprint in out
 
 
-def test_a_changed_bit_of_a_link_is_found_by_making_the_run_again(sound, tmp_path, capsys):
-    assert verify.main([str(changed(sound, tmp_path, chain=flip)), "--json"]) == 1
+def test_a_flipped_bit_of_a_link_is_found_by_retraining(sound, tmp_path, capsys):
+    assert verify.main([str(edited(sound, tmp_path, chain=flip)), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["finding"]
     assert found["interval"] == 2
-    assert found["cause"].startswith("the record: the link itself was changed")
+    assert found["cause"].startswith("the record: the link was edited")
     assert len({*found["links"]}) == 2
 
 
-def test_two_runs_that_exist_are_compared_without_training(sound, tmp_path, capsys):
-    other = changed(sound, tmp_path, chain=flip)
+def test_two_recorded_runs_are_compared_without_training(sound, tmp_path, capsys):
+    other = edited(sound, tmp_path, chain=flip)
     assert verify.main([str(sound), "--against", str(sound)]) == 0
     assert verify.main([str(sound), "--against", str(other)]) == 1
-    told = capsys.readouterr().out
-    assert "DIFFERENT\ninterval     2 (steps 4 to 6)" in told
+    out = capsys.readouterr().out
+    assert "DIFFERENT\ninterval     2 (steps 4 to 6)" in out
     for path in (sound, other):
-        assert run_record.load(path).chain[2] in told  # only their last digits differ
+        assert run_record.read(path).chain[2] in out  # only their last digits differ
 
 
 @pytest.mark.parametrize("name", ["history.csv", "digests.csv"])
-def test_a_table_that_the_links_contradict_is_told(sound, tmp_path, capsys, name):
-    path = changed(sound, tmp_path) / name
+def test_an_edited_table_is_named(sound, tmp_path, capsys, name):
+    path = edited(sound, tmp_path) / name
     lines = path.read_text().splitlines()
     lines[3] = lines[3][:-1] + "3210"[int(lines[3][-1], 16) % 4]  # of interval 2, or 3
     path.write_text("\n".join(lines) + "\n")
     assert verify.main([str(path.parent)]) == 1
-    told = capsys.readouterr().out
-    assert f"interval     {3 if name == 'history.csv' else 2} " in told
-    assert f"likely cause the record: {name} was changed" in told
+    out = capsys.readouterr().out
+    assert f"interval     {3 if name == 'history.csv' else 2} " in out
+    assert f"likely cause the record: {name} was edited" in out
 
 
-def test_measures_before_training_that_the_links_contradict_are_told(sound, tmp_path, capsys):
-    one = changed(sound, tmp_path / "a", initial=lambda _: {"test_loss": 2.0})
-    other = changed(sound, tmp_path / "b", initial=lambda _: {"test_loss": 3.0})
+def test_edited_initial_metrics_are_named(sound, tmp_path, capsys):
+    one = edited(sound, tmp_path / "a", initial=lambda _: {"test_loss": 2.0})
+    other = edited(sound, tmp_path / "b", initial=lambda _: {"test_loss": 3.0})
     assert verify.main([str(one), "--against", str(other)]) == 1
-    told = capsys.readouterr().out
-    assert "interval     0 (before the first step)" in told
-    assert "run.json was changed (test_loss)" in told
-    assert "links" not in told.replace("all links are the same", "")
+    out = capsys.readouterr().out
+    assert "interval     0 (before the first step)" in out
+    assert "run.json was edited (test_loss)" in out
+    assert "links" not in out.replace("all links are equal", "")
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "edit", "message"),
     [
-        ("seed", lambda _: -1, "seed is no whole number"),
-        ("seed", lambda _: "0", "seed is no whole number"),
+        ("seed", lambda _: -1, "seed is not a whole number"),
+        ("seed", lambda _: "0", "seed is not a whole number"),
         ("chain", lambda _: "abc", "chain is not a list"),
         ("intervals_done", lambda _: 10**9, "intervals_done is not the chain's length"),
         ("status", lambda _: [], "status is unknown"),
-        ("initial", lambda _: 4, "initial is no table"),
-        ("changes", lambda _: 7, "changes is no table"),
-        ("arm", lambda told: told["arm"] | {"steps": float("inf")}, "steps is no whole number"),
-        ("arm", lambda told: told["arm"] | {"schedule": [[1, "x"]]}, "schedule is no list"),
-        ("environment", lambda told: told["environment"] | {"backend": "../evil"}, "backend"),
-        ("environment", lambda told: told["environment"] | {"threads": "2"}, "threads"),
-        ("environment", lambda told: told["environment"] | {"settings": {"A": "\0"}}, "settings"),
+        ("initial", lambda _: 4, "initial is not a table"),
+        ("changes", lambda _: 7, "changes is not a table"),
+        (
+            "arm",
+            lambda record: record["arm"] | {"steps": float("inf")},
+            "steps is not a whole number",
+        ),
+        ("arm", lambda record: record["arm"] | {"schedule": [[1, "x"]]}, "schedule is not a list"),
+        ("environment", lambda record: record["environment"] | {"backend": "../evil"}, "backend"),
+        ("environment", lambda record: record["environment"] | {"threads": "2"}, "threads"),
+        (
+            "environment",
+            lambda record: record["environment"] | {"settings": {"A": "\0"}},
+            "settings",
+        ),
     ],
 )
-def test_records_of_no_run_are_one_line_and_2(sound, tmp_path, capsys, name, change, said):
-    other = str(changed(sound, tmp_path, **{name: change}))
-    for words in ([other], [str(sound), "--against", other]):
-        assert verify.main(words) == 2
+def test_invalid_records_are_one_line_and_2(sound, tmp_path, capsys, name, edit, message):
+    other = str(edited(sound, tmp_path, **{name: edit}))
+    for argv in ([other], [str(sound), "--against", other]):
+        assert verify.main(argv) == 2
         error = capsys.readouterr().err
-        assert said in error
+        assert message in error
         assert error.count("\n") == 1
 
 
-def test_what_is_no_file_is_not_waited_for(sound, tmp_path, capsys):
-    path = changed(sound, tmp_path) / "history.csv"
+def test_a_named_pipe_is_refused_and_not_waited_for(sound, tmp_path, capsys):
+    path = edited(sound, tmp_path) / "history.csv"
     path.unlink()
     os.mkfifo(path)
     assert verify.main([str(path.parent)]) == 2
-    assert "history.csv is no file" in capsys.readouterr().err
+    assert "history.csv is not a file" in capsys.readouterr().err
 
 
-def test_environments_come_before_bits_and_leave_statistics_only(sound, tmp_path, capsys):
-    def older(told):
-        return told["environment"] | {"python": "3.0"}
+def test_runs_of_different_environments_are_compared_by_statistics_only(sound, tmp_path, capsys):
+    def older(record):
+        return record["environment"] | {"python": "3.0"}
 
-    other = changed(sound, tmp_path, chain=flip, environment=older)
+    other = edited(sound, tmp_path, chain=flip, environment=older)
     assert verify.main([str(sound), "--against", str(other)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("the environments differ, so bits need not be the same:\n  python: ")
-    assert "statistics only, over 4 intervals" in told
-    assert "test_accuracy" in told
-    assert "DIFFERENT" not in told
+    out = capsys.readouterr().out
+    assert out.startswith("the environments differ, so the bits may differ:\n  python: ")
+    assert "statistics only, over 4 intervals" in out
+    assert "test_accuracy" in out
+    assert "DIFFERENT" not in out
 
 
-def test_another_environment_than_this_is_told_before_the_run_is_made(sound, tmp_path, capsys):
-    other = changed(sound, tmp_path, environment=lambda told: told["environment"] | {"cpu": "6502"})
+def test_an_environment_that_is_not_available_is_shown_before_training(sound, tmp_path, capsys):
+    other = edited(
+        sound, tmp_path, environment=lambda record: record["environment"] | {"cpu": "6502"}
+    )
     assert verify.main([str(other), "--json"]) == 0
-    heard = capsys.readouterr()
-    assert json.loads(heard.out)["sound"] is None
-    assert 'the environment cannot be had here:\n  cpu: "6502" in the one' in heard.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["sound"] is None
+    message = 'the recorded environment is not available here:\n  cpu: "6502" in the first run'
+    assert message in captured.err
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("argv", "message"),
     [
         (["{tmp}"], "holds no run"),
         (["{run}", "--data", "no/such.npz"], "no file no/such.npz"),
@@ -259,50 +274,53 @@ def test_another_environment_than_this_is_told_before_the_run_is_made(sound, tmp
         (["{run}", "--against", "{other}"], "two different runs: seed is 0 and 1"),
     ],
 )
-def test_runs_that_cannot_be_compared_are_one_line_and_2(sound, tmp_path, capsys, words, told):
-    other = changed(sound, tmp_path, seed=lambda _: 1)
+def test_runs_that_cannot_be_compared_are_one_line_and_2(sound, tmp_path, capsys, argv, message):
+    other = edited(sound, tmp_path, seed=lambda _: 1)
     places = {"tmp": tmp_path, "run": sound, "other": other}
-    assert verify.main([word.format(**places) for word in words]) == 2
+    assert verify.main([word.format(**places) for word in argv]) == 2
     error = capsys.readouterr().err
-    assert told in error
+    assert message in error
     assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("argv", "message"),
     [
-        ([], "name a run's directory, or --self-test"),
-        (["somewhere", "--self-test"], "name a run's directory, or --self-test"),
-        (["somewhere", "--bless"], "--bless is for --self-test"),
-        (["somewhere", "--times", "9"], "--times is for --self-test"),
-        (["--self-test", "--against", "there"], "--against is for RUN_DIR"),
-        (["somewhere", "--against", "there", "--data", "digits"], "--data is for RUN_DIR alone"),
+        ([], "name a run's directory, or use --self-test"),
+        (["somewhere", "--self-test"], "name a run's directory, or use --self-test"),
+        (["somewhere", "--update-golden"], "--update-golden applies only to --self-test"),
+        (["somewhere", "--repeats", "9"], "--repeats applies only to --self-test"),
+        (["--self-test", "--against", "there"], "--against applies only to RUN_DIR"),
+        (
+            ["somewhere", "--against", "there", "--data", "digits"],
+            "--data applies only to RUN_DIR without --against",
+        ),
     ],
 )
-def test_words_that_do_not_go_together_are_one_line_and_2(words, told, capsys):
-    assert verify.main(words) == 2
-    assert capsys.readouterr().err == f"verify: {told}\n"
+def test_arguments_that_do_not_go_together_are_one_line_and_2(argv, message, capsys):
+    assert verify.main(argv) == 2
+    assert capsys.readouterr().err == f"verify: {message}\n"
 
 
 def test_a_process_that_fails_is_one_line_and_1(sound, monkeypatch, capsys):
-    def fails(*_, **__):
-        raise ProcessError("retrace failed with exit code -9: no error output")
+    def fail(*_, **__):
+        raise ProcessError("rerun failed with exit code -9: no error output")
 
-    monkeypatch.setattr(subprocesses, "call", fails)
+    monkeypatch.setattr(subprocesses, "call", fail)
     assert verify.main([str(sound)]) == 1
-    assert capsys.readouterr().err.startswith("verify: retrace failed with exit code -9")
+    assert capsys.readouterr().err.startswith("verify: rerun failed with exit code -9")
 
 
-def test_a_damaged_state_is_passed_over(sound, tmp_path, capsys):
-    other = changed(sound, tmp_path, chain=flip)
+def test_a_damaged_checkpoint_is_skipped(sound, tmp_path, capsys):
+    other = edited(sound, tmp_path, chain=flip)
     newest = checkpoint.path(other / "state", 4)
     newest.write_bytes(newest.read_bytes()[:-1])
     assert verify.main([str(sound), "--against", str(other)]) == 1
     assert "DIFFERENT\ninterval     2" in capsys.readouterr().out
 
 
-def test_runs_from_before_the_digests_are_compared_by_their_links(sound, tmp_path, capsys):
-    other = changed(sound, tmp_path, chain=flip)
+def test_older_runs_without_digests_are_compared_by_their_links(sound, tmp_path, capsys):
+    other = edited(sound, tmp_path, chain=flip)
     (other / "digests.csv").unlink()
     assert verify.main([str(sound), "--against", str(other), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["finding"]

@@ -1,4 +1,4 @@
-"""AlexNet for 28x28 digits, as document 002 builds it, with its seven experiments' variants."""
+"""AlexNet for 28x28 digits, with the variants of document 002's seven experiments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class Convolution:
-    """A row of the table below; ``grouped`` rows are split where the options ask for groups."""
+    """A row of the table below; ``grouped`` layers are split if ``groups`` is above 1."""
 
     filters: int
     kernel: int
@@ -47,7 +47,7 @@ CONVOLUTIONS = {
 }
 DENSE = {"fc1": 4096, "fc2": 4096}
 CLASSES = 10
-FULL_INPUTS = {  # features a layer takes at full size: what full_size_gain compares with
+FULL_INPUTS = {  # input features of each layer at full size, for full_size_gain
     "conv1": 1, "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
     "fc1": 6 * 6 * 256, "fc2": 4096, "output": 4096,
 }  # fmt: skip
@@ -66,18 +66,21 @@ def build(
     bias_initializer: Any = "zeros",
     full_size_gain: bool = False,
 ) -> keras.Model:
-    """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
 
-    ``image_size``: side in pixels to which images are resized in the graph, bilinearly.
-    ``width``: share of the documented filters and units in every layer but the last, rounded to a
-    multiple of ``groups``.
-    ``norm``: LRN after conv1 and conv2 (experiments 1 to 5), batch norm before each ReLU (6, 7).
-    ``groups``: of conv4 and conv5 (experiment 5), as separate layers ``conv4_1``, ``conv4_2``, ...
-    ``dropout_at_evaluation``, ``batch_statistics_at_evaluation``: they act at evaluation too, as
-    documented, or as Keras has it: no dropout, and batch norm's moving averages.
-    ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that a
-    narrow network's layers amplify as the full-size network's do.
-    Raises ``ValueError`` for an option out of range and for an image too small for the pools.
+    ``image_size``: side, in pixels, to which the model first resizes images, bilinearly.
+    ``width``: share of the documented filters and units in every layer but the last; sizes are
+    rounded to a multiple of ``groups``.
+    ``norm``: ``lrn`` after conv1 and conv2 (experiments 1 to 5), or ``batch`` before each ReLU (6
+    and 7).
+    ``groups``: number of groups in conv4 and conv5 (experiment 5), which become separate layers
+    ``conv4_1``, ``conv4_2``, ...
+    ``dropout``: rate after fc1 and fc2.
+    ``dropout_at_evaluation``, ``batch_statistics_at_evaluation``: True, as in the document, makes
+    dropout and the batch's own statistics apply at evaluation too; False is Keras's default.
+    ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that
+    the layers of a narrow network have the gain of the full-size ones.
+    Raises ``ValueError`` for an option out of range, or an image too small for the pools.
     """
     if norm not in ("lrn", "batch", None):
         raise ValueError(f"norm must be 'lrn', 'batch' or None, not {norm!r}")
@@ -85,7 +88,7 @@ def build(
         raise ValueError(f"width and groups must be above 0, not {width!r} and {groups!r}")
     if image_size < 67:
         raise ValueError(f"image_size must be at least 67, not {image_size!r}: pool5 has no input")
-    parts = _Parts(
+    layers = _LayerBuilder(
         width=width,
         norm=norm,
         groups=groups,
@@ -99,20 +102,20 @@ def build(
     image = keras.Input(CARD.input_shape, name="image")
     x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
     for name, row in CONVOLUTIONS.items():
-        x = parts.activation(parts.convolution(x, name, row), name)
+        x = layers.activation(layers.convolution(x, name, row), name)
         if row.lrn and norm == "lrn":
             x = LocalResponseNormalization(2, 1.0, 2e-5, 0.75, name=f"{name}_lrn")(x)
         if row.pool:
             x = MaxPooling2D(3, 2, name=row.pool)(x)
     x = keras.layers.Flatten(name="flatten")(x)
     for name, units in DENSE.items():
-        x = parts.hidden(x, name, units)
-    return keras.Model(image, parts.dense(x, "output", CLASSES), name="alexnet")
+        x = layers.hidden(x, name, units)
+    return keras.Model(image, layers.dense(x, "output", CLASSES), name="alexnet")
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """The options of a network, and the parts that they make."""
+class _LayerBuilder:
+    """Applies layers that depend on the options of ``build``."""
 
     width: float
     norm: str | None
@@ -125,32 +128,40 @@ class _Parts:
     full_size_gain: bool
 
     def convolution(self, x, name: str, row: Convolution):
+        """Apply a convolution, as several layers if it is grouped."""
+        filters = self._scaled(row.filters)
         if not row.grouped or self.groups == 1:
-            return self._one_convolution(x, name, name, row, self._scaled(row.filters))
-        filters = self._scaled(row.filters) // self.groups
+            return self._conv2d(x, name, row, filters, self._initializers(name, x.shape[-1]))
         outputs = [
-            self._one_convolution(split, name, f"{name}_{number}", row, filters)
-            for number, split in enumerate(keras.ops.split(x, self.groups, axis=-1), 1)
+            self._conv2d(
+                group,
+                f"{name}_{number}",
+                row,
+                filters // self.groups,
+                self._initializers(name, group.shape[-1] * self.groups),
+            )
+            for number, group in enumerate(keras.ops.split(x, self.groups, axis=-1), 1)
         ]
         return keras.layers.Concatenate(name=name)(outputs)
 
-    def _one_convolution(self, x, documented: str, name: str, row: Convolution, filters: int):
-        inputs = x.shape[-1] * (self.groups if row.grouped else 1)
-        options = self._initializers(documented, inputs)
+    def _conv2d(self, x, name: str, row: Convolution, filters: int, options: dict[str, Any]):
         return keras.layers.Conv2D(
             filters, row.kernel, row.strides, row.padding, name=name, **options
         )(x)
 
     def dense(self, x, name: str, units: int):
+        """Apply a dense layer."""
         options = self._initializers(name, x.shape[-1])
         return keras.layers.Dense(units, name=name, **options)(x)
 
     def hidden(self, x, name: str, units: int):
+        """Apply a hidden dense layer, its activation and dropout."""
         x = self.activation(self.dense(x, name, self._scaled(units)), name)
         layer = AlwaysDropout if self.dropout_at_evaluation else keras.layers.Dropout
         return layer(self.dropout, name=f"{name}_dropout")(x)
 
     def activation(self, x, name: str):
+        """Apply batch norm, if it is used, and ReLU."""
         if self.norm == "batch":
             always = self.batch_statistics_at_evaluation
             layer = BatchStatisticsNormalization if always else keras.layers.BatchNormalization
@@ -158,11 +169,13 @@ class _Parts:
         return keras.layers.ReLU(name=f"{name}_relu")(x)
 
     def _scaled(self, size: int) -> int:
+        """Return a layer's size at this width."""
         return max(1, round(size * self.width / self.groups)) * self.groups
 
     def _initializers(self, name: str, inputs: int) -> dict[str, Any]:
-        both = initializers(self.kernel_initializer, self.bias_initializer)
+        """Return the initialisers of a layer; ``inputs`` counts the features of all groups."""
+        options = initializers(self.kernel_initializer, self.bias_initializer)
         if self.full_size_gain:
             gain = (FULL_INPUTS[name] / inputs) ** 0.5
-            both["kernel_initializer"] = Rescaled(both["kernel_initializer"], gain)
-        return both
+            options["kernel_initializer"] = Rescaled(options["kernel_initializer"], gain)
+        return options

@@ -1,4 +1,4 @@
-"""What a network says of itself."""
+"""The description of a network."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Card:
-    """A network's card: where it comes from, what it takes, how large it is.
+    """A network's source, input, output and size.
 
-    ``parameters`` counts the trainable parameters of ``build()`` without options.
+    ``input_shape`` is without the batch axis; ``parameters`` is the number of trainable parameters
+    of ``build()`` without options.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""A CNN as deep as one asks for: what the answers to document 001 call for."""
+"""A CNN of any depth, for the comments and answers of document 001."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ def build(
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
 ) -> keras.Model:
-    """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
 
-    ``depth``: convolutions before the output layer, ``width`` filters each: 5x5 with stride 2 and
-    a 2x2 pool for the first, then 3x3 at 7x7 (whose zero padding costs a little variance a layer).
-    ``activation``: Keras's name of the nonlinearity after each convolution.
-    ``style``: ``batch_norm`` before each nonlinearity; ``skip`` also adds to the output of every
-    second convolution after the first, before its nonlinearity, what went into the one before.
-    ``momentum``: of batch norm's moving averages.
+    ``depth``: number of convolutions before the output layer, with ``width`` filters each. The
+    first is 5x5 with stride 2, followed by a 2x2 pool; the others are 3x3 at 7x7, where zero
+    padding costs a little variance per layer.
+    ``activation``: Keras's name of the activation after each convolution.
+    ``style``: ``plain``; ``batch_norm``, with batch norm before each activation; or ``skip``, with
+    batch norm and skip connections: conv02's input is added to conv03's output before the
+    activation, conv04's to conv05's, and so on.
+    ``momentum``: that of batch norm's moving averages.
     Raises ``ValueError`` for an option out of range.
     """
     if style not in STYLES:
@@ -45,12 +47,12 @@ def build(
         raise ValueError(f"depth and width must be above 0, not {depth!r} and {width!r}")
 
     x = image = keras.Input(CARD.input_shape, name="image")
-    skipped = None
+    shortcut = None
     for number in range(1, depth + 1):
         name = f"conv{number:02}"
         size, strides = (5, 2) if number == 1 else (3, 1)
         if number % 2 == 0:
-            skipped = x
+            shortcut = x
         x = keras.layers.Conv2D(
             width,
             size,
@@ -62,7 +64,7 @@ def build(
         if style != "plain":
             x = keras.layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(x)
         if style == "skip" and number % 2 == 1 and number > 1:
-            x = keras.layers.Add(name=f"{name}_skip")([x, skipped])
+            x = keras.layers.Add(name=f"{name}_skip")([x, shortcut])
         x = keras.layers.Activation(activation, name=f"{name}_{activation}")(x)
         if number == 1:
             x = MaxPooling2D(2, name="pool01")(x)

@@ -1,7 +1,7 @@
 """Layers and initialisers that the networks share.
 
-Everything here is registered under the package name ``zoo``: after ``import zoo.layers`` a saved
-model loads with plain ``keras.saving.load_model``.
+The classes are registered under the package name ``zoo``: after ``import zoo.layers``,
+``keras.saving.load_model`` loads a saved model.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ register = keras.saving.register_keras_serializable(package="zoo")
 
 @register
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divide each value by a power of its neighbourhood's energy across channels.
+    """Normalise each value by the sum of squares over neighbouring channels.
 
-    ``y[c] = x[c] / (bias + alpha * sum(x[c - r] ** 2 ... x[c + r] ** 2)) ** beta``, the sum not
-    divided by the window's size, as in ``tf.nn.local_response_normalization``; any shape whose
-    last axis is the channels. Source: Krizhevsky et al. 2012, section 3.3.
+    ``y[c] = x[c] / (bias + alpha * sum(x[c - r] ** 2 ... x[c + r] ** 2)) ** beta``, where ``r`` is
+    ``depth_radius``. The sum is not divided by the window's size, as in
+    ``tf.nn.local_response_normalization``. Takes any shape with the channels as its last axis.
+    Source: Krizhevsky et al. 2012, section 3.3.
     """
 
     def __init__(
@@ -36,15 +37,15 @@ class LocalResponseNormalization(keras.layers.Layer):
         self.depth_radius, self.bias, self.alpha, self.beta = depth_radius, bias, alpha, beta
 
     def call(self, inputs):
-        # A banded matrix product sums the window several times faster on a CPU than shifted
-        # slices or a pooling over channels do.
+        # On a CPU a product with a banded matrix sums the window several times faster than shifted
+        # slices or pooling over channels.
         channels = np.arange(inputs.shape[-1])
         band = np.abs(channels[:, None] - channels[None, :]) <= self.depth_radius
         energy = ops.matmul(ops.square(inputs), ops.convert_to_tensor(band, inputs.dtype))
         return inputs * self._power(self.bias + self.alpha * energy)
 
     def _power(self, scale):
-        if self.beta == 0.75:  # both documents' value; a power is most of a CPU step otherwise
+        if self.beta == 0.75:  # both documents' value; a power would dominate a step on a CPU
             root = ops.rsqrt(scale)
             return root * ops.sqrt(root)
         return ops.power(scale, -self.beta)
@@ -56,7 +57,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
 @register
 class AlwaysDropout(keras.layers.Dropout):
-    """Dropout that draws a mask at evaluation too, whatever ``training`` says."""
+    """Dropout that is also active at evaluation, whatever the value of ``training``."""
 
     def call(self, inputs, training=None):
         return super().call(inputs, training=True)
@@ -64,7 +65,7 @@ class AlwaysDropout(keras.layers.Dropout):
 
 @register
 class BatchStatisticsNormalization(keras.layers.BatchNormalization):
-    """Batch normalisation by the batch's own statistics at evaluation too."""
+    """Batch normalisation that uses the batch's own statistics at evaluation too."""
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=True, mask=mask)
@@ -72,18 +73,20 @@ class BatchStatisticsNormalization(keras.layers.BatchNormalization):
 
 @register
 class MaxPooling2D(keras.layers.MaxPooling2D):
-    """Keras's layer, but for JAX on an accelerator, where its gradient is not deterministic.
+    """Keras's max pooling, with a deterministic gradient for JAX on an accelerator.
 
-    There it is a maximum over strided slices, whose gradient scatters nothing (flax#4233): the same
-    values; of equal ones the first takes the gradient, as in Keras's; NaN wins.
+    There Keras's gradient is not deterministic (flax#4233), and this layer takes the maximum over
+    strided slices, whose gradient needs no scatter. The values are the same. Of equal values the
+    first receives the gradient, as in Keras's layer, and NaN wins.
     """
 
     def call(self, inputs):
-        sliced = scatters() and self.data_format == "channels_last"
-        return self._sliced(inputs) if sliced else super().call(inputs)
+        if scatters() and self.data_format == "channels_last":
+            return self._max_over_slices(inputs)
+        return super().call(inputs)
 
-    def _sliced(self, inputs):
-        padded = ops.pad(inputs, self._pads(inputs.shape), constant_values=-np.inf)
+    def _max_over_slices(self, inputs):
+        padded = ops.pad(inputs, self._padding(inputs.shape), constant_values=-np.inf)
         spans = [
             1 + (size - window) // stride * stride
             for size, window, stride in zip(
@@ -91,16 +94,17 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
             )
         ]
         (height, width), (down, across) = spans, self.strides
-        first, *others = (
+        largest, *others = (
             padded[:, row : row + height : down, column : column + width : across]
             for row, column in np.ndindex(*self.pool_size)
         )
         for other in others:
-            wins = ops.logical_or(other > first, ops.isnan(other))
-            first = ops.where(wins, other, first)
-        return first
+            wins = ops.logical_or(other > largest, ops.isnan(other))
+            largest = ops.where(wins, other, largest)
+        return largest
 
-    def _pads(self, shape) -> list[tuple[int, int]]:
+    def _padding(self, shape) -> list[tuple[int, int]]:
+        """Return the padding before and after each axis."""
         pads = [(0, 0)] * len(shape)
         if self.padding == "same":
             for axis, window, stride in zip((1, 2), self.pool_size, self.strides, strict=True):
@@ -110,14 +114,14 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
 
 
 def scatters() -> bool:
-    """Return whether this backend's gradient of a pool scatters in no fixed order."""
+    """Return whether the backend's gradient of max pooling scatters in no fixed order."""
     if keras.backend.backend() != "jax":
         return False
     return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
 def initializers(kernel: Any, bias: Any) -> dict[str, Any]:
-    """Return a layer's two initialiser arguments; clones, so that no two layers share a seed."""
+    """Return a layer's initialiser arguments, cloned so that no two layers share a seed."""
     return {
         "kernel_initializer": keras.initializers.get(kernel).clone(),
         "bias_initializer": keras.initializers.get(bias).clone(),
@@ -126,7 +130,7 @@ def initializers(kernel: Any, bias: Any) -> dict[str, Any]:
 
 @register
 class Rescaled(keras.initializers.Initializer):
-    """Another initialiser's values times ``factor``."""
+    """The values of another initialiser, multiplied by ``factor``."""
 
     def __init__(self, initializer: Any, factor: float) -> None:
         self.initializer = keras.initializers.get(initializer)

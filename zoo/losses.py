@@ -1,4 +1,4 @@
-"""The documents' losses, as written there."""
+"""The losses of the documents, as they define them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="zoo")
 class BareLogCrossentropy(keras.losses.Loss):
-    """Cross-entropy as documents 000 and 002 write it: ``-sum(y * log(softmax(logits)))``.
+    """Cross-entropy with an unprotected logarithm: ``-sum(y * log(factor * softmax(logits)))``.
 
-    The log is bare; ``factor`` multiplies its argument (document 000's 1e-7, meant as an addend).
+    Takes integer labels ``(batch,)`` and logits ``(batch, classes)``. Source: documents 000 and
+    002. ``factor`` is 1e-7 in document 000, which meant to add it.
 
-    Where one softmax output underflows to 0, a label of 0 times its logarithm is ``0 * -inf``:
-    NaN in the loss and in every gradient, although the sample may be classified with certainty.
+    If a softmax output underflows to 0, a label of 0 times its logarithm is ``0 * -inf``: NaN in
+    the loss and in every gradient, even if the sample is classified with certainty.
     ``keras.losses.SparseCategoricalCrossentropy(from_logits=True)`` is the same function without
-    that defect. Takes integer labels of shape ``(batch,)`` and logits ``(batch, classes)``.
-    ``reasons`` say why a term is not finite where those before it are.
+    that defect. ``reasons`` explains, by term, why it is the first that is not finite.
     """
 
     reasons: Mapping[str, str] = {
@@ -41,7 +41,7 @@ class BareLogCrossentropy(keras.losses.Loss):
         return -ops.sum(self.terms(y_true, y_pred)["label_times_log"], axis=-1)
 
     def terms(self, y_true, y_pred) -> dict[str, Any]:
-        """Return the inner terms ``(batch, classes)``, in the order in which they are computed."""
+        """Return the inner terms ``(batch, classes)``, in the order of their computation."""
         labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
         softmax = ops.softmax(y_pred)
         log = ops.log(self.factor * softmax)
@@ -53,11 +53,13 @@ class BareLogCrossentropy(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="zoo")
 class RootOfSquare(keras.losses.Loss):
-    """The absolute error as document 003 writes it: ``sqrt((y - prediction) ** 2)``.
+    """Absolute error as a root: ``sqrt((y - prediction) ** 2)``.
 
-    Where a prediction is exact its gradient is ``inf * 0``: NaN. Takes values of shape ``(batch,)``
-    and predictions ``(batch, 1)``; a sample's weight is its confidence, and the mean is over the
-    samples, not over the weights. ``reasons`` say why a gradient is not finite where the loss is.
+    Takes values ``(batch,)`` and predictions ``(batch, 1)``. A sample's weight is its confidence;
+    the mean is over the samples, not over the weights. Source: document 003.
+
+    If a prediction is exact, its gradient is ``inf * 0``: NaN. ``reasons`` explains why a gradient
+    is not finite although the loss is.
     """
 
     reasons: Mapping[str, str] = {
@@ -77,7 +79,7 @@ class RootOfSquare(keras.losses.Loss):
         return self.terms(y_true, y_pred)["root"]
 
     def terms(self, y_true, y_pred) -> dict[str, Any]:
-        """Return the inner terms ``(batch,)``, in the order in which they are computed."""
+        """Return the inner terms ``(batch,)``, in the order of their computation."""
         difference = ops.reshape(y_true, (-1,)) - ops.reshape(y_pred, (-1,))
         square = ops.square(difference)
         return {"difference": difference, "square": square, "root": ops.sqrt(square)}

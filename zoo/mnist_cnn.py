@@ -30,24 +30,24 @@ def build(
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
 ) -> keras.Model:
-    """Build the network: images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
 
     ``widths``: filters of conv1 and conv2, units of fc1.
-    ``stands_for``: how many equal units each unit of those layers stands for; its output is
-    multiplied by that. With widths of 1 it is the twin of a wide network whose units are all
-    equal: the same function of the same weights.
-    ``dropout``: rate before the output layer, while training (document 001: 0.5).
-    ``rounding_noise``: relative standard deviation of noise on each layer's output while training:
-    what sums in another order every time would do to it (float32 rounds by up to 6e-8).
-    Raises ``ValueError`` for widths that are not three numbers above 0.
+    ``stands_for``: how many equal units each unit of those layers represents; its output is
+    multiplied by that number. With widths of 1 the model is the twin of a wide network whose units
+    are all equal: the same function of the same weights.
+    ``dropout``: rate before the output layer during training (document 001: 0.5).
+    ``rounding_noise``: relative standard deviation of noise on each layer's output during training,
+    to imitate sums in a varying order (float32 rounds by up to 6e-8).
+    Raises ``ValueError`` if ``widths`` or ``stands_for`` is not three numbers of 1 or more.
     """
     for name, sizes in (("widths", widths), ("stands_for", stands_for)):
         if len(sizes) != len(LAYERS) or min(sizes) < 1:
-            raise ValueError(f"{name} must be three numbers above 0, not {sizes!r}")
-    noise = rounding_noise**2 / (1 + rounding_noise**2)  # GaussianDropout's rate for that spread
+            raise ValueError(f"{name} must be three numbers of 1 or more, not {sizes!r}")
+    noise = rounding_noise**2 / (1 + rounding_noise**2)  # GaussianDropout's rate for that noise
 
     x = image = keras.Input(CARD.input_shape, name="image")
-    for name, size, equals in zip(LAYERS, widths, stands_for, strict=True):
+    for name, size, multiple in zip(LAYERS, widths, stands_for, strict=True):
         if name == "fc1":
             x = keras.layers.Flatten(name="flatten")(x)
             x = keras.layers.Dense(
@@ -66,8 +66,8 @@ def build(
             x = MaxPooling2D(2, name=name.replace("conv", "pool"))(x)
         if noise:
             x = keras.layers.GaussianDropout(noise, name=f"{name}_noise")(x)
-        if equals != 1:
-            x = keras.layers.Rescaling(equals, name=f"{name}_times_{equals}")(x)
+        if multiple != 1:
+            x = keras.layers.Rescaling(multiple, name=f"{name}_times_{multiple}")(x)
     if dropout:
         x = keras.layers.Dropout(dropout, name="fc1_dropout")(x)
     logits = keras.layers.Dense(

@@ -16,7 +16,7 @@ CARD = Card(
     output="1 valence",
     parameters=7_919_999,
 )
-CONVOLUTIONS = {  # name: (filters, kernel, strides, normalised)
+CONVOLUTIONS = {  # name: (filters, kernel, strides, has LRN)
     "conv1": (128, 5, 4, True),
     "conv2": (128, 3, 1, True),
     "conv3": (256, 3, 1, False),
@@ -34,21 +34,21 @@ def build(
     bias_initializer: Any = "zeros",
     output_stddev: float = 1 / 1024,
 ) -> keras.Model:
-    """Build the network: frames ``(batch, 112, 112, 3)`` in 0 to 255 to valences ``(batch, 1)``.
+    """Build a model from frames ``(batch, 112, 112, 3)`` in [0, 255] to valences ``(batch, 1)``.
 
     ``width``: share of the documented filters and units in every layer but the last.
-    ``bias_initializer``: of every layer but the output, whose bias starts at 0.
-    ``output_stddev``: of the output layer's truncated normal weights.
+    ``bias_initializer``: for every layer but the last, whose bias starts at 0.
+    ``output_stddev``: standard deviation of the last layer's truncated normal weights.
     The document gives no frame size; a side of 89 to 120 pixels gives its 1,024 flat values.
     Raises ``ValueError`` for a width that is not above 0.
     """
     if width <= 0:
         raise ValueError(f"width must be above 0, not {width!r}")
 
-    def layer(kind: Any, size: int, *shape: Any, name: str, **options: Any) -> Any:
-        return kind(
+    def layer(cls: Any, size: int, *args: Any, name: str, **options: Any) -> Any:
+        return cls(
             max(1, round(width * size)),
-            *shape,
+            *args,
             name=name,
             **initializers(kernel_initializer, bias_initializer),
             **options,
@@ -56,12 +56,12 @@ def build(
 
     frame = keras.Input(CARD.input_shape, name="frame")
     x = keras.layers.Rescaling(1 / 255, -128 / 255, name="image_normalization")(frame)
-    for name, (filters, kernel, strides, normalised) in CONVOLUTIONS.items():
+    for name, (filters, kernel, strides, has_lrn) in CONVOLUTIONS.items():
         x = layer(keras.layers.Conv2D, filters, kernel, strides, name=name, padding="same")(x)
         x = keras.layers.ReLU(name=f"{name}_relu")(x)
-        if normalised:
-            norm = name.replace("conv", "norm")
-            x = LocalResponseNormalization(4, 1.0, 0.001 / 9.0, 0.75, name=norm)(x)
+        if has_lrn:
+            lrn_name = name.replace("conv", "norm")
+            x = LocalResponseNormalization(4, 1.0, 0.001 / 9.0, 0.75, name=lrn_name)(x)
         if name in POOLS:
             x = MaxPooling2D(3, 2, name=POOLS[name])(x)
     x = keras.layers.Flatten(name="flatten")(x)

@@ -1,1 +1,1 @@
-"""What people would otherwise train with, beside the harness: the same work, timed in turns."""
+"""Other ways to train, timed beside the harness on the same work."""

@@ -1,85 +1,91 @@
-"""The ways of training that are compared, and those of them that can be had here."""
+"""The ways to train that are compared, and which of them can run here."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from experiments.harness.runtime.backends import PACKAGES
 from experiments.harness.spec import UserError, nearest
 
+BASELINES = "experiments.benchmarks.baselines"
+
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training: ``train`` (``module:function``), on any of ``backends``.
+    """A way to train: the function ``train`` (``module:name``), on any of ``backends``.
 
-    ``start`` are the arguments of ``determinism.start``, None where the process begins as anyone's
-    does; ``needs`` are the modules that it takes beside the backend's.
+    ``packages`` are needed beside the backend's own. A ``deterministic`` method has
+    ``determinism.start()`` called before it; the others start as a plain script does.
     """
 
     name: str
     train: str
     backends: tuple[str, ...]
-    start: Mapping[str, Any] | None = None
-    needs: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    deterministic: bool = False
 
 
-HERE = "experiments.benchmarks"
 METHODS = (
-    Method("harness", f"{HERE}.harness_run:train", (*PACKAGES,), start={}),
-    Method("fit", f"{HERE}.keras_fit:train", (*PACKAGES,)),
-    Method("documents", f"{HERE}.graph_loop:train", ("tensorflow",), needs=("cv2",)),
-    Method("torch", f"{HERE}.torch_loop:train", ("torch",)),
-    Method("jax", f"{HERE}.jax_loop:train", ("jax",)),
+    Method("harness", f"{BASELINES}.harness_run:train", (*PACKAGES,), deterministic=True),
+    Method("fit", f"{BASELINES}.keras_fit:train", (*PACKAGES,)),
+    Method("documents", f"{BASELINES}.graph_loop:train", ("tensorflow",), packages=("cv2",)),
+    Method("torch", f"{BASELINES}.torch_loop:train", ("torch",)),
+    Method("jax", f"{BASELINES}.jax_loop:train", ("jax",)),
 )
 
 
 @dataclass(frozen=True)
 class Competitor:
-    """A way on one backend."""
+    """A method on one backend."""
 
-    way: Method
+    method: Method
     backend: str
 
     @property
     def name(self) -> str:
-        """What tables and records call it."""
-        several = len(self.way.backends) > 1
-        return f"{self.way.name} {self.backend}" if several else self.way.name
+        """The name in tables and records."""
+        if len(self.method.backends) == 1:
+            return self.method.name
+        return f"{self.method.name} {self.backend}"
+
+    def missing_packages(self) -> list[str]:
+        """Return the packages that it needs and that are not installed."""
+        needed = (self.backend, *self.method.packages)
+        return [name for name in needed if importlib.util.find_spec(name) is None]
 
 
-def chosen(names: Sequence[str], backends: Sequence[str]) -> tuple[list[Competitor], list[str]]:
-    """Return the peers of these ways and backends, all where empty, and why others are left out.
+def select_competitors(
+    names: Sequence[str], backends: Sequence[str]
+) -> tuple[list[Competitor], list[str]]:
+    """Return the competitors that can run here, and a line for each package that others lack.
 
-    Raises ``UserError`` for a name unknown, and where none is left.
+    ``names`` and ``backends`` select them; empty selects all. Raises ``UserError`` for an unknown
+    name, and if no competitor is left.
     """
-    _check(names, [way.name for way in METHODS])
-    _check(backends, [*PACKAGES])
-    wanted = [
-        Competitor(way, backend)
-        for way in METHODS
-        for backend in way.backends
-        if way.name in (names or [way.name]) and backend in (backends or way.backends)
+    _check("way", names, [method.name for method in METHODS])
+    _check("backend", backends, [*PACKAGES])
+    selected = [
+        Competitor(method, backend)
+        for method in METHODS
+        for backend in method.backends
+        if method.name in (names or [method.name]) and backend in (backends or method.backends)
     ]
-    left = [
-        f"{peer.name}: {module} is not installed" for peer in wanted for module in _missing(peer)
+    if not selected:
+        raise UserError("none of these ways runs on these backends; see --help")
+    left_out = [
+        f"{competitor.name}: {package} is not installed"
+        for competitor in selected
+        for package in competitor.missing_packages()
     ]
-    here = [peer for peer in wanted if not _missing(peer)]
-    if not wanted:
-        raise UserError("no way of these is on these backends")
-    if not here:
-        raise UserError(f"nothing to compare is installed: {'; '.join(left)}")
-    return here, left
+    available = [competitor for competitor in selected if not competitor.missing_packages()]
+    if not available:
+        raise UserError(f"none of these ways can run here: {'; '.join(left_out)}")
+    return available, left_out
 
 
-def _check(words: Sequence[str], known: Sequence[str]) -> None:
-    for word in words:
-        if word not in known:
-            raise UserError(f"there is no {word!r}{nearest(word, known)}")
-
-
-def _missing(peer: Competitor) -> list[str]:
-    modules = (peer.backend, *peer.way.needs)
-    return [name for name in modules if importlib.util.find_spec(name) is None]
+def _check(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown {kind} {name!r}{nearest(name, known)}")

@@ -1,6 +1,6 @@
-"""A way of training in a process of its own, which does a round when it is asked for one.
+"""The process in which a method trains, one round per request.
 
-A round is an interval as documented: its training steps, and then its evaluation.
+A round is an interval of the arm: its training steps, then its evaluation.
 """
 
 from __future__ import annotations
@@ -11,92 +11,101 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from experiments.benchmarks import task
-from experiments.benchmarks.task import Task, Weights
+from experiments.benchmarks.task import SavedTask, Task, Weights
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """The seconds of a round's training ``steps`` and of the whole ``interval``.
+
+    ``memory`` is the peak so far, in bytes: of the ``host``, and of the ``device`` if there is one.
+    """
+
+    steps: float
+    interval: float
+    memory: dict[str, int]
 
 
 class Rounds:
-    """What a way of training asks whether it is to go on; both ends of a round are timed here."""
+    """Wait for requests for rounds, time the rounds, and send the results."""
 
-    def __init__(self, conductor: Connection) -> None:
-        self.conductor = conductor
-        self.began = self.steps = 0.0
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.start = self.steps_end = 0.0
 
-    def another(self) -> bool:
-        """Tell the round that has ended, if any; wait, and return whether there is another."""
-        if self.began:
+    def next_round(self) -> bool:
+        """Send the result of the round before, if any; return whether another one is requested."""
+        if self.start:
             now = time.perf_counter()
-            told = {"steps": self.steps - self.began, "interval": now - self.began}
-            self.conductor.send(told | {"memory": peak_memory()})
+            steps, interval = self.steps_end - self.start, now - self.start
+            self.connection.send(RoundResult(steps, interval, peak_memory()))
         try:
-            self.conductor.recv()
-        except EOFError:  # whoever asked has gone
+            self.connection.recv()
+        except EOFError:  # the other end is closed
             return False
-        self.began, self.steps = time.perf_counter(), 0.0
+        self.start, self.steps_end = time.perf_counter(), 0.0
         return True
 
-    def stepped(self) -> None:
-        """Note that the round's training steps are done, and only its evaluation is left.
-
-        The first of several such notes counts.
-        """
-        self.steps = self.steps or time.perf_counter()
+    def end_steps(self) -> None:
+        """Record the end of the round's training steps; only its first call in a round counts."""
+        self.steps_end = self.steps_end or time.perf_counter()
 
 
 class Loop(Protocol):
-    """A hand-written training: what its way makes of the task."""
+    """A hand-written training loop for a task."""
 
     def step(self, number: int) -> None:
-        """Train on the batch of that number, from 0."""
+        """Train on batch ``number``, counted from 0."""
 
-    def trained(self) -> list[float]:
-        """Return what it tells of the steps since it was asked before, once they are done."""
+    def finish_steps(self) -> list[float]:
+        """Wait for the steps since the last call, and return the means of their metrics."""
 
     def evaluate(self) -> list[float]:
-        """Return the mean loss and the accuracy of the test examples."""
+        """Return the mean loss and the accuracy on the test examples."""
 
     def logits(self, images: NDArray[Any]) -> NDArray[Any]:
-        """Return what the network says of images ``(batch, 28, 28, 1)``."""
+        """Return the network's logits for images ``(batch, 28, 28, 1)``."""
 
     def weights(self) -> Weights:
-        """Return the weights under the names and in the layout of the task's."""
+        """Return the weights, with names and layout as in the task's."""
 
 
-def repeat(loop: Loop, given: Task, rounds: Rounds) -> None:
-    """Do a round of the loop for each that is asked for."""
+def run_rounds(loop: Loop, task: Task, rounds: Rounds) -> None:
+    """Run the loop for as many rounds as are requested."""
     number = 0
-    while rounds.another():
-        for _ in range(given.arm.steps):
+    while rounds.next_round():
+        for _ in range(task.arm.steps):
             loop.step(number)
             number += 1
-        loop.trained()
-        rounds.stepped()
+        loop.finish_steps()
+        rounds.end_steps()
         loop.evaluate()
 
 
-def work(way: str, address: str, arm: Mapping[str, Any], source: str, folder: str) -> None:
-    """Train in this process by the function ``way`` (``module:name``), as ``address`` asks for."""
-    with Client(address, "AF_UNIX") as conductor:
-        module, _, name = way.partition(":")
+def run_method(function: str, address: str, saved_task: Mapping[str, Any]) -> None:
+    """Train by ``function`` (``module:name``); requests for rounds come from ``address``."""
+    with Client(address, "AF_UNIX") as connection:
+        module, _, name = function.partition(":")
         train = getattr(importlib.import_module(module), name)
-        train(task.load_task(arm, source, folder), Rounds(conductor))
+        train(SavedTask(**saved_task).load(), Rounds(connection))
 
 
 def peak_memory() -> dict[str, int]:
-    """Return the most bytes that this process has held so far: of memory, and of its device."""
+    """Return this process's peak memory so far in bytes: ``host``, and ``device`` if it has one."""
     unit = 1 if sys.platform == "darwin" else 1024
     host = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"host": host, "device": _device_memory()}
-    return {where: size for where, size in found.items() if size}
+    device = _device_memory()
+    return {"host": host, "device": device} if device else {"host": host}
 
 
 def _device_memory() -> int:
-    """Return the peak on an accelerator of the backend that this process was started for."""
+    """Return the peak memory on the backend's accelerator in bytes, 0 without one."""
     backend = os.environ["KERAS_BACKEND"]
     module = sys.modules.get(backend)
     if module is None:

@@ -1,4 +1,4 @@
-"""A benchmark from its beginning to what it came to, as JSON types."""
+"""The parts of a benchmark, each returned as JSON types."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from experiments.benchmarks import interleaving, startup_time, summary
 from experiments.benchmarks.competitors import Competitor
+from experiments.benchmarks.task import SavedTask
 from experiments.harness.runtime import subprocesses
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Arm, Scale
 from experiments.harness.storage import provenance
 
-SHARED = {  # several processes on one accelerator: none may take all of its memory
+SHARED_MEMORY = {  # several processes share an accelerator: none may take all of its memory
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
@@ -23,18 +24,18 @@ MATRIX_RATE = "experiments.benchmarks.flops:matrix_rate"
 
 
 def measure_machine(backends: Sequence[str]) -> dict[str, Any]:
-    """Return the environment on each backend, its rate of matrix products, and the code's commit.
+    """Return each backend's environment and rate of matrix products, and the code's commit.
 
-    Rates are operations a second, in float32 as the backend does it by default. From then on this
-    process's children share an accelerator's memory (``SHARED``).
+    Rates are float32 operations per second, at the backend's default precision. Also sets
+    ``SHARED_MEMORY`` for the processes started from then on.
     """
-    for name, value in SHARED.items():
+    for name, value in SHARED_MEMORY.items():
         os.environ.setdefault(name, value)
     environments, matrix_rates = {}, {}
     for backend in backends:
-        found = subprocesses.call(MATRIX_RATE, {}, backend=backend, start={})
-        environments[backend], matrix_rates[backend] = found["environment"], found["rate"]
-        logger.info(f"{backend}: matrix products at {found['rate'] / 1e9:.0f} GFLOP/s")
+        measured = subprocesses.call(MATRIX_RATE, {}, backend=backend, start={})
+        environments[backend], matrix_rates[backend] = measured["environment"], measured["rate"]
+        logger.info(f"{backend}: matrix products at {measured['rate'] / 1e9:.0f} GFLOP/s")
     return {
         "device": environments[backends[0]]["device"],
         "environments": environments,
@@ -44,33 +45,34 @@ def measure_machine(backends: Sequence[str]) -> dict[str, Any]:
 
 
 def measure_startup(
-    home: str, scale: Scale, arm: Arm, backend: str, source: str, times: int
+    arm_id: str, scale: Scale, arm: Arm, backend: str, source: str, repeats: int
 ) -> dict[str, Any]:
-    """Return the start-up times on the backend (``startup.seconds``)."""
-    told = startup_time.seconds(backend, arm, home, scale, source, times)
-    logger.info(f"{backend}: first training step after {told['harness']:.1f} s")
-    return {"startup": {"backend": backend, **told}}
+    """Return the start-up times on the backend (``startup_time.measure``)."""
+    seconds = startup_time.measure(arm_id, scale, arm, backend, source, repeats)
+    logger.info(f"{backend}: first training step after {seconds['harness']:.1f} s")
+    return {"startup": {"backend": backend, **seconds}}
 
 
 def benchmark_network(
-    arm: Arm, peers: Sequence[Competitor], source: str, rounds: int, apart: bool
+    arm: Arm, competitors: Sequence[Competitor], source: str, rounds: int, one_at_a_time: bool
 ) -> dict[str, Any]:
-    """Return how fast each peer trains the arm: what each round took, and what follows from that.
+    """Return the time of each competitor's rounds of the arm, and rates and ratios from them.
 
-    With ``apart`` one process is at work at a time, begun anew for each round.
+    ``one_at_a_time`` runs each round in a new process, without any other beside it.
     """
-    hold = interleaving.run_one_at_a_time if apart else interleaving.run_interleaved
+    run = interleaving.run_one_at_a_time if one_at_a_time else interleaving.run_interleaved
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
-        told = {"arm": arm.identity(), "folder": folder}
-        size = subprocesses.call(SAVE_TASK, told, backend=peers[0].backend, start={})
-        taken = hold(peers, told | {"source": source}, rounds)
-    backends = {peer.name: peer.backend for peer in peers}
-    facts = ("batch_size", "steps", "test_examples")
+        task = SavedTask(arm.identity(), source, folder)
+        arguments = {"arm": task.arm, "folder": folder}
+        size = subprocesses.call(SAVE_TASK, arguments, backend=competitors[0].backend, start={})
+        results = run(competitors, task, rounds)
     return {
-        **{name: getattr(arm, name) for name in facts},
+        "batch_size": arm.batch_size,
+        "steps": arm.steps,
+        "test_examples": arm.test_examples,
         **size,
-        "backends": backends,
-        "seconds": {name: summary.columns(rounds) for name, rounds in taken.items()},
-        "memory": {name: rounds[-1]["memory"] for name, rounds in taken.items()},
-        "summary": summary.summary(taken, arm.batch_size * arm.steps),
+        "backends": {competitor.name: competitor.backend for competitor in competitors},
+        "seconds": {name: summary.seconds(rounds) for name, rounds in results.items()},
+        "memory": {name: rounds[-1].memory for name, rounds in results.items()},
+        "summary": summary.summarize(results, arm.batch_size * arm.steps),
     }

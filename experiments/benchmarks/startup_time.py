@@ -1,105 +1,125 @@
-"""How long it takes from a command to a list, and to the end of the first training step.
+"""How long a command takes to print a list, and to finish its first training step.
 
-Run as a module it is the command that is timed, and ends once it has told the time.
+Run as a module, it is the script that is timed: it prints the time after the step, and exits.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NoReturn
 
 from experiments.harness.data import mnist
-from experiments.harness.runtime import env_vars, signals
+from experiments.harness.runtime import env_vars
 from experiments.harness.spec import Arm, Config, ProcessError, Scale
 
-DOOR = "experiments.reproduce"
 MARK = "first step at "
 
 
-def seconds(
-    backend: str, arm: Arm, home: str, scale: Scale, source: str, times: int
+def measure(
+    arm_id: str, scale: Scale, arm: Arm, backend: str, source: str, repeats: int
 ) -> dict[str, float]:
-    """Return the median seconds, of ``times``, from a command until it has done its first thing.
+    """Return the median seconds that processes take from their start to their first result.
 
-    ``list``: the door's table of experiments. ``harness``: the door's first step of the arm
-    ``home`` (``experiment:arm``) at ``scale``. ``fit``: the first step of the same in a bare
-    script. The two take turns, on ``backend``.
+    ``list``: the table of ``reproduce --list``. ``harness``: the first step of the arm ``arm_id``
+    (``experiment:arm``) by ``experiments.run``. ``fit``: the first step of ``arm`` in a script that
+    uses Keras only. They take turns.
     """
-    name, _, own = home.partition(":")
-    words = [name, "--arm", own, "--seed", "0", "--scale", scale, "--data", source]
-    bare = json.dumps([arm.network, arm.optimizer, arm.loss, arm.batch_size, source])
-    taken: dict[str, list[float]] = {"list": [], "harness": [], "fit": []}
-    for _ in range(times):
-        with tempfile.TemporaryDirectory(prefix="startup-") as folder:
-            taken["list"].append(_timed(backend, "-m", DOOR, "--list"))
-            door = ("harness", *words, "--logdir", folder)
-            taken["harness"].append(_timed(backend, "-m", __spec__.name, *door))
-        taken["fit"].append(_timed(backend, "-m", __spec__.name, "fit", bare))
-    return {what: median(values) for what, values in taken.items()}
+    experiment, _, name = arm_id.partition(":")
+    run = {"experiment": experiment, "arm": name, "scale": scale, "source": source}
+    fit = {
+        "network": arm.network,
+        "optimizer": arm.optimizer,
+        "loss": arm.loss,
+        "batch_size": arm.batch_size,
+        "source": source,
+    }
+    seconds: dict[str, list[float]] = {"list": [], "harness": [], "fit": []}
+    for _ in range(repeats):
+        seconds["list"].append(time_process(backend, "-m", "experiments.reproduce", "--list"))
+        with tempfile.TemporaryDirectory(prefix="startup-") as logdir:
+            seconds["harness"].append(time_first_step(backend, "harness", run | {"logdir": logdir}))
+        seconds["fit"].append(time_first_step(backend, "fit", fit))
+    return {name: median(values) for name, values in seconds.items()}
 
 
-def _timed(backend: str, *words: str) -> float:
-    """Return the seconds from a command to the time that its last line tells, else to its end."""
+def time_first_step(backend: str, method: str, arguments: Config) -> float:
+    """Return the seconds from the start of this module's script to the end of its first step."""
+    return time_process(backend, "-m", __spec__.name, method, json.dumps(arguments))
+
+
+def time_process(backend: str, *argv: str) -> float:
+    """Return the seconds from a process's start to the time that it prints, else to its end."""
     environ = env_vars.original_environ() | {"KERAS_BACKEND": backend}
-    began = time.time()
-    ended = subprocess.run([sys.executable, *words], env=environ, capture_output=True, text=True)
-    now = time.time()
-    if ended.returncode:
-        raise ProcessError(f"{' '.join(words[:3])} failed: {ended.stderr.strip()[-300:]}")
-    last = ended.stdout.splitlines()[-1]
-    return (float(last.removeprefix(MARK)) if last.startswith(MARK) else now) - began
+    start = time.time()
+    completed = subprocess.run([sys.executable, *argv], env=environ, capture_output=True, text=True)
+    end = time.time()
+    if completed.returncode:
+        raise ProcessError(f"{' '.join(argv[:3])} failed: {completed.stderr.strip()[-300:]}")
+    last = completed.stdout.splitlines()[-1]
+    return (float(last.removeprefix(MARK)) if last.startswith(MARK) else end) - start
 
 
-def main(words: Sequence[str]) -> None:
-    """Come to the end of a first step, by the door or by a bare script."""
-    what, *rest = words
-    by_door(rest) if what == "harness" else by_script(*json.loads(rest[0]))
+def main(argv: Sequence[str]) -> None:
+    """Train one step by the method ``argv[0]``, with the JSON object ``argv[1]`` as arguments."""
+    method, arguments = argv
+    train: Callable[..., None] = train_with_harness if method == "harness" else train_with_keras
+    train(**json.loads(arguments))
 
 
-def by_door(words: Sequence[str]) -> None:
-    """Run the door with these words; each batch heeds an interrupt first, so the second tells."""
-    heard = 0
+def train_with_harness(experiment: str, arm: str, scale: Scale, source: str, logdir: str) -> None:
+    """Run an arm of an experiment, as a script that uses the harness does."""
+    import experiments
+    from experiments.harness.runtime import determinism
 
-    def check() -> None:
-        nonlocal heard
-        heard += 1
-        if heard == 2:
-            ended()
+    determinism.start()  # before the callback's class imports keras
+    experiments.run(
+        experiment,
+        arms=[arm],
+        seeds=[0],
+        scale=scale,
+        data=[source],
+        logdir=logdir,
+        callbacks=[first_step_callback()],
+    )
 
-    signals.raise_if_interrupted = check
-    sys.argv[1:] = words
-    runpy.run_module(DOOR, run_name="__main__")
 
-
-def by_script(network: Config, optimizer: Any, loss: Any, batch_size: int, source: str) -> None:
-    """Build, compile and fit as a script does that knows Keras only."""
+def train_with_keras(
+    network: Config, optimizer: Config, loss: Config, batch_size: int, source: str
+) -> None:
+    """Build, compile and fit, as a script that uses Keras only does."""
     import keras
 
     import zoo
     import zoo.losses
 
-    class SecondBatch(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            if batch == 1:
-                ended()
-
-    data = mnist.load(source)[0]
+    dataset = mnist.load(source)[0]
     model = zoo.build(network["class_name"], **network["config"])
     model.compile(keras.optimizers.get(optimizer), keras.losses.get(loss), metrics=["accuracy"])
-    x, y = data.train(slice(None))
-    model.fit(x, y, batch_size=batch_size, callbacks=[SecondBatch()], verbose=0)
+    x, y = dataset.train(slice(None))
+    model.fit(x, y, batch_size=batch_size, callbacks=[first_step_callback()], verbose=0)
 
 
-def ended() -> NoReturn:
-    """Tell the time, and end this process."""
+def first_step_callback() -> Any:
+    """Return a Keras callback that calls ``finish`` when the second batch begins."""
+    import keras
+
+    class FirstStepCallback(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            if batch == 1:
+                finish()
+
+    return FirstStepCallback()
+
+
+def finish() -> NoReturn:
+    """Print the time and end this process at once."""
     print(f"\n{MARK}{time.time()}", flush=True)
     os._exit(0)
 

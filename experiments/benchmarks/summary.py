@@ -1,4 +1,4 @@
-"""From seconds to rates and ratios."""
+"""Rates and ratios from the times of rounds."""
 
 from __future__ import annotations
 
@@ -6,46 +6,50 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 from typing import Any
 
+from experiments.benchmarks.rounds import RoundResult
 from experiments.harness.reporting.benchmark_tables import HARNESS, MEASURES
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median of the values and their quartiles."""
+    """Return the median and the quartiles of the values."""
     low, _, high = quantiles(values, method="inclusive") if len(values) > 1 else [*values] * 3
     return {"median": median(values), "low": low, "high": high}
 
 
-def columns(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """Return the seconds of each round, to the millisecond, by measure."""
-    return {measure: [round(took[measure], 3) for took in rounds] for measure in MEASURES}
+def seconds(rounds: Sequence[RoundResult]) -> dict[str, list[float]]:
+    """Return the seconds of each round by measure, rounded to milliseconds."""
+    return {
+        measure: [round(value, 3) for value in _values(rounds, measure)] for measure in MEASURES
+    }
 
 
-def summary(told: Mapping[str, Sequence[Mapping[str, Any]]], images: int) -> dict[str, Any]:
-    """Return for each measure and peer its rate in images a second, and what others' are of it.
+def summarize(results: Mapping[str, Sequence[RoundResult]], images: int) -> dict[str, Any]:
+    """Return, by measure and competitor, the images per second and how the harness compares.
 
-    ``told`` maps a peer to what each round took it, ``images`` are trained on in a round.
-    ``ratios`` maps a harness to how many times as fast it was, round by round, with its whole
-    time by the other's as ``overall``.
+    ``results`` are the rounds by competitor; each round trains on ``images`` images. ``ratios``
+    maps a harness to how many times as fast it was, round by round; ``overall`` is the ratio of
+    the total times.
     """
     return {
         measure: {
-            peer: {
-                "rate": spread([images / took[measure] for took in rounds]),
+            name: {
+                "rate": spread([images / value for value in _values(rounds, measure)]),
                 "ratios": {
-                    harness: _ratio(rounds, told[harness], measure)
-                    for harness in told
-                    if harness.startswith(HARNESS) and harness != peer
+                    harness: _ratio(_values(rounds, measure), _values(results[harness], measure))
+                    for harness in results
+                    if harness.startswith(HARNESS) and harness != name
                 },
             }
-            for peer, rounds in told.items()
+            for name, rounds in results.items()
         }
         for measure in MEASURES
     }
 
 
-def _ratio(
-    other: Sequence[Mapping[str, float]], ours: Sequence[Mapping[str, float]], measure: str
-) -> dict[str, float]:
-    theirs, own = ([took[measure] for took in rounds] for rounds in (other, ours))
-    ratios = [a / b for a, b in zip(theirs, own, strict=True)]
-    return spread(ratios) | {"overall": sum(theirs) / sum(own)}
+def _values(rounds: Sequence[RoundResult], measure: str) -> list[float]:
+    return [getattr(result, measure) for result in rounds]
+
+
+def _ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return spread(ratios) | {"overall": sum(theirs) / sum(ours)}

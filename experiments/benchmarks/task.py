@@ -1,4 +1,4 @@
-"""What every way of training is given: an arm, its data, and the weights that it begins with."""
+"""The task that every method is given: an arm, its data and its initial weights."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from experiments.harness.spec import Arm
 from experiments.harness.storage import run_record
 
 SEED = 0
-WEIGHTS = "weights.npz"
+WEIGHTS_FILE = "weights.npz"
 Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Train ``arm`` on ``dataset``, from ``weights`` (``conv1/kernel``, laid out as in Keras).
+    """Train ``arm`` on ``dataset`` from ``weights``, by path (``conv1/kernel``) in Keras's layout.
 
-    What is left on the way may be left in ``folder``.
+    Methods may write temporary files to ``folder``.
     """
 
     arm: Arm
@@ -33,42 +33,50 @@ class Task:
     folder: Path
 
     @property
-    def loss(self) -> str:
-        """How the loss of a batch comes from its examples': ``sum`` or ``mean``."""
-        whole = self.arm.loss["config"]["reduction"] == "sum"
-        return "sum" if whole else "mean"
+    def loss_reduction(self) -> str:
+        """How a batch's loss is reduced from its examples': ``sum`` or ``mean``."""
+        return "sum" if self.arm.loss["config"]["reduction"] == "sum" else "mean"
 
     @property
     def dropout(self) -> float:
-        """The rate after AlexNet's dense layers."""
+        """The dropout rate after AlexNet's dense layers."""
         return self.arm.network["config"].get("dropout", 0.5)
 
     @property
     def image_size(self) -> int | None:
-        """The side to which images are resized, None where they are not."""
+        """The side that images are resized to, None if they are not."""
         return self.arm.network["config"].get("image_size")
 
-    def indices(self, step: int) -> NDArray[np.int64]:
-        """Return where the examples of the batch at ``step`` stand in the training split."""
+    def batch_indices(self, step: int) -> NDArray[np.int64]:
+        """Return the indices in the training split of the batch at ``step``."""
         return order.batch_indices(self.dataset, SEED, step, self.arm.batch_size, self.arm.held_out)
 
-    def test(self) -> tuple[NDArray[Any], ...]:
+    def test_examples(self) -> tuple[NDArray[Any], ...]:
         """Return the test examples that are evaluated after each interval."""
         return self.dataset.test(slice(self.arm.test_examples))
 
 
-def load_task(arm: Mapping[str, Any], source: str, folder: str) -> Task:
-    """Return the task of an arm as JSON, with the weights that are kept in ``folder``."""
-    told = run_record.arm_from_json(arm)
-    with np.load(Path(folder, WEIGHTS)) as arrays:
-        return Task(told, sources.load(told.dataset, source)[0], dict(arrays), Path(folder))
+@dataclass(frozen=True)
+class SavedTask:
+    """A task as JSON types: its arm, the source of its data, and the folder of its weights."""
+
+    arm: Mapping[str, Any]
+    source: str
+    folder: str
+
+    def load(self) -> Task:
+        """Return the task; ``save_task`` must have written its weights."""
+        arm = run_record.arm_from_json(self.arm)
+        dataset, _ = sources.load(arm.dataset, self.source)
+        with np.load(Path(self.folder, WEIGHTS_FILE)) as arrays:
+            return Task(arm, dataset, dict(arrays), Path(self.folder))
 
 
-def save_task(arm: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Keep the initial weights of the zoo's network in ``folder``; return its size and its work.
+def save_task(arm: Mapping[str, Any], folder: str) -> dict[str, int]:
+    """Save initial weights for an arm in ``folder``, and return the size of its network.
 
-    ``parameters`` counts them, ``flops`` the floating-point operations of a training step. Runs
-    in a process whose backend is started.
+    ``parameters`` is their number, ``flops`` the floating-point operations of a training step.
+    Call it after ``determinism.start()``.
     """
     import keras
 
@@ -76,12 +84,12 @@ def save_task(arm: Mapping[str, Any], folder: str) -> dict[str, Any]:
     from experiments.harness.model import build
 
     keras.utils.set_random_seed(SEED)
-    told = run_record.arm_from_json(arm)
-    model = build.build_compiled(told)
+    loaded = run_record.arm_from_json(arm)
+    model = build.build_compiled(loaded)
     weights = {
         variable.path: keras.ops.convert_to_numpy(variable)
         for variable in model.trainable_variables
     }
-    np.savez(Path(folder, WEIGHTS), **weights)
-    count = told.batch_size * flops.step_flops(model)
-    return {"parameters": model.count_params(), "flops": count}
+    np.savez(Path(folder, WEIGHTS_FILE), **weights)
+    step_flops = loaded.batch_size * flops.step_flops(model)
+    return {"parameters": model.count_params(), "flops": step_flops}

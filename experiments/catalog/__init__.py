@@ -1,4 +1,4 @@
-"""What was documented: one file an experiment, found by name; plain data, no keras."""
+"""The documented experiments: one file per experiment, found by name; plain data, no keras."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def names() -> list[str]:
 
 @cache
 def load(name: str) -> Experiment:
-    """Return the experiment called ``name``, complete; ``UserError`` where there is none."""
+    """Return the experiment called ``name``, its arms resolved; ``UserError`` if there is none."""
     if name not in names():
-        raise UserError(f"no experiment is called {name!r}{nearest(name, names())}")
+        raise UserError(f"unknown experiment {name!r}{nearest(name, names())}")
     module = importlib.import_module(f"experiments.catalog.{name}")
     return resolve_experiment(replace(module.EXPERIMENT, name=name), load)

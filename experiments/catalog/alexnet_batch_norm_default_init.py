@@ -1,9 +1,9 @@
-"""Was it the initialisation, or the bare log, that batch norm could not save AlexNet from?
+"""Does AlexNet with batch norm fail because of the initialisation, or because of the bare log?
 
 Document 002 ("AlexNet trained on MNIST"), experiment 7: experiment 6 with initial weights of
 standard deviation 1. "Still cannot converge, which shows that even with batch norm a bad
-initialisation does not train". But batch norm divides every layer's scale away, except the
-output layer's, whose large logits a bare log cannot bear: so the diagnosis arm has a stable loss.
+initialisation does not train". But batch norm removes the scale of every layer except the output
+layer, and a bare log fails on that layer's large logits. The diagnosis arm has a stable loss.
 
     python -m experiments.reproduce alexnet_batch_norm_default_init
 """

@@ -1,11 +1,11 @@
 """Why does AlexNet on MNIST not converge from initial weights of standard deviation 1?
 
-Document 002 ("AlexNet trained on MNIST"), experiment 1. ``tf.truncated_normal`` without a
-standard deviation draws with 1. The loss is NaN from the first epoch on, and the accuracy 0.085:
-"cannot converge", for which the document blames the initialisation.
+Document 002 ("AlexNet trained on MNIST"), experiment 1. The default standard deviation of
+``tf.truncated_normal`` is 1. The loss is NaN from the first epoch on, and the accuracy is 0.085:
+it "cannot converge". The document blames the initialisation.
 
-Logits are of the order of 1e10 then: a bare log must fail. The diagnosis arm asks whether
-anything else does.
+The logits are then of the order of 1e10, so a bare log must fail. The diagnosis arm, with a stable
+loss, shows whether anything else fails.
 
     python -m experiments.reproduce alexnet_default_init
 """

@@ -1,9 +1,9 @@
-"""Do grouped convolutions make AlexNet on MNIST descend faster, and keep it from exploding?
+"""Do grouped convolutions make AlexNet's loss on MNIST fall faster, and prevent the explosion?
 
 Document 002 ("AlexNet trained on MNIST"), experiment 5: experiment 2 with conv4 and conv5 in two
-groups. "Compared with experiment 2 the gradient descends faster, and does not explode"; one run
-of each. The printed step numbers are not consistent ("step 3" comes after an ellipsis). The
-plateau's length depends on the seed, so several seeds are compared.
+groups. "Compared with experiment 2 the gradient descends faster, and does not explode", from one
+run of each. The printed step numbers are not consistent ("step 3" follows an ellipsis). The length
+of the plateau depends on the seed, so several seeds are compared.
 
     python -m experiments.reproduce alexnet_grouped
 """

@@ -1,11 +1,11 @@
 """Does a lower learning rate cure AlexNet's explosion on MNIST?
 
-Document 002 ("AlexNet trained on MNIST"), experiments 2 and 3. Trained by plain SGD at a fixed
-rate, AlexNet converges to 99 %, and at epoch 47 of 50 its loss turns NaN: "the gradient suddenly
+Document 002 ("AlexNet trained on MNIST"), experiments 2 and 3. With plain SGD at a fixed rate,
+AlexNet converges to 99 %, and at epoch 47 of 50 its loss turns NaN: "the gradient suddenly
 explodes". With the rate divided by 10 at epoch 30 it does not: "the explosion is solved".
 
-What turns NaN is the document's bare log (``alexnet_small_init``). So the diagnosis arm keeps the
-rate and computes the same loss from the logits: if it trains on, no lower rate was needed.
+The NaN comes from the document's bare log (``alexnet_small_init``). The diagnosis arm keeps the
+rate and computes the same loss from the logits. If that never turns NaN, no lower rate is needed.
 
     python -m experiments.reproduce alexnet_lr_decay
 """

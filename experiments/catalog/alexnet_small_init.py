@@ -1,12 +1,12 @@
 """What explodes when AlexNet on MNIST, after 46 good epochs, turns NaN?
 
 Document 002 ("AlexNet trained on MNIST"), experiment 2. With small initial weights and plain SGD
-AlexNet sits on a plateau for eleven epochs, converges to 99 %, and at epoch 47 of 50 its loss
+AlexNet stays on a plateau for eleven epochs, converges to 99 %, and at epoch 47 of 50 its loss
 turns NaN: "the gradient suddenly explodes".
 
-The document's cross-entropy is a bare log of a softmax. The diagnosis arm changes nothing but
-that: the same sum over the batch, computed from the logits. If the NaN goes away at the same
-rate, no gradient exploded; a probability underflowed to 0 and its log met a label of 0.
+The document's cross-entropy is a bare log of a softmax. The diagnosis arm changes only the loss: it
+computes the same sum over the batch from the logits. If it does not turn NaN at the same rate, no
+gradient exploded: a probability underflowed to 0, and its log was multiplied by a label of 0.
 
     python -m experiments.reproduce alexnet_small_init
 """

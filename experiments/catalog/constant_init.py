@@ -1,10 +1,10 @@
 """Why does a CNN whose weights all start at zero learn anything?
 
 Document 000. The "Deep MNIST" CNN with every weight 0 and every bias 0.1 reached a test accuracy of
-56 % after 7,000 steps, although all units of a layer should stay equal for ever; with a plain
-log its loss turned NaN after 16,000 steps. Nobody answered. The arms ask what it takes: the
-number of distinct units in each layer tells whether symmetry holds, the width-one twin what a
-network can do whose units stay equal, and the perturbed arms how much noise breaks it.
+56 % after 7,000 steps, although all units of a layer should stay equal for ever. With a plain log
+its loss turned NaN after 16,000 steps. Nobody answered. Here the number of distinct units in each
+layer shows whether the symmetry holds, the width-one twin shows what a network of equal units can
+learn, and the perturbed arms show how much noise breaks the symmetry.
 
     python -m experiments.reproduce constant_init
 """
@@ -55,15 +55,15 @@ HIDDEN = ("conv1", "conv2", "fc1")
 
 
 def diagnosis(about: str, changes: Changes, mini: Changes | None = None) -> Variant:
-    """Return ``plain_log`` changed."""
+    """Return a diagnosis arm: ``plain_log`` with changes."""
     return Variant("plain_log", changes, mini or {}, "diagnosis", about)
 
 
 def perturbed(stddev: float, changes: Changes | None = None) -> Variant:
-    """Return the arm whose weights start from a narrow normal distribution, not from 0."""
-    start = config("RandomNormal", mean=0.0, stddev=stddev)
+    """Return the arm whose weights start from a normal distribution of ``stddev``, not from 0."""
+    initializer = config("RandomNormal", mean=0.0, stddev=stddev)
     about = f"every weight drawn with a standard deviation of {stddev:g}"
-    return diagnosis(about, {"network.kernel_initializer": start} | (changes or {}))
+    return diagnosis(about, {"network.kernel_initializer": initializer} | (changes or {}))
 
 
 EXPERIMENT = Experiment(

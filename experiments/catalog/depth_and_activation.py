@@ -1,11 +1,11 @@
-"""When does initialisation matter: how deep a network, which activation, which initialiser?
+"""When does a network's initialisation matter: at which depth, activation and initialiser?
 
-Document 001 ("TensorFlow weight initialization"), its comments and answers. A LeNet-like net is
-too shallow to suffer; the logistic function's gradients vanish sooner than ReLU's; each layer
-should keep the variance, with He's initialiser before ReLU and Xavier's before tanh and sigmoid;
-batch norm with a proper initialisation carries from about 10 to 30 layers, skip connections
-further. None of it was measured there. Depth x activation x initialiser x style, by trained
-accuracy and, before any training, by each layer's variances.
+Document 001 ("TensorFlow weight initialization"), its comments and answers. They say that a
+LeNet-like net is too shallow to suffer; that the logistic function's gradients vanish sooner than
+ReLU's; that each layer should keep the variance, with He's initialiser before ReLU and Xavier's
+before tanh and sigmoid; and that batch norm with a proper initialisation works for about 10 to 30
+layers, skip connections for more. They measure nothing. This experiment trains every combination of
+depth, activation, initialiser and style, and also measures each layer's variances before training.
 
     python -m experiments.reproduce depth_and_activation
 """
@@ -33,13 +33,13 @@ INITIALIZERS = {
 STYLES = ("plain", "batch_norm", "skip")
 
 
-def named(activation: str, initializer: str, style: str, depth: int) -> str:
-    """Return an arm's name; its depth stands last, so that a picture can join the rest."""
+def arm_name(activation: str, initializer: str, style: str, depth: int) -> str:
+    """Return an arm's name; the depth comes last, so that a picture draws one line per prefix."""
     return f"{activation}_{initializer}_{style.replace('_', '')}_{depth}"
 
 
 def arm(activation: str, initializer: str, style: str, depth: int) -> Arm:
-    """Return one cell of the study."""
+    """Return the arm for one combination."""
     momentum = {} if style == "plain" else {"momentum": 0.9}
     return Arm(
         network=config(
@@ -64,32 +64,32 @@ def arm(activation: str, initializer: str, style: str, depth: int) -> Arm:
     )
 
 
-def end(activation: str, initializer: str, style: str, depth: int) -> Measure:
-    """Return what measures a cell's final test accuracy."""
-    return final(named(activation, initializer, style, depth), "test_accuracy")
+def accuracy(activation: str, initializer: str, style: str, depth: int) -> Measure:
+    """Measure an arm's final test accuracy."""
+    return final(arm_name(activation, initializer, style, depth), "test_accuracy")
 
 
 def forward(activation: str, initializer: str, depth: int) -> Measure:
-    """Return what measures the mean factor by which a layer changes the activation's variance."""
-    cell = named(activation, initializer, "plain", depth)
-    first, last = (initial(cell, f"conv{n:02}_activation_variance") for n in (2, depth))
+    """Measure the mean factor by which a layer changes the activation's variance."""
+    name = arm_name(activation, initializer, "plain", depth)
+    first, last = (initial(name, f"conv{n:02}_activation_variance") for n in (2, depth))
     return per_layer(first, last, depth - 2)
 
 
 def backward(activation: str, initializer: str, depth: int) -> Measure:
-    """Return what measures the same of the kernels' gradients, from the last layer back."""
-    cell = named(activation, initializer, "plain", depth)
-    first, last = (initial(cell, f"conv{n:02}_gradient_variance") for n in (2, depth))
+    """Measure the mean factor by which a layer changes the gradient's variance, going backwards."""
+    name = arm_name(activation, initializer, "plain", depth)
+    first, last = (initial(name, f"conv{n:02}_gradient_variance") for n in (2, depth))
     return per_layer(last, first, depth - 2)
 
 
 def spread(depth: int) -> Measure:
-    """Return what measures how far initialisers lie apart in a plain ReLU net of that depth."""
-    ends = [end("relu", initializer, "plain", depth) for initializer in INITIALIZERS]
-    return difference(largest_of(*ends), least_of(*ends))
+    """Measure the spread of final test accuracy over the initialisers in a plain ReLU network."""
+    accuracies = [accuracy("relu", initializer, "plain", depth) for initializer in INITIALIZERS]
+    return difference(largest_of(*accuracies), least_of(*accuracies))
 
 
-SHOWN = (  # at mini: the cells that the claims compare, and their neighbours
+SHOWN = (  # at mini: the combinations that the claims compare, and neighbours
     *product(["relu"], INITIALIZERS, ["plain"], [2, 20]),
     *product(["relu", "sigmoid"], ["xavier"], ["plain"], [10]),
     ("tanh", "xavier", "plain", 20),
@@ -101,8 +101,10 @@ EXPERIMENT = Experiment(
     title="Depth, activation and initialisation",
     question="When does the initialisation of a network's weights matter?",
     document='001 "TensorFlow weight initialization", comments and answers',
-    arms={named(*cell): arm(*cell) for cell in product(ACTIVATIONS, INITIALIZERS, STYLES, DEPTHS)},
-    mini_names=tuple(dict.fromkeys(named(*cell) for cell in SHOWN)),
+    arms={
+        arm_name(*cell): arm(*cell) for cell in product(ACTIVATIONS, INITIALIZERS, STYLES, DEPTHS)
+    },
+    mini_names=tuple(dict.fromkeys(arm_name(*cell) for cell in SHOWN)),
     mini={
         "network.width": 16,
         "optimizer.learning_rate": 1e-3,
@@ -131,7 +133,7 @@ EXPERIMENT = Experiment(
             "10 layers, Xavier",
             where="third comment, second answer",
             measure=difference(
-                end("relu", "xavier", "plain", 10), end("sigmoid", "xavier", "plain", 10)
+                accuracy("relu", "xavier", "plain", 10), accuracy("sigmoid", "xavier", "plain", 10)
             ),
             documented="above 0",
             bounds=(0.05, 1.0),
@@ -168,7 +170,9 @@ EXPERIMENT = Experiment(
             "ReLU with Xavier is the questionable pair: He's final test accuracy less Xavier's, "
             "20 layers",
             where="first answer's comments",
-            measure=difference(end("relu", "he", "plain", 20), end("relu", "xavier", "plain", 20)),
+            measure=difference(
+                accuracy("relu", "he", "plain", 20), accuracy("relu", "xavier", "plain", 20)
+            ),
             documented="above 0",
             bounds=(0.02, 1.0),
         ),
@@ -176,7 +180,7 @@ EXPERIMENT = Experiment(
             "batch norm carries from 10 to 30 layers: its final test accuracy at 30 less at 10",
             where="first answer's comments",
             measure=difference(
-                end("relu", "he", "batch_norm", 30), end("relu", "he", "batch_norm", 10)
+                accuracy("relu", "he", "batch_norm", 30), accuracy("relu", "he", "batch_norm", 10)
             ),
             documented="0",
             bounds=(-0.05, 0.05),
@@ -186,14 +190,18 @@ EXPERIMENT = Experiment(
         Claim(
             "where a plain net is lost: its final test accuracy at 30, less that at 10",
             where="first answer's comments",
-            measure=difference(end("relu", "he", "plain", 30), end("relu", "he", "plain", 10)),
+            measure=difference(
+                accuracy("relu", "he", "plain", 30), accuracy("relu", "he", "plain", 10)
+            ),
             documented="below 0",
             bounds=(-1.0, -0.05),
         ),
         Claim(
             "past that, skip connections: final test accuracy with them less without, 50 layers",
             where="first answer's comments",
-            measure=difference(end("relu", "he", "skip", 50), end("relu", "he", "batch_norm", 50)),
+            measure=difference(
+                accuracy("relu", "he", "skip", 50), accuracy("relu", "he", "batch_norm", 50)
+            ),
             documented="above 0",
             bounds=(0.02, 1.0),
         ),

@@ -1,9 +1,9 @@
 """How much does the standard deviation of the initial weights matter to a small CNN?
 
 Document 001 ("TensorFlow weight initialization"). The "Deep MNIST" CNN with dropout, its weights
-from a truncated normal of standard deviation w and its biases all w, for nine w from 0.0001 to
-1, three repeats each: "no matter the weight initialisation, learning goes well"; 0.3 and 1.0 end
-lower, 0.03 and 0.1 learn fastest.
+from a truncated normal of standard deviation w and its biases all w, for nine w from 0.0001 to 1,
+with three repeats each. The document finds that "no matter the weight initialisation, learning
+goes well", that 0.3 and 1.0 end lower, and that 0.03 and 0.1 learn fastest.
 
     python -m experiments.reproduce init_std_sweep
 """
@@ -15,8 +15,8 @@ from experiments.harness.spec.search_space import KERNEL, RATE
 STDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
-def swept(w: float) -> Arm:
-    """Return the arm whose weights have the standard deviation ``w``, its biases the value."""
+def arm_with_std(w: float) -> Arm:
+    """Return the arm with weights of standard deviation ``w`` and biases of value ``w``."""
     return Arm(
         network=config(
             "mnist_cnn",
@@ -37,12 +37,12 @@ def swept(w: float) -> Arm:
 
 
 def arms(*stds: float) -> list[str]:
-    """Return the arms' names."""
+    """Return the names of the arms with these standard deviations."""
     return [f"std_{w:g}" for w in stds]
 
 
-def after(share: float, *stds: float) -> list[Measure]:
-    """Return what measures each arm's test accuracy after that share of the run."""
+def accuracy_after(share: float, *stds: float) -> list[Measure]:
+    """Measure each arm's test accuracy after that share of the run."""
     return [at_share(arm, "test_accuracy", share) for arm in arms(*stds)]
 
 
@@ -53,7 +53,7 @@ EXPERIMENT = Experiment(
     title="A small CNN, nine standard deviations of its initial weights",
     question="How much does the standard deviation of the initial weights matter to a small CNN?",
     document='001 "TensorFlow weight initialization", the question',
-    arms={name: swept(w) for name, w in zip(arms(*STDS), STDS, strict=True)},
+    arms={name: arm_with_std(w) for name, w in zip(arms(*STDS), STDS, strict=True)},
     mini={
         "network.widths": [16, 32, 512],
         "steps": 50,
@@ -88,8 +88,8 @@ EXPERIMENT = Experiment(
             "tenth of the run",
             where="the question",
             measure=difference(
-                least_of(*after(0.1, *FASTEST)),
-                largest_of(*after(0.1, *(w for w in STDS if w not in FASTEST))),
+                least_of(*accuracy_after(0.1, *FASTEST)),
+                largest_of(*accuracy_after(0.1, *(w for w in STDS if w not in FASTEST))),
             ),
             documented="above 0",
             bounds=(1e-4, 1.0),
@@ -121,7 +121,7 @@ EXPERIMENT = Experiment(
             low=1e-4,
             high=1.0,
             log=True,
-            when=(KERNEL, "TruncatedNormal"),
+            condition=(KERNEL, "TruncatedNormal"),
         ),
         Dimension((RATE,), (1e-4, 3e-4, 1e-3), low=1e-5, high=1e-2, log=True),
     ),

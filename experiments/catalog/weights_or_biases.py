@@ -1,10 +1,10 @@
-"""Does a network learn whose weights' distributions do not change in TensorBoard?
+"""Do a network's weights learn if their distributions do not change in TensorBoard?
 
 Document 003 ("Interpreting TensorBoard distributions: weights don't change, only biases"). A
-valence regressor on video frames: its loss falls, the biases' distributions move, the weights' do
-not, "so the weights are not learning". An answer guesses how to read the lines. Each element's
-movement against its distribution's own width tells what the picture hides, and the arms with
-frozen weights, or frozen biases, who does the learning.
+valence regressor on video frames: its loss falls and the biases' distributions move, but the
+weights' do not, "so the weights are not learning". An answer guesses how to read the lines. Here
+the movement of each element, relative to the width of its distribution, shows what the picture
+hides, and the arms with frozen weights or frozen biases show which of them learn.
 
     python -m experiments.reproduce weights_or_biases
 """
@@ -22,8 +22,8 @@ from experiments.harness.spec.measures import (
     smallest,
 )
 
-# The percentiles that TensorBoard's distributions draw, from its source (a test holds them to it):
-# a normal distribution's at whole and half standard deviations.
+# The percentiles that TensorBoard's distributions draw, from its source (a test compares them):
+# those of a normal distribution at whole and half standard deviations.
 LINES = (0.0, 6.68, 15.87, 30.85, 50.0, 69.15, 84.13, 93.32, 100.0)
 
 as_documented = Arm(

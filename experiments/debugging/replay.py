@@ -1,4 +1,4 @@
-"""Any step of a run, replayed from the nearest checkpoint, saved or recomputed."""
+"""Replay any step of a run from the nearest checkpoint, saved or recomputed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from experiments.harness.training.trainer import train
 
 @dataclass(frozen=True)
 class InspectedStep:
-    """A step, its tensors in the order in which they are computed, and the cause of a NaN."""
+    """A step, its tensors in the order of their computation, and the cause of a NaN if any."""
 
     step: Step
     tensors: list[StepTensor]
@@ -36,8 +36,8 @@ class InspectedStep:
 class Replay:
     """Replays steps of ``run``.
 
-    ``saved`` are folders of its checkpoints, which are only read; ``scratch`` is a directory to
-    recompute others in. A replayed step is exact to the bit unless ``doubts`` say otherwise.
+    ``saved`` are folders of its checkpoints, which are only read; other checkpoints are recomputed
+    in the directory ``scratch``. Each step is exact to the bit unless ``doubts`` lists why not.
     """
 
     run: Run
@@ -64,9 +64,9 @@ class Replay:
         return None
 
     def _inspect(self, stepper: Stepper, step: Step) -> InspectedStep:
-        interval, place = divmod(step.number - 1, self.run.spec.arm.steps)
+        interval, index = divmod(step.number - 1, self.run.spec.arm.steps)
         checksums = self.run.digests[interval + 1].get("batches", "")  # older runs have none
-        recorded = checksums[place * CHECKSUM_DIGITS : (place + 1) * CHECKSUM_DIGITS]
+        recorded = checksums[index * CHECKSUM_DIGITS : (index + 1) * CHECKSUM_DIGITS]
         if recorded and recorded != batch_checksum(step.indices):
             self.doubts.append(f"the batch of step {step.number} differs from the recorded one")
         tensors = step_tensors(stepper.model, step)
@@ -78,26 +78,28 @@ class Replay:
 
     def _checkpoint(self, interval: int) -> Checkpoint:
         """Return the checkpoint after ``interval`` intervals, recomputed if it was not saved."""
-        nearest = self._nearest(interval)
-        found = nearest
+        found = self._nearest(interval)
         if found is None or found.interval < interval:
-            found = self._recompute(nearest, interval)
+            found = self._recompute(found, interval)
         if found.chain != self.run.chain[: interval + 1]:
             self.doubts.append(f"the bits after {interval} intervals differ from the recorded ones")
         return found
 
-    def _recompute(self, nearest: Checkpoint | None, interval: int) -> Checkpoint:
-        folder, first = self.scratch / "state", nearest.interval if nearest else 0
-        if nearest:
-            checkpoint.save(nearest, folder)
+    def _recompute(self, before: Checkpoint | None, interval: int) -> Checkpoint:
+        """Train from the checkpoint ``before``, or from the start, to ``interval``."""
+        folder, first = self.scratch / "state", before.interval if before else 0
+        if before:
+            checkpoint.save(before, folder)
         seconds = self.run.seconds / self.run.intervals * (interval - first)
         if interval > first:
             logger.info(f"recomputing intervals {first + 1} to {interval}, about {seconds:.0f} s")
+        options = TrainOptions(stop_after=interval, telemetry_every=0)
         with log.quiet():
-            train(self.run, self.scratch, self.dataset, TrainOptions(stop_after=interval))
+            train(self.run, self.scratch, self.dataset, options)
         return checkpoint.load(checkpoint.path(folder, interval))
 
     def _nearest(self, interval: int) -> Checkpoint | None:
+        """Return the run's last checkpoint up to ``interval``, if there is one."""
         nearest = None
         for folder in (*self.saved, self.scratch / "state"):
             found, damaged = checkpoint.load_newest(folder, until=interval)
@@ -112,17 +114,17 @@ class Replay:
 def open_replay(
     run: Run, directory: Path, dataset: Dataset, environment: Mapping[str, Any]
 ) -> Iterator[Replay]:
-    """Yield the replay of the run in ``directory``, which is only read.
+    """Yield a replay of the run in ``directory``, which is only read.
 
-    ``dataset`` is what the run was trained on (``sources.load_recorded``), ``environment`` is
+    ``dataset`` is the run's (``sources.load_recorded``), ``environment`` is
     ``determinism.environment()``.
     """
     here = dict(environment)
-    if run.spec.environment.get(batching.FIELD) == batching.IN_TURN:  # its steps are as in a run
-        here[batching.FIELD] = batching.IN_TURN  # that is trained alone
+    if run.spec.environment.get(batching.FIELD) == batching.IN_TURN:
+        here[batching.FIELD] = batching.IN_TURN  # the same bits as if trained alone
     differing = identity.differences(dict(run.spec.environment), here)
     doubts = [f"environment: {path} ({a} there, {b} here)" for path, a, b in differing]
-    # Variables and generators of another backend or device do not fit into this one's.
+    # Variables and generator states of another backend or device cannot be loaded.
     usable = not any(path in ("backend", "device") for path, _, _ in differing)
     with tempfile.TemporaryDirectory(prefix="replay-") as scratch:
         saved = (directory / "state",) if usable else ()

@@ -1,4 +1,4 @@
-"""A visit to a step as JSON types, as text, and its batch as a picture."""
+"""An inspected step as JSON types and as text, and its batch as a picture."""
 
 from __future__ import annotations
 
@@ -20,105 +20,106 @@ from experiments.harness.runtime import filesystem
 TITLES = {
     "weight": "Weights and the optimiser's variables, before the step",
     "activation": "Activations, in training mode, with the step's own random numbers",
-    "term": "The loss's inner terms",
-    "loss": "The loss",
+    "term": "Inner terms of the loss",
+    "loss": "Loss",
     "gradient": "Gradients, from the output back",
-    "update": "Updates: after the step, less before it",
+    "update": "Updates: the value after the step minus that before it",
 }
 
 
-def summary(replay: Replay, visit: InspectedStep | None) -> dict[str, Any]:
-    """Return what there is to tell, as JSON types; of None, that no step was not finite."""
+def summary(replay: Replay, inspected: InspectedStep | None) -> dict[str, Any]:
+    """Return an inspected step, or that all steps were finite if None, as JSON types."""
     run = replay.run
-    told: dict[str, Any] = {
+    payload: dict[str, Any] = {
         "run": {"home": run.spec.arm_id, "scale": run.spec.scale, "seed": run.spec.seed},
         "exact": not replay.doubts,
         "doubts": list(replay.doubts),
         "step": None,
         "story": None,
     }
-    if visit is None:
-        return told
-    step = visit.step
+    if inspected is None:
+        return payload
+    step = inspected.step
     tensors = [
         {"kind": t.kind, "name": t.name, "operation": t.operation, **t.statistics()}
-        for t in visit.tensors
+        for t in inspected.tensors
     ]
-    return json_safe(
-        told
-        | {
-            "step": step.number,
-            "interval": (step.number - 1) // run.spec.arm.steps + 1,
-            "loss": step.loss,
-            "batch": {"indices": step.indices.tolist(), "targets": step.batch[1].tolist()},
-            "tensors": tensors,
-            "story": visit.nan_cause,
-        }
-    )
+    payload |= {
+        "step": step.number,
+        "interval": (step.number - 1) // run.spec.arm.steps + 1,
+        "loss": step.loss,
+        "batch": {"indices": step.indices.tolist(), "targets": step.batch[1].tolist()},
+        "tensors": tensors,
+        "story": inspected.nan_cause,
+    }
+    return json_safe(payload)
 
 
-def text(told: Mapping[str, Any]) -> str:
-    """Return a summary as text: what became of the step, its batch, and its tensors in tables."""
-    run = told["run"]
-    parts = ["replay of {home}, {scale}, seed {seed}".format(**run)]
-    if told["exact"]:
-        parts.append("exact: the environment, and states that were recomputed, are the run's own")
+def text(payload: Mapping[str, Any]) -> str:
+    """Return a summary as text: the step, the cause of a NaN, the batch, tables of the tensors."""
+    parts = ["replay of {home}, {scale}, seed {seed}".format(**payload["run"])]
+    if payload["exact"]:
+        parts.append("exact: the environment and the recomputed states match the record")
     else:
-        parts.append("NOT EXACT, statistical only:\n  " + "\n  ".join(told["doubts"]))
-    if told["step"] is None:
-        return "\n\n".join([*parts, "no training step of the run was not finite"])
-    parts.append(headline(told))
-    batch = zip(told["batch"]["indices"], told["batch"]["targets"], strict=True)
-    listed = ", ".join(f"{index} ({target:g})" for index, target in batch)
-    parts.append(fill(f"batch, index in the training split (target): {listed}", 96))
+        parts.append("NOT EXACT, statistical only:\n  " + "\n  ".join(payload["doubts"]))
+    if payload["step"] is None:
+        return "\n\n".join([*parts, "all training steps of the run were finite"])
+    parts.append(headline(payload))
+    batch = zip(payload["batch"]["indices"], payload["batch"]["targets"], strict=True)
+    examples = ", ".join(f"{index} ({target:g})" for index, target in batch)
+    parts.append(fill(f"batch, index in the training split (target): {examples}", 96))
     for kind, title in TITLES.items():
-        if chosen := [tensor for tensor in told["tensors"] if tensor["kind"] == kind]:
+        if chosen := [tensor for tensor in payload["tensors"] if tensor["kind"] == kind]:
             parts.append(f"{title}:\n\n{_table(chosen)}")
     return "\n\n".join(parts)
 
 
-def headline(told: Mapping[str, Any]) -> str:
-    """Return which step it is, its loss and, where it was not finite, its story."""
-    line = "step {step}, in interval {interval}: loss {loss:.8g}".format(**_numbers(told))
-    return f"{line}\n\n{nan_cause(told['story'])}" if told["story"] else line
+def headline(payload: Mapping[str, Any]) -> str:
+    """Return the step's number and loss and, if it was nonfinite, the cause."""
+    line = "step {step}, in interval {interval}: loss {loss:.8g}".format(**_numbers(payload))
+    return f"{line}\n\n{nan_cause(payload['story'])}" if payload["story"] else line
 
 
-def nan_cause(told: Mapping[str, Any]) -> str:
-    """Return what became of a step that was not finite, as text."""
-    place = ", ".join(map(str, told["index"]))
+def nan_cause(cause: Mapping[str, Any]) -> str:
+    """Return the cause of a NaN as text."""
+    index = ", ".join(map(str, cause["index"]))
     lines = {
-        "first": f"{told['kind']} {told['tensor']!r}, made by {told['operation']}: "
-        f"{told['nonfinite']} of {told['size']} not finite, [{place}] is {told['value']}",
-        "why": told["why"],
+        "first": f"{cause['kind']} {cause['tensor']!r} ({cause['operation']}): "
+        f"{cause['nonfinite']} of {cause['size']} nonfinite, [{index}] is {cause['value']}",
+        "why": cause["why"],
+        **_sample_lines(cause.get("sample")),
     }
-    if sample := told.get("sample"):
-        sample = _numbers(sample)
-        lines["sample"] = (
-            "{in_batch} of the batch, {in_training_split} of the training split, label {label:g}"
-        ).format(**sample)
-        lines["outputs"] = (
-            "largest {largest_output:.6g} (at {output_argmax}), smallest {smallest_output:.6g}, "
-            "gap {gap:.6g}"
-        ).format(**sample)
-    if trace := told.get("trace"):
+    if trace := cause.get("trace"):
         values = [f"{name} {float(value):.6g}" for name, value in trace.items()]
-        lines[f"at [{place}]"] = " -> ".join(values)
-    if "compiled" in told:
+        lines[f"at [{index}]"] = " -> ".join(values)
+    if "compiled" in cause:
         lines["compiled"] = (
-            f"the step's own loss is {told['compiled']}: the backend made one operation of "
-            "several, which are told one by one here"
+            f"the step's own loss is {cause['compiled']}: the backend fused operations that are "
+            "computed one by one here"
         )
-    chain = [f"{c['kind']} {c['tensor']} {c['nonfinite']}/{c['size']}" for c in told["chain"]]
+    chain = [f"{c['kind']} {c['tensor']} {c['nonfinite']}/{c['size']}" for c in cause["chain"]]
     more = [f"and {len(chain) - 8} more"] if len(chain) > 8 else []
-    lines["not finite"] = ", ".join([*chain[:8], *more])
+    lines["nonfinite"] = ", ".join([*chain[:8], *more])
     return "\n".join(
         fill(f"{name:12} {line}", 96, subsequent_indent=" " * 13) for name, line in lines.items()
     )
 
 
-def _numbers(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``told`` with the strings that stand for NaN and infinities as numbers again."""
-    return {k: float(v) if v in ("nan", "inf", "-inf") else v for k, v in told.items()}
+def _sample_lines(sample: Mapping[str, Any] | None) -> dict[str, str]:
+    if not sample:
+        return {}
+    place = "{in_batch} in the batch, {in_training_split} in the training split, label {label:g}"
+    outputs = (
+        "largest {largest_output:.6g} (at {output_argmax}), smallest {smallest_output:.6g}, "
+        "gap {gap:.6g}"
+    )
+    values = _numbers(sample)
+    return {"sample": place.format(**values), "outputs": outputs.format(**values)}
+
+
+def _numbers(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``payload`` with the strings for NaN and the infinities as numbers again."""
+    return {k: float(v) if v in ("nan", "inf", "-inf") else v for k, v in payload.items()}
 
 
 def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
@@ -131,24 +132,24 @@ def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
         )
         for tensor in tensors
     ]
-    headers = ("", "shape", *MEASURES, "non-finite")
+    headers = ("", "shape", *MEASURES, "nonfinite")
     align = ("left", "left", *["right"] * (len(headers) - 2))
     return tabulate(rows, headers, disable_numparse=True, colalign=align)
 
 
-def picture(pixels: NDArray[np.uint8], path: Path) -> None:
+def write_picture(images: NDArray[np.uint8], path: Path) -> None:
     """Write images ``(n, height, width)`` or ``(n, height, width, channels)`` as one PNG.
 
-    Row by row in a grid as square as it goes, a line of grey between them. Raises ``UserError``
-    where ``path`` cannot be written.
+    They are in a grid as square as possible, row by row, with grey lines between them. Raises
+    ``UserError`` if ``path`` cannot be written.
     """
     from PIL import Image
 
-    count, height, width = pixels.shape[:3]
+    count, height, width = images.shape[:3]
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    grid = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *pixels.shape[3:]), 128)
-    for number, image in enumerate(pixels):
+    grid = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *images.shape[3:]), 128)
+    for number, image in enumerate(images):
         top, left = number // columns * (height + 1), number % columns * (width + 1)
         grid[top : top + height, left : left + width] = image
     with filesystem.atomic_replace(path) as temporary:

@@ -1,4 +1,4 @@
-"""What a step is made of: every tensor on the way from its batch to its updates."""
+"""Compute every tensor of a step, from its weights and batch to its updates."""
 
 from __future__ import annotations
 
@@ -21,75 +21,75 @@ MEASURES = ("min", "max", "mean", "std")
 
 @dataclass(frozen=True)
 class StepTensor:
-    """A tensor, the operation that made it, and the tensors that it was made from, where known."""
+    """A tensor, the operation that computed it, and the operation's inputs, if known."""
 
     kind: Kind
     name: str
     operation: str
     value: Array
-    sources: tuple[Array, ...] = ()
+    inputs: tuple[Array, ...] = ()
 
     def statistics(self) -> dict[str, Any]:
-        """Return its shape, the range, mean and spread of its finite values, and a count of others.
+        """Return the shape, ``MEASURES`` of the finite values, and the number of the others.
 
-        Computed in float64; None where no value is finite.
+        The measures are computed in float64; they are None if no value is finite.
         """
         finite = self.value[np.isfinite(self.value)].astype("float64")
-        measured = (
-            {name: float(getattr(finite, name)()) for name in MEASURES}
-            if finite.size
-            else dict.fromkeys(MEASURES)
-        )
-        shape, others = list(self.value.shape), int(self.value.size - finite.size)
-        return {"shape": shape, **measured, "nonfinite": others}
+        return {
+            "shape": list(self.value.shape),
+            **{name: float(getattr(finite, name)()) if finite.size else None for name in MEASURES},
+            "nonfinite": int(self.value.size - finite.size),
+        }
 
 
 def step_tensors(model: keras.Model, step: Step) -> list[StepTensor]:
-    """Return the step's tensors, in the order in which they come to be.
+    """Return the step's tensors, in the order in which they are computed.
 
-    The weights and the optimiser's variables before it; each layer's output in training mode, with
-    the step's own random numbers; the loss's inner terms, its value for each sample, and for the
-    batch; gradients, from the last variable back to the first; the updates that the step made.
-    Leaves ``model`` as it is. Recomputed operation by operation: where the backend compiles several
-    into one, last bits may differ from the step's own, but for weights and updates.
+    These are: the weights and the optimiser's variables before the step; each layer's output in
+    training mode, with the step's own random numbers; the loss's inner terms, its value for each
+    sample and for the batch; the gradients, from the last variable to the first; the updates.
+    ``model`` stays as it is. Weights and updates are exact to the bit. The others are recomputed
+    operation by operation, so their last bits may differ if the backend fuses operations.
     """
     before = {path: value for path, value in step.before.items() if value.dtype.kind == "f"}
-    made = [StepTensor("weight", path, "kept", value) for path, value in before.items()]
+    tensors = [StepTensor("weight", path, "variable", value) for path, value in before.items()]
     with preserved(model):
         write(model, step.before)
-        made += _activations(model, step)
-        made += _losses(model, step, made[-1].value)
+        tensors += _activations(model, step)
+        tensors += _losses(model, step, output=tensors[-1].value)
         write(model, step.before)  # the gradients' own forward pass draws the same masks
-        found = Gradients(model)(step.batch)
-    made += [StepTensor("gradient", p, "derivative", value) for p, value in reversed(found.items())]
+        gradients = Gradients(model)(step.batch)
+    for path, value in reversed(gradients.items()):
+        tensors.append(StepTensor("gradient", path, "derivative", value))
     optimizer = type(model.optimizer).__name__
     for path, value in before.items():
         with np.errstate(invalid="ignore", over="ignore"):  # inf - inf
-            made.append(StepTensor("update", path, optimizer, step.after[path] - value))
-    return made
+            tensors.append(StepTensor("update", path, optimizer, step.after[path] - value))
+    return tensors
 
 
 def _activations(model: keras.Model, step: Step) -> Iterator[StepTensor]:
     layers = [v for v in model.layers if not isinstance(v, keras.layers.InputLayer)]
-    wanted = {layer.name: (layer.input, layer.output) for layer in layers}
-    found = keras.Model(model.input, wanted)(step.batch[0], training=True)
+    symbolic = {layer.name: (layer.input, layer.output) for layer in layers}
+    values = keras.Model(model.input, symbolic)(step.batch[0], training=True)
     for layer in layers:
-        inputs, output = found[layer.name]
-        given = [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(inputs)]
-        # not the layer's own values now: batch norm's averages have moved on
-        arrays = (*given, *(step.before[weight.path] for weight in layer.weights))
+        inputs, output = values[layer.name]
+        arrays = [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(inputs)]
+        # not the layer's current values: the forward pass has updated batch norm's averages
+        weights = [step.before[weight.path] for weight in layer.weights]
         value = keras.ops.convert_to_numpy(output)
-        yield StepTensor("activation", layer.name, type(layer).__name__, value, arrays)
+        operation = type(layer).__name__
+        yield StepTensor("activation", layer.name, operation, value, (*arrays, *weights))
 
 
 def _losses(model: keras.Model, step: Step, output: Array) -> Iterator[StepTensor]:
     _, y, *weight = step.batch
     loss, predicted = model.loss, keras.ops.convert_to_tensor(output)
+    operation = type(loss).__name__
     terms = loss.terms(y, predicted) if hasattr(loss, "terms") else {}
     for name, value in terms.items():
-        yield StepTensor("term", name, type(loss).__name__, keras.ops.convert_to_numpy(value))
-    for name, value in (
-        ("each_sample", loss.call(keras.ops.convert_to_tensor(y), predicted)),
-        ("batch", loss(y, predicted, sample_weight=weight[0] if weight else None)),
-    ):
-        yield StepTensor("loss", name, type(loss).__name__, keras.ops.convert_to_numpy(value))
+        yield StepTensor("term", name, operation, keras.ops.convert_to_numpy(value))
+    each_sample = loss.call(keras.ops.convert_to_tensor(y), predicted)
+    batch = loss(y, predicted, sample_weight=weight[0] if weight else None)
+    for name, value in (("each_sample", each_sample), ("batch", batch)):
+        yield StepTensor("loss", name, operation, keras.ops.convert_to_numpy(value))

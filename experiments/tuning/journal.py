@@ -1,4 +1,4 @@
-"""The journal of a search: the trials that have finished."""
+"""The journal of a search: its finished trials, as a file from which the search resumes."""
 
 from __future__ import annotations
 
@@ -15,51 +15,53 @@ from experiments.tuning.trial import Outcome
 FILE_NAME = "trials.json"
 
 
-def directory(search: Search, directory: Path) -> Path:
-    """Return where the search's own files are; its runs are in the folder's neighbours."""
+def directory_of(search: Search, root: Path) -> Path:
+    """Return the directory of the search's own files; the runs are in its subdirectories."""
     template = search.trainer.template
-    return directory / template.experiment / template.scale
+    return root / template.experiment / template.scale
 
 
-def clear(folder: Path) -> None:
+def clear(directory: Path) -> None:
     """Delete the journal, and nothing else."""
-    (folder / FILE_NAME).unlink(missing_ok=True)
+    (directory / FILE_NAME).unlink(missing_ok=True)
 
 
-def write(search: Search, trials: Trials, folder: Path) -> None:
+def write(search: Search, trials: Trials, directory: Path) -> None:
     """Write the journal."""
-    told = {"search": search.to_json(), "trials": {n: asdict(trials[n]) for n in sorted(trials)}}
-    filesystem.write_atomic(folder / FILE_NAME, json.dumps(told, indent=1) + "\n")
+    payload = {"search": search.to_json(), "trials": {n: asdict(trials[n]) for n in sorted(trials)}}
+    filesystem.write_atomic(directory / FILE_NAME, json.dumps(payload, indent=1) + "\n")
 
 
-def read(search: Search, folder: Path) -> dict[int, FinishedTrial]:
-    """Return what the search has tried, nothing where there is no journal.
+def read(search: Search, directory: Path) -> dict[int, FinishedTrial]:
+    """Return the finished trials by number, none if there is no journal.
 
-    Raises ``UserError`` for a damaged one, and for another search's.
+    Raises ``UserError`` for a damaged journal, and for that of another search.
     """
-    path = folder / FILE_NAME
+    path = directory / FILE_NAME
     if not path.exists():
         return {}
     try:
-        told = json.loads(path.read_text())
+        payload = json.loads(path.read_text())
         trials = {int(n): FinishedTrial(t["values"], Outcome(**t["outcome"]))
-                  for n, t in told["trials"].items()}  # fmt: skip
-        unlike = identity.differences(told["search"], search.to_json())
+                  for n, t in payload["trials"].items()}  # fmt: skip
+        differences = identity.differences(payload["search"], search.to_json())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); --fresh starts over") from None
-    if unlike:
-        facts = "; ".join(f"{name} ({was} there, {now} here)" for name, was, now in unlike[:3])
-        raise UserError(f"{path} is another search's: {facts}; --name another, or use --fresh")
+    if differences:
+        shown = "; ".join(f"{name} ({was} there, {now} here)" for name, was, now in differences[:3])
+        raise UserError(
+            f"{path} belongs to another search: {shown}; choose another --name, or use --fresh"
+        )
     return trials
 
 
-def merge(search: Search, folders: Sequence[Path]) -> dict[int, FinishedTrial]:
-    """Return what the search's shards have tried; ``UserError`` where two disagree."""
-    trials: dict[int, FinishedTrial] = {}
-    for folder in folders:
-        if not (folder / FILE_NAME).exists():
-            raise UserError(f"{folder} holds no search: there is no {FILE_NAME} in it")
-        for number, tried in read(search, folder).items():
-            if trials.setdefault(number, tried) != tried:
-                raise UserError(f"{folder}: trial {number} is another than in a folder before it")
-    return trials
+def merge(search: Search, directories: Sequence[Path]) -> dict[int, FinishedTrial]:
+    """Return the finished trials of a search's shards; ``UserError`` if two shards disagree."""
+    merged: dict[int, FinishedTrial] = {}
+    for directory in directories:
+        if not (directory / FILE_NAME).exists():
+            raise UserError(f"{directory} holds no search: it has no {FILE_NAME}")
+        for number, trial in read(search, directory).items():
+            if merged.setdefault(number, trial) != trial:
+                raise UserError(f"{directory}: trial {number} differs from that of another shard")
+    return merged

@@ -1,20 +1,20 @@
-"""What a search is asked for: oracles and objectives. Standard library only."""
+"""The oracles and objectives that a user can choose from. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ORACLES = ("grid", "random", "bayesian", "hyperband")
-COUNTED = ("random", "bayesian")  # that have no end of their own
-SHARDED = ("grid", "random")  # whose trials depend on no other
+NEED_TRIAL_COUNT = ("random", "bayesian")  # the others end by themselves
+SHARDABLE = ("grid", "random")  # no trial depends on the outcome of another
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is searched for: ``direction`` is the better one, as KerasTuner calls it.
+    """A metric to optimise; ``direction`` is ``"min"`` or ``"max"``, as in KerasTuner.
 
-    ``worst`` is what a trial that diverged counts as, which is finite (of an objective that is not,
-    an oracle makes what it likes) and never better than another.
+    ``worst`` is the score of a trial that diverged: finite, since oracles do not define how they
+    handle nonfinite scores, and never better than another trial's.
     """
 
     direction: str
@@ -22,7 +22,7 @@ class Objective:
 
     @property
     def sign(self) -> int:
-        """What a score is multiplied by so that less is better."""
+        """The factor that turns a score into a value to minimise."""
         return -1 if self.direction == "max" else 1
 
 

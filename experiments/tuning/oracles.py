@@ -1,11 +1,11 @@
-"""KerasTuner's oracles, each with what makes it ``Exact``, over a search's space."""
+"""KerasTuner's oracles over a search's space, each made replayable."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import keras_tuner as kt
@@ -14,34 +14,36 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from experiments.harness.spec import search_space
-from experiments.harness.spec.search_space import round_value
-from experiments.tuning.objectives import COUNTED, OBJECTIVES
-from experiments.tuning.replayable_oracle import SEARCH, ReplayableOracle
+from experiments.tuning.objectives import OBJECTIVES
+from experiments.tuning.replayable_oracle import SEARCH_KEY, ReplayableOracle, Skip, skip_none
 from experiments.tuning.search import Search
 from experiments.tuning.trial import Outcome
 
-TUNER_PREFIX = "tuner/"  # what Hyperband puts beside the values begins so
+TUNER_PREFIX = "tuner/"  # of the names that Hyperband adds to a trial's values
 
 
 class Grid(ReplayableOracle):
-    """Every combination of the points, in order; KerasTuner's ends one to know the next."""
+    """Every combination of the points, in order.
+
+    KerasTuner's own grid needs the end of one trial to choose the next.
+    """
 
     @cached_property
     def combinations(self) -> list[dict[str, Any]]:
-        """The trials' values, by their numbers."""
+        """The trials' values, in order."""
         return search_space.grid_points(self.search.trainer.space)
 
-    def planned(self) -> int:
+    def planned_trials(self) -> int:
         return len(self.combinations)
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         number = int(trial_id)
         if number >= len(self.combinations):
             return {"status": "STOPPED"}
-        ranged = {d.name for d in self.search.trainer.space if d.low is not None}
+        ranges = {d.name for d in self.search.trainer.space if d.low is not None}
         chosen = self.combinations[number].items()
-        values = {name: v if name in ranged else json.dumps(v) for name, v in chosen}
-        return {"status": "RUNNING", "values": {SEARCH: self.search.digest, **values}}
+        values = {name: v if name in ranges else json.dumps(v) for name, v in chosen}
+        return {"status": "RUNNING", "values": {SEARCH_KEY: self.search.digest, **values}}
 
 
 class Random(ReplayableOracle, kt.oracles.RandomSearchOracle):
@@ -49,34 +51,34 @@ class Random(ReplayableOracle, kt.oracles.RandomSearchOracle):
 
 
 class Bayesian(ReplayableOracle, kt.oracles.BayesianOptimizationOracle):
-    """KerasTuner's: after the initial random points, each trial depends on all before it."""
+    """KerasTuner's: after the initial random points, each trial depends on all earlier ones."""
 
-    def waits(self) -> bool:
+    def must_wait(self) -> bool:
         return len(self.trials) >= self.num_initial_points
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        # Scores that are all the same are no mistake. Several threads would only wait for each
-        # other: the matrices are tiny.
-        alike = warnings.catch_warnings(category=ConvergenceWarning, action="ignore")
-        with alike, threadpool_limits(1, user_api="blas"):
+        # Equal scores make the fit warn, though they are valid. BLAS threads only cost time: the
+        # matrices are tiny.
+        no_warning = warnings.catch_warnings(category=ConvergenceWarning, action="ignore")
+        with no_warning, threadpool_limits(1, user_api="blas"):
             return super().populate_space(trial_id)
 
 
 class Hyperband(ReplayableOracle, kt.oracles.HyperbandOracle):
-    """KerasTuner's: a round is chosen among the trials of the one before, which must have ended."""
+    """KerasTuner's: the trials of a round are chosen when all of the round before have ended."""
 
-    def planned(self) -> int:
+    def planned_trials(self) -> int:
         brackets = range(self._get_num_brackets())
         return sum(self._get_size(b, r) for b in brackets for r in range(self._get_num_rounds(b)))
 
-    def waits(self) -> bool:
+    def must_wait(self) -> bool:
         self._remove_completed_brackets()
-        under_way = {trial.trial_id for trial in self.ongoing_trials.values()}
+        running = {trial.trial_id for trial in self.ongoing_trials.values()}
         for bracket in self._brackets:
-            for number, entered in enumerate(bracket["rounds"]):
-                if len(entered) < self._get_size(bracket["bracket_num"], number):
-                    before = bracket["rounds"][number - 1] if number else []
-                    return any(info["id"] in under_way for info in before)
+            for number, trials in enumerate(bracket["rounds"]):
+                if len(trials) < self._get_size(bracket["bracket_num"], number):
+                    previous = bracket["rounds"][number - 1] if number else []
+                    return any(info["id"] in running for info in previous)
         return False
 
 
@@ -84,52 +86,63 @@ CLASSES = {"grid": Grid, "random": Random, "bayesian": Bayesian, "hyperband": Hy
 
 
 def build(
-    search: Search, outcomes: Mapping[int, Outcome], skip: Callable[[int], bool]
+    search: Search, outcomes: Mapping[int, Outcome], skip: Skip = skip_none
 ) -> ReplayableOracle:
-    """Return the oracle of a search, told what is known and which trials are another shard's."""
+    """Return the oracle of a search; ``outcomes`` are those known, by the trial's number."""
     trainer = search.trainer
-    options: dict[str, Any] = {
-        "objective": kt.Objective("score", OBJECTIVES[trainer.objective].direction),
-        "hyperparameters": hyperparameters(search),
-        "allow_new_entries": False,
-        "tune_new_entries": False,
-        "seed": trainer.template.seed + 1,  # KerasTuner takes 0 for none
-    }
+    create = partial(
+        CLASSES[search.oracle],
+        objective=kt.Objective("score", OBJECTIVES[trainer.objective].direction),
+        hyperparameters=hyperparameters(search),
+        allow_new_entries=False,
+        tune_new_entries=False,
+        seed=trainer.template.seed + 1,  # KerasTuner replaces 0 by a random seed
+    )
     if search.oracle == "hyperband":
-        options["max_epochs"] = trainer.template.arm.intervals
-    elif search.oracle in COUNTED:
-        options["max_trials"] = search.trials
-    if search.oracle == "bayesian":
-        options["num_initial_points"] = search.initial
-    oracle = CLASSES[search.oracle](**options)
-    oracle.begin(search, outcomes, skip)
+        oracle = create(max_epochs=trainer.template.arm.intervals)
+    elif search.oracle == "bayesian":
+        oracle = create(max_trials=search.trials, num_initial_points=search.initial_trials)
+    elif search.oracle == "random":
+        oracle = create(max_trials=search.trials)
+    else:
+        oracle = create()
+    oracle.initialize(search, outcomes, skip)
     return oracle
 
 
 def hyperparameters(search: Search) -> kt.HyperParameters:
-    """Return the space as KerasTuner has it: a choice is among JSON texts."""
+    """Return the space as KerasTuner's type; the values of a choice are JSON texts."""
     space = kt.HyperParameters()
-    space.Fixed(SEARCH, search.digest)
+    space.Fixed(SEARCH_KEY, search.digest)
     for dimension in search.trainer.space:
-        options: dict[str, Any] = {}
-        if dimension.when:
-            name, value = dimension.when
-            options = {"parent_name": name, "parent_values": [json.dumps(value)]}
+        parent, value = dimension.condition or (None, None)
+        parent_values = [json.dumps(value)] if parent else None
         if dimension.low is None or dimension.high is None:
-            space.Choice(dimension.name, [*map(json.dumps, dimension.points)], **options)
+            space.Choice(
+                dimension.name,
+                [*map(json.dumps, dimension.points)],
+                parent_name=parent,
+                parent_values=parent_values,
+            )
         else:
-            options["sampling"] = "log" if dimension.log else "linear"
-            space.Float(dimension.name, dimension.low, dimension.high, **options)
+            space.Float(
+                dimension.name,
+                dimension.low,
+                dimension.high,
+                sampling="log" if dimension.log else "linear",
+                parent_name=parent,
+                parent_values=parent_values,
+            )
     return space
 
 
 def values_of(search: Search, trial: Trial) -> dict[str, Any]:
-    """Return the values that an oracle gave a trial, as an arm has them, and its own beside."""
-    told, values = trial.hyperparameters.values, {}
+    """Return the arm's values in an oracle's trial, followed by those that Hyperband added."""
+    given, values = trial.hyperparameters.values, {}
     for dimension in search.trainer.space:
-        if dimension.name in told:
-            value = told[dimension.name]
+        if dimension.name in given:
+            value = given[dimension.name]
             values[dimension.name] = (
-                json.loads(value) if dimension.low is None else round_value(value)
+                json.loads(value) if dimension.low is None else search_space.round_value(value)
             )
-    return values | {name: told[name] for name in sorted(told) if name.startswith(TUNER_PREFIX)}
+    return values | {name: given[name] for name in sorted(given) if name.startswith(TUNER_PREFIX)}

@@ -1,10 +1,10 @@
-"""KerasTuner's oracle, made exact: the same trials whoever trains them, and however often killed.
+"""A KerasTuner oracle that gives the same trials for any number of workers, across any kills.
 
-KerasTuner keeps an oracle's state in files, from which its grid does not go on and its Bayesian
-search goes on otherwise. Here none is kept: an oracle is asked again from the beginning, and what
-its trials came to is known already. That is the same search, as a trial's values are made to depend
-on nothing but the seed and the outcomes of the trials before it: where they depend on any that is
-under way, a worker that asks has to wait.
+KerasTuner saves an oracle's state in files, from which its grid search does not resume and its
+Bayesian search resumes with other trials. Here no state is saved: an oracle is replayed from the
+beginning with the known outcomes. That gives the same search, since a trial's values depend only on
+the seed and on the outcomes of earlier trials. While one of those is still running, a worker that
+requests a trial has to wait.
 """
 
 from __future__ import annotations
@@ -24,164 +24,170 @@ from experiments.harness.spec import UserError
 from experiments.tuning.search import Search
 from experiments.tuning.trial import Outcome
 
-OUTCOME = "outcome"  # the value by which a worker sends it to the chief, as JSON
-SEARCH = "search"  # the value that says which search it is
-REPLAY = "replay"  # who asks for the trials that are known
+OUTCOME_KEY = "outcome"  # the value with which a worker sends its outcome to the chief, as JSON
+SEARCH_KEY = "search"  # the value that holds the search's digest
+REPLAY_WORKER = "replay"  # the worker name under which known trials are replayed
+
+Skip = Callable[[int], bool]  # whether another shard trains the trial of that number
+
+
+def skip_none(_: int) -> bool:
+    """Return False for any trial."""
+    return False
 
 
 class ReplayableOracle(kt.Oracle):
-    """What all oracles here have in common; a base before KerasTuner's own class.
+    """Base of all oracles here, to be listed before KerasTuner's class.
 
-    ``outcomes`` are those known, by the trial's number; ``skip`` says which trials another shard
-    trains. A worker that says nothing for ``limit`` seconds, or does not end in ``longest``, has
-    lost its trial to the next that asks. ``ended`` is called after each trial.
+    ``outcomes`` are those known, by the trial's number. A worker that is silent for
+    ``silence_limit`` seconds, or has not finished in ``trial_time_limit``, loses its trial to the
+    next worker. ``on_trial_end`` is called after each trial.
     """
 
     outcomes: dict[int, Outcome]
     _retry_queue: list[str]
-    limit = longest = math.inf
-    exhausted = False  # whether KerasTuner has no more trials, so that it must not be asked again
-    broken: Exception | None = None
+    silence_limit = trial_time_limit = math.inf
+    exhausted = False  # KerasTuner has no more trials, and must not be called for another
+    error: Exception | None = None
 
-    def begin(
-        self, search: Search, outcomes: Mapping[int, Outcome], skip: Callable[[int], bool]
-    ) -> None:
-        """Take what there is to know before the first trial is asked for."""
+    def initialize(self, search: Search, outcomes: Mapping[int, Outcome], skip: Skip) -> None:
+        """Set the search, its known outcomes and the trials to skip, before the first trial."""
         self.search, self.outcomes, self.skip = search, dict(outcomes), skip
-        self.given: dict[str, list[float]] = {}  # when each trial was given out
-        self.alive: dict[str, float] = {}  # when a trial's worker was heard last
-        self.heard: dict[str, float] = {}  # when a worker asked last
-        self.silent: list[tuple[str, str]] = []  # who lost a trial, and why, until it is told
-        self.ended: Callable[[], None] = lambda: None
-        self.guard = RLock()
+        self.handed_out: dict[str, list[float]] = {}  # the times at which each trial was
+        self.last_sign: dict[str, float] = {}  # when each trial's worker last gave a sign of life
+        self.last_request: dict[str, float] = {}  # when each worker last requested a trial
+        self._lost_workers: list[tuple[str, str]] = []  # workers and reasons, not yet reported
+        self.on_trial_end: Callable[[], None] = lambda: None
+        self.lock = RLock()
         self._display.verbose = 0
 
-    def waits(self) -> bool:
-        """Return whether the next trial's values depend on those under way."""
+    def must_wait(self) -> bool:
+        """Return whether the next trial's values depend on running trials."""
         return False
 
-    def planned(self) -> int:
-        """Return how many trials there will be at most, over all shards."""
+    def planned_trials(self) -> int:
+        """Return the maximum number of trials, over all shards."""
         return self.search.trials
 
-    def expected(self) -> int:
-        """Return how many trials there will be at most, but for those of other shards."""
-        number = len(self.trials) if self.exhausted else self.planned()
+    def expected_trials(self) -> int:
+        """Return the number of trials of this shard, at most."""
+        number = len(self.trials) if self.exhausted else self.planned_trials()
         return sum(not self.skip(k) for k in range(number))
 
     @property
-    def over(self) -> bool:
-        """Whether there is no trial left, under way or to be given out again."""
+    def is_finished(self) -> bool:
+        """Whether no trial is left to start, to finish or to retry."""
         return self.exhausted and not (self.ongoing_trials or self._retry_queue)
 
     def replay(self) -> None:
-        """Ask for the trials that are known: so no worker waits for KerasTuner to choose them.
+        """Create the known trials, so that no worker waits while KerasTuner chooses them.
 
-        The first one that is not known is kept for the first worker.
+        The first unknown trial is left for the first worker.
         """
-        with self._alone():
-            self._next(REPLAY)
-            self.dismiss(REPLAY)
+        with self._exclusive():
+            self._next_trial(REPLAY_WORKER)
+            self.release_worker(REPLAY_WORKER)
 
     def create_trial(self, tuner_id: str) -> Trial:
-        """Give a worker its next trial, one that waits (``IDLE``), or the end (``STOPPED``)."""
-        with self._alone():
-            self.heard[tuner_id] = time.monotonic()
-            self._recall()
-            trial = self._next(tuner_id)
-            now = self.heard[tuner_id] = time.monotonic()  # the choice may have taken long
+        """Return a worker's next trial, or one that says to wait (IDLE) or to end (STOPPED)."""
+        with self._exclusive():
+            self.last_request[tuner_id] = time.monotonic()
+            self._release_lost_workers()
+            trial = self._next_trial(tuner_id)
+            now = self.last_request[tuner_id] = time.monotonic()  # the choice may be slow
             if trial:
-                self.alive[trial.trial_id] = now
-                self.given.setdefault(trial.trial_id, []).append(now)
-                return _sent(trial.trial_id, "RUNNING", trial.hyperparameters.values)
-            if self.over:
+                self.last_sign[trial.trial_id] = now
+                self.handed_out.setdefault(trial.trial_id, []).append(now)
+                return _reply(trial.trial_id, "RUNNING", trial.hyperparameters.values)
+            if self.is_finished:
                 self.tuner_ids.discard(tuner_id)
-                return _sent("", "STOPPED", {})
-            self.tuner_ids.add(tuner_id)  # whoever has a trial may still lose it
-            return _sent("", "IDLE", {})
+                return _reply("", "STOPPED", {})
+            self.tuner_ids.add(tuner_id)  # another worker may still lose its trial
+            return _reply("", "IDLE", {})
 
     def end_trial(self, trial: Trial) -> None:
-        """Take what a worker sends; of a trial that has ended already it is the same."""
-        told, number = trial.hyperparameters.values, int(trial.trial_id)
-        if told[SEARCH] != self.search.digest:
-            raise UserError(f"trial {number} is another search's")
-        with self._alone():
+        """Record the outcome that a worker sends; ignored if the trial has already ended."""
+        values, number = trial.hyperparameters.values, int(trial.trial_id)
+        if values[SEARCH_KEY] != self.search.digest:
+            raise UserError(f"trial {number} belongs to another search")
+        with self._exclusive():
             if number in self.outcomes:
                 return
-            outcome = Outcome(**json.loads(told[OUTCOME]))
+            outcome = Outcome(**json.loads(values[OUTCOME_KEY]))
             if trial.trial_id in self.trials:
-                self._end(self.trials[trial.trial_id], outcome)
-            else:  # a chief before this one gave it out
+                self._finish(self.trials[trial.trial_id], outcome)
+            else:  # handed out by an earlier chief
                 self.outcomes[number] = outcome
-            self.ended()
+            self.on_trial_end()
 
     def get_trial(self, trial_id: str) -> Trial:
-        """Take the sign that a trial's worker is alive, whichever chief gave the trial out."""
-        self.alive[trial_id] = time.monotonic()
-        return _sent(trial_id, "RUNNING", {})
+        """Record that a trial's worker is alive, even if an earlier chief handed out the trial."""
+        self.last_sign[trial_id] = time.monotonic()
+        return _reply(trial_id, "RUNNING", {})
 
-    def lost(self) -> list[tuple[str, str]]:
-        """Take back silent workers' trials; return who lost any since the last call, and why."""
-        with self.guard:
-            self._recall()
-            silent, self.silent = self.silent, []
-            return silent
+    def lost_workers(self) -> list[tuple[str, str]]:
+        """Take back the trials of lost workers; return those lost since the last call, and why."""
+        with self.lock:
+            self._release_lost_workers()
+            lost, self._lost_workers = self._lost_workers, []
+            return lost
 
-    def dismiss(self, worker: str) -> None:
-        """Take back the trial of a worker that is no more, if it has one."""
-        with self.guard:
+    def release_worker(self, worker: str) -> None:
+        """Take back a worker's trial, if it has one, for the next worker."""
+        with self.lock:
             if trial := self.ongoing_trials.pop(worker, None):
                 self._retry_queue.append(trial.trial_id)
             self.tuner_ids.discard(worker)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let one thread in; none after an error, from which on KerasTuner's own lock is held."""
-        with self.guard:
-            if self.broken:
-                raise self.broken
+    def _exclusive(self) -> Iterator[None]:
+        """Let one thread in; after an error none, since KerasTuner's own lock stays locked."""
+        with self.lock:
+            if self.error:
+                raise self.error
             try:
                 yield
             except Exception as error:
-                self.broken = error
+                self.error = error
                 raise
 
-    def _next(self, worker: str) -> Trial | None:
-        """Return the next trial that is to be trained, now the worker's; None if there is none."""
+    def _next_trial(self, worker: str) -> Trial | None:
+        """Assign the next trial to the worker and return it; None if there is none now."""
         while True:
-            asks_anew = worker not in self.ongoing_trials and not self._retry_queue
-            if asks_anew and (self.exhausted or (self.ongoing_trials and self.waits())):
+            needs_new = worker not in self.ongoing_trials and not self._retry_queue
+            if needs_new and (self.exhausted or (self.ongoing_trials and self.must_wait())):
                 return None
             trial = super().create_trial(worker)
-            if trial.status != "RUNNING":  # nor will there be: none depends on those under way
+            if trial.status != "RUNNING":  # final: the next trial depends on no running one
                 self.exhausted = True
                 return None
             number = int(trial.trial_id)
             if number not in self.outcomes and not self.skip(number):
                 return trial
-            self._end(trial, self.outcomes.get(number))
+            self._finish(trial, self.outcomes.get(number))
 
-    def _recall(self) -> None:
+    def _release_lost_workers(self) -> None:
         now = time.monotonic()
         for worker, trial in [*self.ongoing_trials.items()]:
-            if now - self.alive[trial.trial_id] > self.limit:
-                why = f"is silent for {self.limit:g} s"
-            elif now - self.given[trial.trial_id][-1] > self.longest:
-                why = f"has not ended in {self.longest:g} s"
+            if now - self.last_sign[trial.trial_id] > self.silence_limit:
+                reason = f"has been silent for {self.silence_limit:g} s"
+            elif now - self.handed_out[trial.trial_id][-1] > self.trial_time_limit:
+                reason = f"has not finished in {self.trial_time_limit:g} s"
             else:
                 continue
-            self.dismiss(worker)
-            self.silent.append((worker, why))
+            self.release_worker(worker)
+            self._lost_workers.append((worker, reason))
 
-    def _end(self, trial: Trial, outcome: Outcome | None) -> None:
-        number = trial.trial_id
+    def _finish(self, trial: Trial, outcome: Outcome | None) -> None:
+        """End a trial; one of another shard ends without an outcome."""
+        trial_id = trial.trial_id
         if outcome:
-            self.outcomes[int(number)] = outcome
+            self.outcomes[int(trial_id)] = outcome
             trial.status = "COMPLETED"
             super().end_trial(trial)
-        for worker in [w for w, other in self.ongoing_trials.items() if other.trial_id == number]:
+        for worker in [w for w, t in self.ongoing_trials.items() if t.trial_id == trial_id]:
             del self.ongoing_trials[worker]
-        self._retry_queue = [other for other in self._retry_queue if other != number]
+        self._retry_queue = [other for other in self._retry_queue if other != trial_id]
 
     def score_trial(self, trial: Trial) -> None:
         trial.score = self.outcomes[int(trial.trial_id)].score
@@ -191,8 +197,8 @@ class ReplayableOracle(kt.Oracle):
     def _save_trial(self, trial: Trial) -> None: ...
 
 
-def _sent(trial_id: str, status: str, values: Mapping[str, Any]) -> Trial:
-    """Return what a worker is sent: no space, which KerasTuner prints a part of on its way."""
-    told = kt.HyperParameters()
-    told.values = {**values}
-    return Trial(told, trial_id, status)
+def _reply(trial_id: str, status: str, values: Mapping[str, Any]) -> Trial:
+    """Return a trial to send to a worker, without its space, of which KerasTuner prints a part."""
+    hyperparameters = kt.HyperParameters()
+    hyperparameters.values = {**values}
+    return Trial(hyperparameters, trial_id, status)

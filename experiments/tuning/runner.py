@@ -1,9 +1,9 @@
-"""A search from its beginning, or from where it stands, to its table."""
+"""Running a search: from its journal, or from the start, to the last trial."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,134 +13,141 @@ from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError
 from experiments.tuning import journal, oracles
 from experiments.tuning.distributed import chief, local_workers
-from experiments.tuning.distributed.chief import Sharing
+from experiments.tuning.distributed.chief import WorkerOptions
 from experiments.tuning.distributed.worker import run_trials, trial_function
-from experiments.tuning.replayable_oracle import ReplayableOracle
+from experiments.tuning.replayable_oracle import ReplayableOracle, Skip
 from experiments.tuning.search import FinishedTrial, Search, SearchLocation
-from experiments.tuning.trial import EPOCHS
+from experiments.tuning.trial import EPOCHS_KEY
 
 
 def run_search(
     search: Search,
-    place: SearchLocation,
+    location: SearchLocation,
     dataset: Dataset,
-    sharing: Sharing,
+    workers: WorkerOptions,
     *,
     shard: tuple[int, int] = (1, 1),
-    known: Sequence[Path] = (),
+    merge: Sequence[Path] = (),
     fresh: bool = False,
 ) -> dict[int, FinishedTrial]:
-    """Return every trial of the search, or of one shard of it; those tried before are not again.
+    """Train the trials that are not in the journal yet, and return all trials by number.
 
-    With ``known``, folders of shards, none is trained. ``fresh`` forgets what was tried. The
-    journal is written after each trial. Raises what training raises, and what ``chief`` does.
+    ``shard`` (i, n) is every nth trial only. With ``merge``, the directories of shards, their
+    trials are merged and none is trained. ``fresh`` deletes the journal first. The journal is
+    written after each trial. Raises what training and ``chief.supervise`` raise.
     """
-    folder = journal.directory(search, place.directory)
-    with filesystem.lock_directory(folder):
+    directory = journal.directory_of(search, location.directory)
+    with filesystem.lock_directory(directory):
         if fresh:
-            journal.clear(folder)
-        tried = journal.read(search, folder) | journal.merge(search, known)
-        outcomes = {number: each.outcome for number, each in tried.items()}
-        oracle = oracles.build(search, outcomes, _others(shard) if not known else lambda _: True)
-        writer = JournalWriter(search, folder, oracle, tried)
-        oracle.ended = writer.keep
+            journal.clear(directory)
+        trials = journal.read(search, directory) | journal.merge(search, merge)
+        outcomes = {number: trial.outcome for number, trial in trials.items()}
+        oracle = oracles.build(search, outcomes, _skip_all if merge else _skip_others(shard))
+        writer = JournalWriter(search, directory, oracle, trials)
+        oracle.on_trial_end = writer.save
         oracle.replay()
         try:
-            writer.keep()
-            if not oracle.over:
-                _train(search, place, dataset, oracle, sharing)
+            writer.save()
+            if not oracle.is_finished:
+                _train(search, location, dataset, oracle, workers)
         finally:
-            writer.keep()
-        journal.write(search, tried, folder)
-        if missing := len(oracle.trials) - len(tried) if known else 0:
-            logger.info(f"{missing} of {len(oracle.trials)} trials are missing: in no shard yet")
-        return tried
+            writer.save()
+        journal.write(search, trials, directory)
+        if missing := len(oracle.trials) - len(trials) if merge else 0:
+            logger.info(f"{missing} of {len(oracle.trials)} trials are missing from these shards")
+        return trials
 
 
-def _others(shard: tuple[int, int]) -> Callable[[int], bool]:
-    mine, shards = shard
-    return lambda number: number % shards != mine - 1
+def _skip_all(_: int) -> bool:
+    return True
+
+
+def _skip_others(shard: tuple[int, int]) -> Skip:
+    index, count = shard
+    return lambda number: number % count != index - 1
 
 
 def _train(
     search: Search,
-    place: SearchLocation,
+    location: SearchLocation,
     dataset: Dataset,
     oracle: ReplayableOracle,
-    sharing: Sharing,
+    workers: WorkerOptions,
 ) -> None:
-    """Let this process train what the oracle gives out, or workers here or elsewhere."""
-    if sharing.jobs == 1 and not sharing.address:
-        run_trials(search, oracle, "here", trial_function(search, place, dataset))
+    """Train the oracle's trials in this process, in local workers, or in workers elsewhere."""
+    if workers.jobs == 1 and not workers.address:
+        run_trials(search, oracle, "here", trial_function(search, location, dataset))
         return
-    with chief.serving(oracle, sharing.address or "127.0.0.1:0") as reached:
-        if sharing.address:
-            logger.info(f"chief on {reached}; start workers with --role worker --address {reached}")
-            chief.serve(oracle, sharing)
+    with chief.open_server(oracle, workers.address or "127.0.0.1:0") as address:
+        if workers.address:
+            logger.info(f"chief on {address}; start workers with --role worker --address {address}")
+            chief.supervise(oracle, workers)
             return
-        with local_workers.workers(search, place, sharing.jobs, sharing.limit, reached) as own:
-            chief.serve(oracle, sharing, own)
+        with local_workers.start(
+            search, location, workers.jobs, workers.silence_limit, address
+        ) as processes:
+            chief.supervise(oracle, workers, processes)
 
 
 class JournalWriter:
-    """What has been tried, kept in the search's folder as it comes in."""
+    """Writes the oracle's finished trials to the journal as they come in."""
 
     def __init__(
         self,
         search: Search,
-        folder: Path,
+        directory: Path,
         oracle: ReplayableOracle,
-        tried: dict[int, FinishedTrial],
+        trials: dict[int, FinishedTrial],
     ) -> None:
-        self.search, self.folder, self.oracle = search, folder, oracle
-        self.tried, self.begun, self.before = tried, time.monotonic(), len(tried)
-        if tried:
-            logger.info(f"{len(tried)} trials are known from before")
+        self.search, self.directory, self.oracle, self.trials = search, directory, oracle, trials
+        self.started, self.known_count = time.monotonic(), len(trials)
+        if trials:
+            logger.info(f"resuming after {len(trials)} finished trials")
 
-    def keep(self) -> None:
-        """Take in what has ended since, write the journal, and tell it.
+    def save(self) -> None:
+        """Add the oracle's newly finished trials, write the journal, and log them.
 
-        Raises ``UserError`` where the oracle chose otherwise than it did before.
+        Raises ``UserError`` if the oracle chose other values than it did before.
         """
-        with self.oracle.guard:
-            values = self._chosen()
-            ended = self.oracle.outcomes.items()
+        with self.oracle.lock:
+            values = self._chosen_values()
             new = {
-                n: FinishedTrial(values[n], o)
-                for n, o in ended
-                if n in values and n not in self.tried
+                number: FinishedTrial(values[number], outcome)
+                for number, outcome in self.oracle.outcomes.items()
+                if number in values and number not in self.trials
             }
             if not new:
                 return
-            before = len(self.tried)
-            self.tried |= new
-            journal.write(self.search, self.tried, self.folder)
-            for count, number in enumerate(sorted(new), before + 1):
-                logger.info(f"[{count}/{self.oracle.expected()}] {self.line(number)}")
+            count = len(self.trials)
+            self.trials |= new
+            journal.write(self.search, self.trials, self.directory)
+            for position, number in enumerate(sorted(new), count + 1):
+                expected = self.oracle.expected_trials()
+                logger.info(f"[{position}/{expected}] {self._progress_line(number)}")
 
-    def _chosen(self) -> dict[int, dict[str, Any]]:
-        """Return the values of the trials so far, by their numbers."""
+    def _chosen_values(self) -> dict[int, dict[str, Any]]:
+        """Return the values of the trials so far by number, compared with the journal."""
         trials = self.oracle.trials.items()
         values = {int(key): oracles.values_of(self.search, trial) for key, trial in trials}
-        for number, known in self.tried.items():
-            if values.get(number, known.values) != known.values:
+        for number, trial in self.trials.items():
+            if values.get(number, trial.values) != trial.values:
                 raise UserError(
-                    f"trial {number} was {known.values}, and now it is {values[number]}: "
-                    "KerasTuner is another version, or the journal was edited; --fresh starts over"
+                    f"trial {number} was {trial.values}, and now it is {values[number]}: another "
+                    "version of KerasTuner, or an edited journal; --fresh starts over"
                 )
         return values
 
-    def line(self, number: int) -> str:
-        """Return what came of a trial, and how long the rest will take."""
-        tried, left = self.tried[number], self.oracle.expected() - len(self.tried)
+    def _progress_line(self, number: int) -> str:
+        """Return a trial's values and outcome, and the time that the rest will take."""
+        trial, objective = self.trials[number], self.search.trainer.objective
         space = self.search.trainer.space
-        facts = [f"{d.short}={tried.values[d.name]}" for d in space if d.name in tried.values]
-        if EPOCHS in tried.values:
-            facts.append(f"{tried.values[EPOCHS]} intervals")
-        values = ", ".join(facts)
-        steps = [str(step) for step in tried.outcome.diverged if step is not None]
-        came = f"{self.search.trainer.objective} {tried.outcome.score:.4g}"
-        ended = f"diverged by step {', '.join(steps)}" if steps else came
-        each = (time.monotonic() - self.begun) / (len(self.tried) - self.before)
-        ahead = f"; about {each * left / 60:.0f} min left" if left > 0 else ""
-        return f"trial {number}: {values}: {ended}{ahead}"
+        facts = [f"{d.short}={trial.values[d.name]}" for d in space if d.name in trial.values]
+        if EPOCHS_KEY in trial.values:
+            facts.append(f"{trial.values[EPOCHS_KEY]} intervals")
+        steps = [str(step) for step in trial.outcome.diverged if step is not None]
+        score = f"{objective} {trial.outcome.score:.4g}"
+        outcome = f"diverged by step {', '.join(steps)}" if steps else score
+        left = self.oracle.expected_trials() - len(self.trials)
+        seconds = (time.monotonic() - self.started) / (len(self.trials) - self.known_count)
+        eta = f"; about {seconds * left / 60:.0f} min left" if left > 0 else ""
+        return f"trial {number}: {', '.join(facts)}: {outcome}{eta}"

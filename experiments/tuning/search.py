@@ -1,13 +1,10 @@
-"""What a search is, as data; and what it has tried, in its folder.
-
-``trials.json`` is the journal: from it a search goes on, and all else is made of it.
-"""
+"""A search as data, where it is stored, and its finished trials."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,9 @@ from experiments.tuning.trial import Outcome, TrialTrainer
 
 @dataclass(frozen=True)
 class Search:
-    """What decides a search's trials and their outcomes.
+    """All that decides a search's trials and their outcomes.
 
-    ``trials`` is their number at most, for oracles that have no end of their own.
+    ``trials`` is the maximum number of trials, for oracles that do not end by themselves.
     """
 
     trainer: TrialTrainer
@@ -28,46 +25,46 @@ class Search:
     trials: int
 
     @property
-    def initial(self) -> int:
-        """The number of random trials that a Bayesian search begins with, as KerasTuner has it."""
+    def initial_trials(self) -> int:
+        """The number of random trials at the start of a Bayesian search, KerasTuner's default."""
         return 3 * len(self.trainer.space)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all that decides its outcomes, as JSON types."""
+        """Return all that decides the outcomes, as JSON types."""
         template = self.trainer.template
-        told = {
+        payload = {
             "oracle": self.oracle,
             "trials": self.trials,
             "objective": self.trainer.objective,
             "executions": self.trainer.executions,
-            "space": [asdict(dimension) for dimension in self.trainer.space],
+            "space": [dimension.to_json() for dimension in self.trainer.space],
             "home": template.arm_id,
             "scale": template.scale,
             "run": identity.identity_of(template),
         }
-        return json.loads(json.dumps(told))
+        return json.loads(json.dumps(payload))
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of what it tells, in hexadecimal."""
+        """The SHA-256 of ``to_json()``, in hexadecimal."""
         return identity.json_digest(self.to_json())
 
 
 @dataclass(frozen=True)
 class SearchLocation:
-    """Where and on what trials are trained: the same search gives the same elsewhere.
+    """What does not decide outcomes: the directory of search and runs, and the data's source.
 
-    ``directory`` is the search's, with its trials' runs in it.
+    ``telemetry_every`` is that of ``TrainOptions``.
     """
 
     directory: Path
     source: str
-    telemetry: int | None = None
+    telemetry_every: int | None = None
 
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial that has ended: its values by the dimensions' names, and what it came to."""
+    """A trial's values, by the dimensions' names, and its outcome."""
 
     values: Mapping[str, Any]
     outcome: Outcome

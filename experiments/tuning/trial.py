@@ -15,8 +15,8 @@ from experiments.harness.study import run_one
 from experiments.harness.training.options import TrainOptions
 from experiments.tuning.objectives import OBJECTIVES
 
-EARLY = 0.1  # the share of a run after which the objective is also reported
-EPOCHS = "tuner/epochs"  # Hyperband's name for the intervals that a trial is trained for
+EARLY_SHARE = 0.1  # the share of a run after which the objective is also reported
+EPOCHS_KEY = "tuner/epochs"  # Hyperband's name for the number of intervals of a trial
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Outcome:
 
     def after(self, share: float) -> float | None:
         """Return the mean objective after that share of the intervals, None if nonfinite."""
-        at = [curve[max(1, round(share * len(curve))) - 1] for curve in self.curves]
-        return None if None in at else math.fsum(v for v in at if v is not None) / len(at)
+        values = [curve[max(1, round(share * len(curve))) - 1] for curve in self.curves]
+        finite = [value for value in values if value is not None]
+        return math.fsum(finite) / len(values) if len(finite) == len(values) else None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class TrialTrainer:
         telemetry_every: int | None = None,
     ) -> Outcome:
         """Train or load the trial's runs, and return their outcome."""
-        intervals = values.get(EPOCHS)
+        intervals = values.get(EPOCHS_KEY)
         options = TrainOptions(stop_after=intervals, telemetry_every=telemetry_every)
         specs = self.specs(values)
         runs = [run_one.train_or_load(spec, logdir, dataset, options) for spec in specs]

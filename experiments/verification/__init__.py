@@ -1,1 +1,1 @@
-"""How a run is checked, and opened again: the same bits, any step, this machine's promise."""
+"""Train a run again and compare the bits, find where two runs diverge, and test this machine."""

@@ -1,4 +1,4 @@
-"""What, beside arm, seed and data, decides a run's bits, one knob at a time."""
+"""The likely causes of different bits: settings of the environment, changed one at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from experiments.harness.runtime import cpu, env_vars
 
 _XLA = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 Settings = dict[str, str]
-# backend: knob: environment variables that turn it, one choice after the other
+# backend: cause: environment variables to set, one choice after the other
 SETTINGS: dict[str, dict[str, tuple[Settings, ...]]] = {
     "tensorflow": {
         "vector extensions": ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, {"TF_ENABLE_ONEDNN_OPTS": "0"}),
@@ -28,12 +28,12 @@ SETTINGS: dict[str, dict[str, tuple[Settings, ...]]] = {
 
 
 def recorded_start(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of ``determinism.start`` that bring an environment about again.
+    """Return the arguments of ``determinism.start`` that recreate an environment.
 
-    As far as it can be had here: the processors may be fewer.
+    With fewer threads if this machine has fewer processors.
     """
     settings, deterministic = environment["settings"], environment.get("deterministic", True)
-    if deterministic:  # start adds ours by itself
+    if deterministic:  # start adds its defaults by itself
         settings = env_vars.without_defaults(environment["backend"], settings)
     return {
         "threads": min(environment["threads"], cpu.available_count()),
@@ -43,22 +43,22 @@ def recorded_start(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def candidates(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each knob turned by itself: what it is, and the arguments of ``determinism.start``."""
-    as_it_was = recorded_start(environment)
-    threads, deterministic = as_it_was["threads"], as_it_was["deterministic"]
-    switched = {True: "off, not on", False: "on, not off"}[deterministic]
-    yield f"determinism: {switched}", as_it_was | {"deterministic": not deterministic}
-    for count in _likely_first(cpu.available_count()):
+    """Yield each single change: its description, and the arguments of ``determinism.start``."""
+    recorded = recorded_start(environment)
+    threads, deterministic = recorded["threads"], recorded["deterministic"]
+    switched = "off, not on" if deterministic else "on, not off"
+    yield f"determinism: {switched}", recorded | {"deterministic": not deterministic}
+    for count in _thread_counts(cpu.available_count()):
         if count != threads:
-            yield f"threads: {count}, not {threads}", as_it_was | {"threads": count}
-    for knob, choices in SETTINGS[environment["backend"]].items():
+            yield f"threads: {count}, not {threads}", recorded | {"threads": count}
+    for cause, choices in SETTINGS[environment["backend"]].items():
         for settings in choices:
-            told = " ".join(f"{name}={value}" for name, value in settings.items())
-            both = env_vars.merge(as_it_was["settings"], settings)
-            yield f"{knob}: {told}", as_it_was | {"settings": both}
+            values = " ".join(f"{name}={value}" for name, value in settings.items())
+            merged = env_vars.merge(recorded["settings"], settings)
+            yield f"{cause}: {values}", recorded | {"settings": merged}
 
 
-def _likely_first(most: int) -> list[int]:
-    """Return 1 to ``most``: all of them, the powers of two, the rest."""
+def _thread_counts(most: int) -> list[int]:
+    """Return 1 to ``most``, likely ones first: ``most``, the powers of two, the rest."""
     powers = [count for count in range(1, most) if count & (count - 1) == 0]
     return list(dict.fromkeys([most, *powers, *range(1, most)]))

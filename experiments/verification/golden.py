@@ -1,4 +1,4 @@
-"""The fingerprints that the repository keeps of short runs, by environment."""
+"""The committed fingerprints of the self-test's runs, by environment."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def key(environment: Mapping[str, Any]) -> str:
 
 
 def load() -> dict[str, Any]:
-    """Return what is kept: environments and their runs' fingerprints, by the environment's key."""
+    """Return the environments and their runs' fingerprints, by the environment's key."""
     return json.loads(PATH.read_text())
 
 
-def compare(environment: Mapping[str, Any], run: str, found: str) -> str:
-    """Return ``same``, ``OTHER``, or ``unknown`` where none is kept for this environment."""
-    wanted = load().get(key(environment), {}).get("fingerprints", {}).get(run)
-    if wanted is None:
+def compare(environment: Mapping[str, Any], run: str, fingerprint: str) -> str:
+    """Return ``same``, ``OTHER``, or ``unknown`` if there is no fingerprint to compare with."""
+    golden = load().get(key(environment), {}).get("fingerprints", {}).get(run)
+    if golden is None:
         return "unknown"
-    return "same" if found == wanted else "OTHER"
+    return "same" if fingerprint == golden else "OTHER"
 
 
-def update(environment: Mapping[str, Any], run: str, found: str) -> None:
-    """Keep a fingerprint, in the place of an older one where there is one."""
-    kept = load()
-    entry = kept.setdefault(key(environment), {"environment": environment, "fingerprints": {}})
-    entry["fingerprints"][run] = found
-    ordered = sorted(kept.items(), key=lambda item: json.dumps(item[1]["environment"]))
+def update(environment: Mapping[str, Any], run: str, fingerprint: str) -> None:
+    """Save a fingerprint, replacing an older one."""
+    entries = load()
+    entry = entries.setdefault(key(environment), {"environment": environment, "fingerprints": {}})
+    entry["fingerprints"][run] = fingerprint
+    ordered = sorted(entries.items(), key=lambda item: json.dumps(item[1]["environment"]))
     filesystem.write_atomic(PATH, json.dumps(dict(ordered), indent=1) + "\n")

@@ -1,10 +1,10 @@
-"""What a verification found, as JSON types and as text."""
+"""The result of a verification, as JSON types and as text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any
 
 from tabulate import tabulate
@@ -12,95 +12,117 @@ from tabulate import tabulate
 from experiments.harness.reporting.result import json_safe
 from experiments.harness.spec import Run
 from experiments.verification.divergence import Divergence
+from experiments.verification.tensor_diff import Distance
+
+STATISTICS = ("", "first run", "second run", "NaN in only one", "largest difference")
 
 
 def header(run: Run) -> str:
-    """Return what is about to be done."""
-    environment = run.spec.environment
+    """Return the line that announces a rerun."""
+    spec, environment = run.spec, run.spec.environment
     return (
-        f"making {run.spec.arm_id}, {run.spec.scale}, seed {run.spec.seed} again: {run.intervals} intervals, "
-        f"{run.seconds:.0f} s of training when it was recorded, on {environment['backend']}, "
+        f"retraining {spec.arm_id}, {spec.scale}, seed {spec.seed}: {run.intervals} intervals, "
+        f"{run.seconds:.0f} s when recorded, on {environment['backend']}, "
         f"{environment['device']}, {environment['threads']} threads"
     )
 
 
 def summary(
-    one: Run, other: Run, foreign: Sequence[str], found: Divergence | None
+    first: Run, second: Run, environment_lines: Sequence[str], divergence: Divergence | None
 ) -> dict[str, Any]:
-    """Return as JSON types how two runs compare.
+    """Return the comparison of two runs as JSON types.
 
-    ``foreign`` says how their environments differ; where they do, bits are not compared, and
-    ``sound`` is None.
+    ``environment_lines`` are the differences of their environments; if there are any, the bits are
+    not compared, and ``sound`` is None.
     """
-    told: dict[str, Any] = {
-        "sound": None if foreign else found is None,
-        "run": {"home": one.spec.arm_id, "scale": one.spec.scale, "seed": one.spec.seed},
-        "intervals": min(one.intervals, other.intervals),
-        "steps": one.spec.arm.steps,
-        "fingerprint": one.fingerprint,
-        "commits": [one.commit, other.commit],
-        "environments differ": [*foreign],
+    payload: dict[str, Any] = {
+        "sound": None if environment_lines else divergence is None,
+        "run": {"home": first.spec.arm_id, "scale": first.spec.scale, "seed": first.spec.seed},
+        "intervals": min(first.intervals, second.intervals),
+        "steps": first.spec.arm.steps,
+        "fingerprint": first.fingerprint,
+        "commits": [first.commit, second.commit],
+        "environments differ": [*environment_lines],
     }
-    if foreign:
-        return json_safe(told | {"statistics": _statistics(one, other)})
-    if found is None:
-        return told
-    place = found.interval
-    links = {
-        "links": [run.chain[place] if place < len(run.chain) else None for run in (one, other)]
-    }
-    apart = found.apart and {"at": found.at, "text": str(found.apart), **asdict(found.apart)}
-    finding = asdict(found) | {"tensors": [*found.tensors], "apart": apart}
-    del finding["at"]
-    return json_safe(told | {"finding": finding | links})
+    if environment_lines:
+        payload["statistics"] = _statistics(first, second)
+    elif divergence:
+        payload["finding"] = _finding(divergence, first, second)
+    return json_safe(payload)
 
 
-def _statistics(one: Run, other: Run) -> list[dict[str, Any]]:
-    """Return for each column that both have: both last values, and the largest distance."""
+def _finding(divergence: Divergence, first: Run, second: Run) -> dict[str, Any]:
+    interval, found = divergence.interval, divergence.distance
+    chains = first.chain, second.chain
+    return {
+        "interval": interval,
+        "cause": divergence.cause,
+        "step": divergence.step,
+        "tensors": [*divergence.tensors],
+        "apart": found and _distance(found, divergence.measured_after),
+        "links": [chain[interval] if interval < len(chain) else None for chain in chains],
+    }
+
+
+def _distance(distance: Distance, measured_after: str) -> dict[str, Any]:
+    fields = asdict(distance)
+    fields["lone"] = fields.pop("finite_in_one")
+    return {"at": measured_after, "text": str(distance), **fields}
+
+
+def _statistics(first: Run, second: Run) -> list[dict[str, Any]]:
+    """Return, for each column of both histories, the last values and the largest difference."""
     rows = []
-    for name in (name for name in one.history if name in other.history and name != "step"):
-        pairs = [*zip(one.history[name], other.history[name], strict=False)]
-        distances = [abs(a - b) for a, b in pairs if isfinite(a) and isfinite(b)]
-        lone = sum((a == a) != (b == b) for a, b in pairs)
-        row = {"one": pairs[-1][0], "other": pairs[-1][1], "NaN in one only": lone}
-        rows.append({"column": name, **row, "largest distance": max(distances, default=None)})
+    for name in (name for name in first.history if name in second.history and name != "step"):
+        pairs = [*zip(first.history[name], second.history[name], strict=False)]
+        differences = [abs(a - b) for a, b in pairs if isfinite(a) and isfinite(b)]
+        rows.append(
+            {
+                "column": name,
+                "one": pairs[-1][0],
+                "other": pairs[-1][1],
+                "NaN in one only": sum(isnan(a) != isnan(b) for a, b in pairs),
+                "largest distance": max(differences, default=None),
+            }
+        )
     return rows
 
 
-def text(told: Mapping[str, Any]) -> str:
+def text(payload: Mapping[str, Any]) -> str:
     """Return a summary as text."""
-    if told["environments differ"]:
-        differing = "\n".join(f"  {line}" for line in told["environments differ"])
-        rows = [[*row.values()] for row in told["statistics"]]
-        table = tabulate(rows, _HEADERS, floatfmt=".6g")
+    if payload["environments differ"]:
+        lines = "\n  ".join(payload["environments differ"])
+        rows = [[*row.values()] for row in payload["statistics"]]
+        table = tabulate(rows, STATISTICS, floatfmt=".6g")
         return (
-            f"the environments differ, so bits need not be the same:\n{differing}\n\n"
-            f"statistics only, over {told['intervals']} intervals:\n\n{table}"
+            f"the environments differ, so the bits may differ:\n  {lines}\n\n"
+            f"statistics only, over {payload['intervals']} intervals:\n\n{table}"
         )
-    if told["sound"]:
-        return f"identical, {told['intervals']} intervals\nfingerprint  {told['fingerprint']}"
-    found = told["finding"]
-    first, last = (found["interval"] - 1) * told["steps"] + 1, found["interval"] * told["steps"]
-    where = f"{found['interval']} (steps {first} to {last})"
+    if payload["sound"]:
+        return f"identical, {payload['intervals']} intervals\nfingerprint  {payload['fingerprint']}"
+    return _divergence_text(payload)
+
+
+def _divergence_text(payload: Mapping[str, Any]) -> str:
+    found, steps, commits = payload["finding"], payload["steps"], payload["commits"]
+    interval, distance = found["interval"], found["apart"]
+    steps_within = f"steps {(interval - 1) * steps + 1} to {interval * steps}"
     lines = {
-        "interval": where if found["interval"] else "0 (before the first step)",
+        "interval": f"{interval} ({steps_within if interval else 'before the first step'})",
         "step": found["step"],
         "tensors": ", ".join([*found["tensors"][:4], *["..."] * (len(found["tensors"]) > 4)]),
-        "apart": found["apart"] and f"{found['apart']['text']}, after {found['apart']['at']}",
+        "distance": distance and f"{distance['text']}, after {distance['at']}",
         "likely cause": found["cause"],
-        "code": " and ".join(map(str, told["commits"])) * (len(set(told["commits"])) > 1),
+        "commits": " and ".join(map(str, commits)) if len(set(commits)) > 1 else "",
         "links": _links(*found["links"]),
     }
-    shown = "\n".join(f"{name:13}{line}" for name, line in lines.items() if line)
-    return f"DIFFERENT\n{shown}"
+    rows = "\n".join(f"{name:13}{line}" for name, line in lines.items() if line)
+    return f"DIFFERENT\n{rows}"
 
 
-def _links(one: str | None, other: str | None) -> str:
-    """Return two links, as much of them as tells them apart; none where they are the same."""
-    if one == other:
+def _links(first: str | None, second: str | None) -> str:
+    """Return the links, shortened if that still distinguishes them; empty if they are equal."""
+    if first == second:
         return ""
-    digits = 16 if str(one)[:16] != str(other)[:16] else None
-    return f"{str(one)[:digits]} and {str(other)[:digits]}"
-
-
-_HEADERS = ("", "in the one", "in the other", "NaN in one only", "largest distance")
+    digits = 16 if str(first)[:16] != str(second)[:16] else None
+    return f"{str(first)[:digits]} and {str(second)[:digits]}"

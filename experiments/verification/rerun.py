@@ -1,7 +1,8 @@
-"""Does a run come out again, to the last bit? And where not: where do the two part, and why?"""
+"""Train a recorded run again; if the bits differ, find the first difference and its cause."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,109 +23,129 @@ from experiments.verification.divergence import (
 )
 from experiments.verification.tensor_diff import differing_names, distance, first_difference
 
-Start = dict[str, Any]
-Steps = list[dict[str, str]]
+WORKER = "experiments.verification.worker"
+UNSTABLE = "this machine: training the same interval again gives different bits"
+UNKNOWN = "unknown: no change that was tried reproduces the recorded bits"
+Start = dict[str, Any]  # arguments of ``determinism.start``
 
 
 class Verifier:
-    """Re-executes a recorded run, each time in a process of its own, in folders below ``scratch``.
+    """Trains the run recorded in ``directory`` again, in fresh processes and folders.
 
-    ``source`` names its data where the record's own name does not.
+    The folders are below ``scratch``. ``source`` names the run's data if it is not found by its
+    recorded name.
     """
 
     def __init__(self, directory: Path, source: str | None, scratch: Path) -> None:
         self.run, self.directory = run_record.read(directory), directory
-        self.given = {"recorded": str(directory.resolve()), "source": source}
+        self.source, self.scratch = source, scratch
         self.start = causes.recorded_start(self.run.spec.environment)
-        self.scratch, self.numbers = scratch, count(1)
+        self.folder_numbers = count(1)
 
     def rerun(self) -> tuple[Run, Path]:
-        """Make the run again as far as its bits come out again; return it, and where it is.
+        """Train the run again, up to the first link that differs; return it and its folder.
 
-        All of it where the environment cannot be had here.
+        If the recorded environment is not available, train to the end.
         """
-        folder = self._folder()
-        here = self._call("retrace", self.start, folder=str(folder), anywhere=False)
-        if lines := environment_differences(self.run.spec.environment, here):
-            told = "\n  ".join(["the environment cannot be had here:", *lines])
-            logger.info(f"{told}\nmaking the run all the same, to compare statistics")
-            self._call("retrace", self.start, folder=str(folder), anywhere=True)
+        folder = self._new_folder()
+        environment = self._rerun_until_divergence(folder, in_any_environment=False)
+        if lines := environment_differences(self.run.spec.environment, environment):
+            logger.info("\n  ".join(["the recorded environment is not available here:", *lines]))
+            logger.info("training the run anyway, to compare statistics")
+            self._rerun_until_divergence(folder, in_any_environment=True)
         return run_record.read(folder), folder
 
-    def diagnose(self, again: Run, folder: Path) -> Divergence | None:
-        """Return where the run and its rerun part, and the likely cause; None if nowhere."""
-        found = compare(self.run, again, (self.directory, folder))
+    def diagnose(self, rerun: Run, folder: Path) -> Divergence | None:
+        """Return where the run and its rerun in ``folder`` diverge and why; None if nowhere."""
+        found = compare(self.run, rerun, (self.directory, folder))
         if found is None:
             return None
         if not found.cause:
-            found = self._searched(found, again, folder)
-        told = any(self.run.digests[found.interval : found.interval + 1])  # older runs tell none
-        if found.apart or (told and not found.tensors):
+            found = self._find_cause(found, rerun, folder)
+        has_digests = any(self.run.digests[found.interval : found.interval + 1])  # not older runs
+        if found.distance or (has_digests and not found.tensors):
             return found
-        later = (at for at in checkpoint.saved(self.directory / "state") if at >= found.interval)
-        if (end := next(later, None)) is not None:
-            logger.info(f"training on to interval {end}, whose state is kept, to see how far apart")
-            self._call("interval", self.start, start=None, folder=str(folder), end=end)
-            apart, at = tensor_distance((self.directory, folder), found.interval, found.tensors)
-            found = replace(found, apart=apart, at=at)
-        return found
+        saved = checkpoint.saved(self.directory / "state")
+        end = next((interval for interval in saved if interval >= found.interval), None)
+        if end is None:
+            return found
+        logger.info(f"training to interval {end}, which has a checkpoint, to measure the distance")
+        self._rerun_interval(self.start, None, folder, end)
+        directories = (self.directory, folder)
+        measured, after = tensor_distance(directories, found.interval, found.tensors)
+        return replace(found, distance=measured, measured_after=after)
 
-    def _searched(self, found: Divergence, again: Run, folder: Path) -> Divergence:
-        """Return the finding with the cause: what, when changed, makes the recorded bits."""
-        place = found.interval
-        begun = str(checkpoint.path(folder / "state", place - 1)) if place else None
-        logger.info(f"interval {place} differs; looking for the cause")
-        if self._link(place, begun, self.start) != again.chain[place]:
-            cause = "this machine: the same interval once more has not the same bits"
-            return replace(found, cause=cause)
-        for name, start in causes.candidates(self.run.spec.environment):
-            logger.info(f"trying {name}")
+    def _find_cause(self, found: Divergence, rerun: Run, folder: Path) -> Divergence:
+        """Add the cause: the change of the environment that reproduces the recorded bits."""
+        interval = found.interval
+        before = checkpoint.path(folder / "state", interval - 1) if interval else None
+        logger.info(f"interval {interval} differs; looking for the cause")
+        if self._retrained_link(self.start, before, interval) != rerun.chain[interval]:
+            return replace(found, cause=UNSTABLE)
+        for cause, start in causes.candidates(self.run.spec.environment):
+            logger.info(f"trying {cause}")
             try:
-                link = self._link(place, begun, start)
+                link = self._retrained_link(start, before, interval)
             except (UserError, ProcessError) as error:
-                logger.info(f"cannot be tried: {error}")
+                logger.info(f"cannot try it: {error}")
                 continue
-            if link == self.run.chain[place]:
-                found = replace(found, cause=f"{name}: so the recorded bits come out")
-                return self._stepped(found, begun, start) if begun else found
-        return replace(found, cause="unknown: nothing that was tried makes the recorded bits")
+            if link == self.run.chain[interval]:
+                found = replace(found, cause=f"{cause}: reproduces the recorded bits")
+                return self._find_step(found, before, start) if before else found
+        return replace(found, cause=UNKNOWN)
 
-    def _stepped(self, found: Divergence, begun: str, start: Start) -> Divergence:
-        """Return the finding with the first step and tensor that differ under ``start``."""
-        rerun, turned, kept = self._both(begun, start, 1)
-        place = first_difference(rerun, turned)
-        if place is None:  # they part when evaluated
+    def _find_step(self, found: Divergence, before: Path, start: Start) -> Divergence:
+        """Add the first step whose tensors differ if the interval is trained with ``start``.
+
+        ``before`` is the checkpoint before the interval.
+        """
+        starts = {self._new_folder() / "step.npz": each for each in (self.start, start)}
+        digests = [self._step_digests(each, before, 1, file) for file, each in starts.items()]
+        index = first_difference(*digests)
+        if index is None:  # only the evaluation after the last step differs
             return found
-        if place:
-            _, _, kept = self._both(begun, start, place + 1)
-        names = differing_names(rerun[place], turned[place])
-        a, b = (np.load(path)[names[0]] for path in kept)
-        step = (found.interval - 1) * self.run.spec.arm.steps + place + 1
-        apart = distance(names[0], a, b)
-        return replace(found, step=step, tensors=names, apart=apart, at=f"step {step}")
-
-    def _both(self, begun: str, start: Start, number: int) -> tuple[Steps, Steps, list[str]]:
-        """Return each step's digests, as in the rerun and with ``start``; and the files kept."""
-        kept = [str(self._folder() / "step.npz") for _ in range(2)]
-        rerun, turned = (
-            self._call("steps", each, start=begun, saved=path, number=number)
-            for each, path in zip((self.start, start), kept, strict=True)
+        for file, each in starts.items() if index else ():
+            self._step_digests(each, before, index + 1, file)
+        names = differing_names(*(steps[index] for steps in digests))
+        a, b = (np.load(file)[names[0]] for file in starts)
+        step = (found.interval - 1) * self.run.spec.arm.steps + index + 1
+        return replace(
+            found,
+            step=step,
+            tensors=names,
+            distance=distance(names[0], a, b),
+            measured_after=f"step {step}",
         )
-        return rerun, turned, kept
 
-    def _link(self, place: int, begun: str | None, start: Start) -> str:
-        folder = str(self._folder())
-        return str(self._call("interval", start, start=begun, folder=folder, end=place))
+    def _retrained_link(self, start: Start, before: Path | None, interval: int) -> str:
+        """Return the link of an interval, trained from the checkpoint ``before`` it."""
+        return self._rerun_interval(start, before, self._new_folder(), interval)
 
-    def _folder(self) -> Path:
-        folder = self.scratch / f"{next(self.numbers)}"
+    def _new_folder(self) -> Path:
+        folder = self.scratch / f"{next(self.folder_numbers)}"
         (folder / "state").mkdir(parents=True)
         return folder
 
-    def _call(self, function: str, start_options: Start, **arguments: Any) -> Any:
+    # Functions of ``worker``, each called in a fresh process.
+
+    def _rerun_until_divergence(self, folder: Path, in_any_environment: bool) -> dict[str, Any]:
+        arguments = {"folder": str(folder), "in_any_environment": in_any_environment}
+        return self._call("rerun_until_divergence", arguments, self.start)
+
+    def _rerun_interval(self, start: Start, before: Path | None, folder: Path, end: int) -> str:
+        checkpoint_file = str(before) if before else None
+        arguments = {"before": checkpoint_file, "folder": str(folder), "end": end}
+        return self._call("rerun_interval", arguments, start)
+
+    def _step_digests(
+        self, start: Start, before: Path, number: int, saved: Path
+    ) -> list[dict[str, str]]:
+        arguments = {"before": str(before), "number": number, "saved": str(saved)}
+        return self._call("step_digests", arguments, start)
+
+    def _call(self, function: str, arguments: Mapping[str, Any], start: Start) -> Any:
+        recorded = {"recorded": str(self.directory.resolve()), "source": self.source}
+        backend = self.run.spec.environment["backend"]
         return subprocesses.call(
-            f"experiments.forensics.retracing:{function}",
-            self.given | arguments,
-            backend=self.run.spec.environment["backend"],
-            start=start_options,
+            f"{WORKER}:{function}", {**recorded, **arguments}, backend=backend, start=start
         )

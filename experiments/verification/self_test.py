@@ -1,4 +1,4 @@
-"""Does this machine keep the promise? Short trainings, repeated in fresh processes, tell."""
+"""Check that training is bit-reproducible on this machine: repeat short runs in fresh processes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from experiments.harness.spec import UserError, nearest
 from experiments.verification import golden
 
 SHORT_RUNS = "experiments.verification.self_test_runs:train_short_runs"
-HIDDEN = {  # what keeps a backend to the CPU where there is a GPU
+CPU_ONLY = {  # settings that hide accelerators from a backend
     "tensorflow": {"CUDA_VISIBLE_DEVICES": "-1"},
     "jax": {"JAX_PLATFORMS": "cpu"},
     "torch": {"CUDA_VISIBLE_DEVICES": "-1"},
 }
-KERNELS = {"tensorflow": {"TF_ENABLE_ONEDNN_OPTS": "1"}}  # without determinism it chooses by itself
+KERNELS = {"tensorflow": {"TF_ENABLE_ONEDNN_OPTS": "1"}}  # set by determinism; else CPU-dependent
 
 
 @dataclass(frozen=True)
 class SelfTestResult:
-    """What one backend did on one device with one short run.
+    """The result of one short run on one backend and device.
 
-    ``repeated`` counts its trainings, each in a fresh process and the last one begun in another;
-    ``fingerprints`` are the distinct ones, ``repository`` how the first compares with what the
-    repository keeps for this environment (``golden.compare``). ``milliseconds`` are the median
-    training step's with determinism, ``without`` those without it, of ``timings`` repetitions in a
-    process each.
+    ``repeated`` counts its trainings, each in a fresh process; the last one is stopped and resumed.
+    ``fingerprints`` are the distinct ones; ``repository`` compares the first with the committed one
+    (``golden.compare``). ``milliseconds`` is the median time of a training step with determinism,
+    ``without`` that without it, over ``timings`` repetitions in one process each.
     """
 
     run: str
@@ -47,65 +46,81 @@ class SelfTestResult:
 
     @property
     def verdict(self) -> str:
-        """KEPT where every training ended in the same bits, else BROKEN."""
+        """KEPT if every training ended in the same bits, else BROKEN."""
         return "KEPT" if len(self.fingerprints) == 1 else "BROKEN"
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as JSON types."""
+        """Return all fields and the verdict as JSON types."""
         return asdict(self) | {"verdict": self.verdict}
 
 
 def backends(wanted: Sequence[str] = ()) -> list[str]:
-    """Return the backends that are wanted, else those installed; ``UserError`` for an unknown."""
+    """Return the wanted backends, by default all installed ones; ``UserError`` if unknown."""
     for name in wanted:
         if name not in PACKAGES:
-            raise UserError(f"no backend is called {name!r}{nearest(name, PACKAGES)}")
+            raise UserError(f"unknown backend {name!r}{nearest(name, PACKAGES)}")
     return list(wanted) or [name for name in PACKAGES if importlib.util.find_spec(name)]
 
 
-def run_backend(backend: str, times: int) -> list[SelfTestResult]:
-    """Return what the backend did on each device: its accelerator, where it has one, and the CPU.
+def run_backend(backend: str, repeats: int) -> list[SelfTestResult]:
+    """Test a backend on each device, its accelerator (if any) and the CPU.
 
-    ``times`` fresh processes each, at least 2. Raises ``UserError`` where the backend refuses, and
-    ``ProcessError`` where a process fails.
+    Each run is trained in ``repeats`` fresh processes, at least 2. Raises ``UserError`` if the
+    backend refuses, and ``ProcessError`` if a process fails.
     """
-    rows = _on_device(backend, {}, times)
-    if rows[0].environment["device"] == "cpu":
-        return rows
-    return rows + _on_device(backend, HIDDEN[backend], times)
+    results = _test_device(backend, {}, repeats)
+    if results[0].environment["device"] == "cpu":
+        return results
+    return results + _test_device(backend, CPU_ONLY[backend], repeats)
 
 
-def _on_device(backend: str, settings: Mapping[str, str], times: int) -> list[SelfTestResult]:
-    answers = []
+def _test_device(backend: str, settings: Mapping[str, str], repeats: int) -> list[SelfTestResult]:
+    deterministic = {"deterministic": True, "settings": settings}
+    kernels = {**settings, **KERNELS.get(backend, {})}
+    nondeterministic = {"deterministic": False, "settings": kernels}
+    payloads = []
     with tempfile.TemporaryDirectory() as folder:
-
-        def process(directories: Mapping[str, int | None], timing: bool, **start: Any) -> Any:
-            paths = {str(Path(folder, name)): intervals for name, intervals in directories.items()}
-            arguments = {"directories": paths, "timing": timing}
-            start = {"settings": settings} | start
-            return subprocesses.call(SHORT_RUNS, arguments, backend=backend, start=start)
-
-        for number in range(times):
-            whole: dict[str, int | None] = {"last" if number == times - 1 else f"{number}": None}
-            begun = {} if number else {"last": 1}
-            answers.append(process({**whole, **begun}, not number, deterministic=True))
-            device = answers[0]["environment"]["device"]
-            logger.info(f"{backend} on {device}: process {number + 1} of {times}")
-            if not number:
-                alike = {**settings, **KERNELS.get(backend, {})}
-                without = process({}, True, deterministic=False, settings=alike)["seconds"]
-    return [_tested(run, answers, without[run]) for run in answers[0]["fingerprints"]]
+        for number in range(repeats):
+            directories = _directories(Path(folder), number, repeats)
+            payloads.append(_train(backend, directories, number == 0, deterministic))
+            device = payloads[0]["environment"]["device"]
+            logger.info(f"{backend} on {device}: process {number + 1} of {repeats}")
+            if number == 0:
+                without = _train(backend, {}, True, nondeterministic)["seconds"]
+    return [_result(run, payloads, without[run]) for run in payloads[0]["fingerprints"]]
 
 
-def _tested(run: str, answers: list[Any], without: list[float]) -> SelfTestResult:
-    found = [fingerprint for answer in answers for fingerprint in answer["fingerprints"][run]]
-    environment, seconds = answers[0]["environment"], answers[0]["seconds"][run]
+def _directories(folder: Path, number: int, repeats: int) -> dict[str, int | None]:
+    """Return the directories that process ``number`` trains in, and up to which interval.
+
+    The first process also starts the runs that the last one resumes.
+    """
+    resumed = str(folder / "resumed")
+    if number == repeats - 1:
+        return {resumed: None}
+    whole: dict[str, int | None] = {str(folder / f"{number}"): None}
+    return whole if number else {**whole, resumed: 1}
+
+
+def _train(
+    backend: str, directories: Mapping[str, int | None], timing: bool, start: Mapping[str, Any]
+) -> Any:
+    """Call ``train_short_runs`` in a fresh process."""
+    arguments = {"directories": directories, "timing": timing}
+    return subprocesses.call(SHORT_RUNS, arguments, backend=backend, start=start)
+
+
+def _result(
+    run: str, payloads: Sequence[Mapping[str, Any]], without: Sequence[float]
+) -> SelfTestResult:
+    environment, seconds = payloads[0]["environment"], payloads[0]["seconds"][run]
+    fingerprints = [found for payload in payloads for found in payload["fingerprints"][run]]
     return SelfTestResult(
         run=run,
         environment=environment,
-        repeated=len(found),
-        fingerprints=tuple(dict.fromkeys(found)),
-        repository=golden.compare(environment, run, found[0]),
+        repeated=len(fingerprints),
+        fingerprints=tuple(dict.fromkeys(fingerprints)),
+        repository=golden.compare(environment, run, fingerprints[0]),
         milliseconds=1000 * median(seconds),
         without=1000 * median(without),
         timings=(len(seconds), len(without)),

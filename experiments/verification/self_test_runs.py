@@ -1,4 +1,4 @@
-"""Short trainings that have everything: what the self-test repeats in fresh processes.
+"""The short runs that the self-test repeats; together they use most of what a run can have.
 
 Import it only after ``determinism.start()``: it imports keras.
 """
@@ -21,7 +21,7 @@ from experiments.harness.spec import Arm, RunSpec, config
 from experiments.harness.study import run_one
 from experiments.harness.training.options import TrainOptions
 
-REPEATED = 8  # intervals that are timed, after a first one that also compiles
+TIMED_INTERVALS = 8  # after a first one, which also compiles
 
 stable = config("SparseCategoricalCrossentropy", from_logits=True, reduction="sum")
 lrn = Arm(
@@ -48,11 +48,11 @@ RUNS = {"lrn_sgd": lrn, "batch_norm_adam": batch_norm}
 
 
 def train_short_runs(directories: Mapping[str, int | None], timing: bool) -> dict[str, Any]:
-    """Train every short run in each of the directories, or resume it there; then time the steps.
+    """Train or resume every short run in each directory; then, if ``timing``, time the steps.
 
-    ``directories`` maps a directory to the number of intervals to train in all, None for the
-    arm's own. Returns ``environment``, ``fingerprints`` (by run, of those that are complete, in
-    order) and, if ``timing``, ``seconds`` (by run, of a training step, one a repetition).
+    ``directories`` maps each directory to the interval to stop after, None for the arm's last.
+    Returns ``environment``; ``fingerprints`` of the complete runs, in the directories' order, by
+    name; and ``seconds`` of a training step, one value per timed interval, by name.
     """
     environment, (digits, _) = determinism.environment(), mnist.load("digits")
     fingerprints: dict[str, list[str | None]] = {name: [] for name in RUNS}
@@ -68,12 +68,12 @@ def train_short_runs(directories: Mapping[str, int | None], timing: bool) -> dic
 
 
 def time_steps(arm: Arm, dataset: Dataset) -> list[float]:
-    """Return the seconds that a training step of ``arm`` takes, once for each repetition."""
+    """Return the seconds that a training step of ``arm`` takes, one value per timed interval."""
     stopwatch = Stopwatch()
     build.build_compiled(arm).fit(
         training_input(order.batches(dataset, 0, arm.batch_size)),
         steps_per_epoch=arm.steps,
-        epochs=1 + REPEATED,
+        epochs=1 + TIMED_INTERVALS,
         shuffle=False,
         callbacks=[stopwatch],
         verbose=0,
@@ -82,7 +82,7 @@ def time_steps(arm: Arm, dataset: Dataset) -> list[float]:
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Time each epoch, in seconds."""
+    """Time the epochs, in seconds."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where two runs part, and how far apart two tensors are. Pure."""
+"""Find the first difference between two sequences, and the distance between two tensors. Pure."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from numpy.typing import NDArray
 
 from experiments.harness.storage.fingerprint import CHECKSUM_DIGITS
 
-SEEDS = ("generator/", "seed_generator_state")  # in the paths of what random numbers come from
+RANDOM_STATES = ("generator/", "seed_generator_state")  # in the paths of random-number states
 
 
 @dataclass(frozen=True)
 class Distance:
     """How far apart two values of a tensor are.
 
-    ``share`` of its elements differ, ``ulps`` is the largest distance between two finite ones in
-    units in the last place (of integers: their difference), ``lone`` how many are finite in one
-    of the two only.
+    ``share`` of its elements differ. ``ulps`` is the largest distance between two finite elements,
+    in units in the last place; for integers, their largest difference. ``finite_in_one`` counts the
+    elements that are finite in only one of the two.
     """
 
     path: str
     elements: int
     share: float
     ulps: int
-    lone: int
+    finite_in_one: int
 
     def __str__(self) -> str:
-        told = f"{self.path}: {self.share:.3g} of {self.elements:,} elements differ"
-        told += f", by {self.ulps:,} ULP at most"
-        return told + (f", {self.lone:,} are finite in one of the two only" if self.lone else "")
+        text = f"{self.path}: {self.share:.3g} of {self.elements:,} elements differ"
+        text += f", by at most {self.ulps:,} ULP"
+        if self.finite_in_one:
+            text += f"; finite in only one of the two: {self.finite_in_one:,}"
+        return text
 
 
 def first_difference(a: Sequence[Any], b: Sequence[Any]) -> int | None:
-    """Return the first place at which two sequences differ, or one has ended; None if none."""
+    """Return the first index at which two sequences differ or one has ended; None if equal."""
     ended = object()
     pairs = zip_longest(a, b, fillvalue=ended)
-    return next((place for place, (x, y) in enumerate(pairs) if x != y), None)
+    return next((index for index, (x, y) in enumerate(pairs) if x != y), None)
 
 
 def differing_names(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
@@ -49,32 +51,37 @@ def differing_names(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
 
 
 def first_differing_batch(a: str, b: str) -> int | None:
-    """Return the first of an interval's steps, from 0, whose batches' marks differ."""
-    place = first_difference(a, b)
-    return None if place is None else place // CHECKSUM_DIGITS
+    """Return the first step of an interval, from 0, whose batch checksums differ."""
+    index = first_difference(a, b)
+    return None if index is None else index // CHECKSUM_DIGITS
 
 
 def is_random_state(path: str) -> bool:
-    """Return whether a variable is what random numbers are drawn from."""
-    return any(part in path for part in SEEDS)
+    """Return whether a variable is the state of a random-number generator."""
+    return any(part in path for part in RANDOM_STATES)
 
 
 def distance(path: str, a: NDArray[Any], b: NDArray[Any]) -> Distance:
-    """Return how far apart two tensors of one shape and type are."""
+    """Return the distance between two tensors of one shape and type."""
     differ = _bits(a) != _bits(b)
     finite_a, finite_b = np.isfinite(a), np.isfinite(b)
     both = finite_a & finite_b
-    apart = np.abs(_ordered(a[both]) - _ordered(b[both]))
-    ulps, lone = int(apart.max(initial=0)), int((finite_a != finite_b).sum())
-    return Distance(path, a.size, float(differ.mean()), ulps, lone)
+    ulps = np.abs(_ordered_integers(a[both]) - _ordered_integers(b[both]))
+    return Distance(
+        path=path,
+        elements=a.size,
+        share=float(differ.mean()),
+        ulps=int(ulps.max(initial=0)),
+        finite_in_one=int((finite_a != finite_b).sum()),
+    )
 
 
 def _bits(values: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
 
 
-def _ordered(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return whole numbers in the order of the values, neighbours one apart."""
+def _ordered_integers(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Return integers in the order of the values; those of neighbouring floats differ by one."""
     if values.dtype.kind != "f":
         return values.astype("int64")
     size = values.dtype.itemsize

@@ -1,4 +1,4 @@
-"""The parts of a verification that run in processes of their own: a rerun, an interval, steps.
+"""The parts of a verification that run in fresh processes: a rerun, an interval, single steps.
 
 Import it only after ``determinism.start()``. All arguments and results are JSON types.
 """
@@ -24,12 +24,12 @@ from experiments.harness.training.stepper import Stepper
 
 
 def rerun_until_divergence(
-    recorded: str, source: str | None, folder: str, anywhere: bool
+    recorded: str, source: str | None, folder: str, in_any_environment: bool
 ) -> dict[str, Any]:
     """Train the run in ``recorded`` again in ``folder``, up to the first link that differs.
 
-    If the environment differs, so that every link may, train to the end if ``anywhere``, else not
-    at all. Returns the environment.
+    In another environment every link may differ: then train to the end if ``in_any_environment``,
+    else not at all. Returns the environment.
     """
     run, dataset = _load(recorded, source)
     spec = _spec_here(run.spec)
@@ -38,37 +38,37 @@ def rerun_until_divergence(
     def diverges(now: Checkpoint) -> bool:
         return same and now.chain[-1] != run.chain[now.interval]
 
-    if same or anywhere:
+    if same or in_any_environment:
         options = TrainOptions(stop_after=run.intervals, should_stop=diverges)
         _train(replace(run, spec=spec), Path(folder), dataset, options)
     return dict(spec.environment)
 
 
 def rerun_interval(
-    recorded: str, source: str | None, start: str | None, folder: str, end: int
+    recorded: str, source: str | None, before: str | None, folder: str, end: int
 ) -> str:
     """Train up to interval ``end`` in ``folder``; return its link.
 
-    Starts from the checkpoint file ``start``; if None, from whatever ``folder`` holds.
+    Starts from the checkpoint ``before``; if None, resumes in ``folder``.
     """
     run, dataset = _load(recorded, source)
     spec = _spec_here(run.spec)
-    if start:
-        first = replace(checkpoint.load(Path(start)), run_id=identity.run_id(spec))
+    if before:
+        first = replace(checkpoint.load(Path(before)), run_id=identity.run_id(spec))
         checkpoint.save(first, Path(folder) / "state")
     options = TrainOptions(stop_after=end)
     return _train(replace(run, spec=spec), Path(folder), dataset, options).chain[end]
 
 
 def step_digests(
-    recorded: str, source: str | None, start: str, saved: str, number: int
+    recorded: str, source: str | None, before: str, number: int, saved: str
 ) -> list[dict[str, str]]:
-    """Take the steps of the interval after the checkpoint ``start``; return each step's digests.
+    """Take the steps of the interval after the checkpoint ``before``; return each step's digests.
 
-    The tensors after step ``number`` of the interval are saved in the file ``saved``.
+    Saves the tensors after step ``number`` of the interval in the file ``saved``.
     """
     run, dataset = _load(recorded, source)
-    stepper = Stepper(run.spec, dataset, checkpoint.load(Path(start)))
+    stepper = Stepper(run.spec, dataset, checkpoint.load(Path(before)))
     digests = []
     while stepper.done < stepper.end:
         after: dict[str, Any] = stepper.take().after
@@ -84,7 +84,7 @@ def _load(recorded: str, source: str | None) -> tuple[Run, Dataset]:
 
 
 def _spec_here(spec: RunSpec) -> RunSpec:
-    """Return the same run in the environment of this process."""
+    """Return the spec with the environment of this process."""
     here = replace(spec, environment=determinism.environment())
     if how := spec.environment.get(batching.FIELD):
         same_device = here.environment["device"] == spec.environment["device"]

@@ -1,5 +1,6 @@
-"""Processes that take turns: what they do is pretended, that they are processes is not."""
+"""Real processes that take turns; the training in them is faked."""
 
+import logging
 import time
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from experiments import catalog
-from experiments.benchmarks import interleaving, task
+from experiments.benchmarks import interleaving
 from experiments.benchmarks.competitors import Competitor, Method
+from experiments.benchmarks.task import WEIGHTS_FILE, SavedTask
 from experiments.harness.spec import ProcessError, UserError
 from experiments.harness.spec.overrides import resolve
 
@@ -16,26 +18,26 @@ HERE = "tests.benchmarks.test_interleaving"
 ARM = resolve(catalog.load("alexnet_lr_decay"), "fixed_rate", "mini").identity()
 
 
-def told(given, rounds, name):
-    """Write the name down once a round, of which a tenth of a second are steps."""
-    while rounds.another():
-        with (given.folder / "log").open("a") as log:
+def append_each_round(task, rounds, name):
+    """Append ``name`` to a file in each round, of which a tenth of a second are steps."""
+    while rounds.next_round():
+        with (task.folder / "log").open("a") as log:
             log.write(name)
         time.sleep(0.1)
-        rounds.stepped()
+        rounds.end_steps()
         time.sleep(0.05)
 
 
-def one(given, rounds):
-    told(given, rounds, "1")
+def first(task, rounds):
+    append_each_round(task, rounds, "1")
 
 
-def other(given, rounds):
-    told(given, rounds, "2")
+def second(task, rounds):
+    append_each_round(task, rounds, "2")
 
 
 def dies(_, rounds):
-    rounds.another()
+    rounds.next_round()
     raise LookupError("deep")
 
 
@@ -43,41 +45,41 @@ def refuses(*_):
     raise UserError("not on this machine")
 
 
-def peer(function) -> Competitor:
+def competitor(function) -> Competitor:
     return Competitor(Method(function.__name__, f"{HERE}:{function.__name__}", ("jax",)), "jax")
 
 
 @pytest.fixture
-def asked(tmp_path):
-    np.savez(tmp_path / task.WEIGHTS)
+def task(tmp_path):
+    np.savez(tmp_path / WEIGHTS_FILE)
     images, labels = np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.int64)
     source = tmp_path / "digits.npz"
     np.savez(source, x_train=images, y_train=labels, x_test=images, y_test=labels)
-    return {"arm": ARM, "source": str(source), "folder": str(tmp_path)}
+    return SavedTask(ARM, str(source), str(tmp_path))
 
 
-def test_they_take_turns_and_none_always_comes_first(asked):
-    lines = []
-    found = interleaving.run_interleaved([peer(one), peer(other)], asked, 2, lines.append)
-    assert Path(asked["folder"], "log").read_text() == "12" + "12" + "21"
-    assert [len(rounds) for rounds in found.values()] == [2, 2]
-    for took in (*found["one"], *found["other"]):
-        assert 0.1 <= took["steps"] < took["interval"]
-        assert took["interval"] - took["steps"] >= 0.05
-        assert took["memory"]["host"] > 10_000_000
-    assert lines[-1] == "round 2 of 2"
+def test_competitors_take_turns_and_none_always_comes_first(task, caplog):
+    caplog.set_level(logging.INFO, "rerun_zoo")
+    results = interleaving.run_interleaved([competitor(first), competitor(second)], task, 2)
+    assert Path(task.folder, "log").read_text() == "12" + "12" + "21"
+    assert [len(rounds) for rounds in results.values()] == [2, 2]
+    for result in (*results["first"], *results["second"]):
+        assert 0.1 <= result.steps < result.interval
+        assert result.interval - result.steps >= 0.05
+        assert result.memory["host"] > 10_000_000
+    assert caplog.messages[-1] == "round 2 of 2"
 
 
-def test_apart_each_round_is_another_process(asked):
-    found = interleaving.run_one_at_a_time([peer(one), peer(other)], asked, 1, lambda _: None)
-    assert Path(asked["folder"], "log").read_text() == "1122"  # the first of each warms up
-    assert [len(rounds) for rounds in found.values()] == [1, 1]
+def test_one_at_a_time_each_round_has_a_new_process(task):
+    results = interleaving.run_one_at_a_time([competitor(first), competitor(second)], task, 1)
+    assert Path(task.folder, "log").read_text() == "1122"  # the first of each warms up
+    assert [len(rounds) for rounds in results.values()] == [1, 1]
 
 
 @pytest.mark.parametrize(
-    ("function", "error", "words"),
+    ("function", "error", "message"),
     [(dies, ProcessError, "LookupError: deep"), (refuses, UserError, "not on this machine")],
 )
-def test_what_ends_a_process_is_told(asked, function, error, words):
-    with pytest.raises(error, match=words):
-        interleaving.run_interleaved([peer(function)], asked, 1, lambda _: None)
+def test_the_error_of_a_process_is_raised(task, function, error, message):
+    with pytest.raises(error, match=message):
+        interleaving.run_interleaved([competitor(function)], task, 1)

@@ -1,42 +1,43 @@
 import pytest
 
 from experiments.benchmarks import summary
+from experiments.benchmarks.rounds import RoundResult
 from experiments.harness.reporting import benchmark_tables
 
 
-def took(steps: float, interval: float) -> dict:
-    return {"steps": steps, "interval": interval, "memory": {"host": 2_000_000_000}}
+def result(steps: float, interval: float) -> RoundResult:
+    return RoundResult(steps, interval, {"host": 2_000_000_000})
 
 
-TOLD = {
-    "harness jax": [took(1, 2), took(1, 2), took(4, 5)],
-    "fit jax": [took(2, 3), took(1, 2), took(2, 4)],
+RESULTS = {
+    "harness jax": [result(1, 2), result(1, 2), result(4, 5)],
+    "fit jax": [result(2, 3), result(1, 2), result(2, 4)],
 }
 
 
-def test_rates_are_medians_and_ratios_go_round_by_round():
-    found = summary.summary(TOLD, images=100)
-    assert found["steps"]["harness jax"] == {
+def test_rates_are_medians_and_ratios_are_taken_round_by_round():
+    by_measure = summary.summarize(RESULTS, images=100)
+    assert by_measure["steps"]["harness jax"] == {
         "rate": {"median": 100, "low": pytest.approx(62.5), "high": 100},
         "ratios": {},
     }
-    ratio = found["steps"]["fit jax"]["ratios"]["harness jax"]
+    ratio = by_measure["steps"]["fit jax"]["ratios"]["harness jax"]
     assert ratio == {"median": 1, "low": 0.75, "high": 1.5, "overall": pytest.approx(5 / 6)}
-    assert found["interval"]["fit jax"]["ratios"]["harness jax"]["overall"] == 1
+    assert by_measure["interval"]["fit jax"]["ratios"]["harness jax"]["overall"] == 1
 
 
 def test_a_single_round_has_no_spread():
     assert summary.spread([3.0]) == {"median": 3, "low": 3, "high": 3}
 
 
-def test_the_table_tells_rate_share_memory_and_ratio():
+def test_the_table_shows_rate_share_memory_and_ratio():
     network = {
         "batch_size": 10,
         "steps": 10,
         "flops": 1_000,
-        "backends": dict.fromkeys(TOLD, "jax"),
-        "memory": {name: rounds[-1]["memory"] for name, rounds in TOLD.items()},
-        "summary": summary.summary(TOLD, images=100),
+        "backends": dict.fromkeys(RESULTS, "jax"),
+        "memory": {name: rounds[-1].memory for name, rounds in RESULTS.items()},
+        "summary": summary.summarize(RESULTS, images=100),
     }
     overview = benchmark_tables.overview(
         {"device": "cpu", "networks": {"alexnet": network}}

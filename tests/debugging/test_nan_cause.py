@@ -1,4 +1,4 @@
-"""What is told of tensors that are not finite, from tensors made up."""
+"""The cause of a NaN, found in made-up tensors."""
 
 from dataclasses import replace
 
@@ -16,26 +16,26 @@ OUTPUT = StepTensor("activation", "output", "Dense", FINE, (FINE, FINE))
 INF, NAN = np.inf, np.nan
 
 
-def broken(values) -> np.ndarray:
+def array(values) -> np.ndarray:
     return np.array(values, "float32")
 
 
-def test_where_all_is_finite_there_is_nothing_to_tell():
+def test_finite_tensors_have_no_cause():
     assert find_nan_cause(STEP, [OUTPUT], {}) is None
 
 
-def test_the_first_in_order_is_named_and_its_sample():
-    made = [
+def test_the_first_nonfinite_tensor_and_its_sample_are_named():
+    tensors = [
         OUTPUT,
-        StepTensor("term", "softmax", "BareLogCrossentropy", broken([[0.3, 0.7], [1, 0]])),
-        StepTensor("term", "log", "BareLogCrossentropy", broken([[-1.2, -0.4], [0, -INF]])),
-        StepTensor("term", "label_times_log", "BareLogCrossentropy", broken([[0, -0.4], [0, NAN]])),
-        StepTensor("loss", "batch", "BareLogCrossentropy", broken(NAN)),
+        StepTensor("term", "softmax", "BareLogCrossentropy", array([[0.3, 0.7], [1, 0]])),
+        StepTensor("term", "log", "BareLogCrossentropy", array([[-1.2, -0.4], [0, -INF]])),
+        StepTensor("term", "label_times_log", "BareLogCrossentropy", array([[0, -0.4], [0, NAN]])),
+        StepTensor("loss", "batch", "BareLogCrossentropy", array(NAN)),
     ]
-    story = find_nan_cause(STEP, made, BareLogCrossentropy.reasons)
-    assert (story["tensor"], story["index"], story["nonfinite"]) == ("log", [1, 1], 1)
-    assert story["why"] == BareLogCrossentropy.reasons["log"]
-    assert story["sample"] == {
+    cause = find_nan_cause(STEP, tensors, BareLogCrossentropy.reasons)
+    assert (cause["tensor"], cause["index"], cause["nonfinite"]) == ("log", [1, 1], 1)
+    assert cause["why"] == BareLogCrossentropy.reasons["log"]
+    assert cause["sample"] == {
         "in_batch": 1,
         "in_training_split": 12,
         "label": 0,
@@ -44,37 +44,37 @@ def test_the_first_in_order_is_named_and_its_sample():
         "smallest_output": -4.0,
         "gap": 104.0,
     }
-    assert list(story["trace"]) == ["output", "softmax", "log", "label_times_log"]
-    assert story["trace"]["softmax"] == 0
-    assert [link["tensor"] for link in story["chain"]] == ["log", "label_times_log", "batch"]
-    assert "compiled" not in story
+    assert list(cause["trace"]) == ["output", "softmax", "log", "label_times_log"]
+    assert cause["trace"]["softmax"] == 0
+    assert [link["tensor"] for link in cause["chain"]] == ["log", "label_times_log", "batch"]
+    assert "compiled" not in cause
 
 
 @pytest.mark.parametrize("own", [3.5, np.inf])
-def test_a_loss_that_compiled_operations_made_otherwise_is_told(own):
-    made = [OUTPUT, StepTensor("loss", "batch", "BareLogCrossentropy", broken(NAN))]
-    assert find_nan_cause(replace(STEP, loss=own), made, {})["compiled"] == own
+def test_a_different_loss_of_compiled_operations_is_shown(own):
+    tensors = [OUTPUT, StepTensor("loss", "batch", "BareLogCrossentropy", array(NAN))]
+    assert find_nan_cause(replace(STEP, loss=own), tensors, {})["compiled"] == own
 
 
 @pytest.mark.parametrize(
     ("first", "why"),
     [
-        (StepTensor("weight", "fc1/kernel", "kept", broken([NAN])), "it was so before the step"),
-        (StepTensor("activation", "fc1", "Dense", broken([[INF]]), (FINE,)), "between -4 and 100"),
+        (StepTensor("weight", "fc1/kernel", "variable", array([NAN])), "nonfinite before the step"),
+        (StepTensor("activation", "fc1", "Dense", array([[INF]]), (FINE,)), "between -4 and 100"),
         (
-            StepTensor("activation", "fc1", "Dense", broken([[NAN]]), (FINE,)),
-            "has no defined value",
+            StepTensor("activation", "fc1", "Dense", array([[NAN]]), (FINE,)),
+            "the result is undefined in float32",
         ),
         (
-            StepTensor("term", "square", "RootOfSquare", broken([INF])),
+            StepTensor("term", "square", "RootOfSquare", array([INF])),
             "the terms before it are finite",
         ),
-        (StepTensor("loss", "batch", "RootOfSquare", broken(INF)), "their sum is not"),
-        (StepTensor("gradient", "fc1/bias", "derivative", broken([NAN])), "inf * 0 is NaN"),
-        (StepTensor("update", "fc1/bias", "SGD", broken([NAN])), "computed by itself"),
+        (StepTensor("loss", "batch", "RootOfSquare", array(INF)), "their sum is not"),
+        (StepTensor("gradient", "fc1/bias", "derivative", array([NAN])), "inf * 0 is NaN"),
+        (StepTensor("update", "fc1/bias", "SGD", array([NAN])), "computed by itself"),
     ],
 )
 def test_every_kind_of_tensor_has_a_reason(first, why):
-    story = find_nan_cause(STEP, [OUTPUT, first], RootOfSquare.reasons)
-    assert story["kind"] == first.kind
-    assert why in story["why"]
+    cause = find_nan_cause(STEP, [OUTPUT, first], RootOfSquare.reasons)
+    assert cause["kind"] == first.kind
+    assert why in cause["why"]

@@ -1,4 +1,4 @@
-"""Runs that are trained together, in processes of their own, with JAX."""
+"""Runs trained in batches on JAX, in a process of their own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from experiments import catalog, reproduce
+from experiments import reproduce
 from experiments.harness.data import mnist
 from experiments.harness.model import build
 from experiments.harness.runtime import cpu, determinism, signals
-from experiments.harness.spec import Run, UserError, batching
-from experiments.harness.storage import checkpoint, run_directory, run_record
-from experiments.harness.study import plan, run_one
+from experiments.harness.spec import Run, RunSpec, UserError, batching
+from experiments.harness.storage import checkpoint, run_record
+from experiments.harness.storage.run_directory import directory_of
+from experiments.harness.study import run_one
 from experiments.harness.training.batched.batch import RunBatch
 from experiments.harness.training.batched.jax_programs import (
     Program,
@@ -23,7 +24,9 @@ from experiments.harness.training.batched.jax_programs import (
     VmapProgram,
     get_state,
 )
+from experiments.harness.training.options import TrainOptions
 from experiments.verification import worker
+from tests.helpers.planning import plan_specs
 
 TINY = {
     "network.widths": [2, 4, 8],
@@ -31,29 +34,24 @@ TINY = {
     "steps": 3,
     "intervals": 3,
     "test_examples": 50,
-    "test_batch": 20,  # which leaves a smaller batch at the end
+    "test_batch": 20,  # leaves a smaller batch at the end
 }
-CHOSEN = ["--arm", "std_0.03", "std_0.1", "--seed", "0", "1"]
-WORDS = ["init_std_sweep", "--scale", "mini", "--data", "digits", *CHOSEN]
-WORDS += ["--set", *(f"{path}={value}" for path, value in TINY.items())]
+ARMS, SEEDS = ["std_0.03", "std_0.1"], [0, 1]
+ARGV = ["init_std_sweep", "--scale", "mini", "--data", "digits"]
+ARGV += ["--arm", *ARMS, "--seed", *map(str, SEEDS)]
+ARGV += ["--set", *(f"{path}={value}" for path, value in TINY.items())]
 DIGITS = mnist.load("digits")[0]
-Told = dict[str, Any]
+OPTIONS = TrainOptions(telemetry_every=0)
+Summary = dict[str, Any]
 
 
-def planned(
-    how: Callable[[int], str] | None = None, changes: Mapping[str, Any] = TINY
-) -> list[Run]:
-    """Return the four runs that ``WORDS`` asks for, trained together as ``how`` says, or alone."""
-    runs = plan.plan_runs(
-        catalog.load("init_std_sweep"),
-        "mini",
-        arms=["std_0.03", "std_0.1"],
-        seeds=[0, 1],
-        changes=changes,
-        data={"mnist": DIGITS.identity()},
-        environment=determinism.start(),
-    )
-    return [batching.mark_batched(run, how(k)) for k, run in enumerate(runs, 1)] if how else runs
+def plan_runs(
+    mode: Callable[[int], str] | None = None, overrides: Mapping[str, Any] = TINY
+) -> list[RunSpec]:
+    """Return the four runs of ``ARGV``, in a batch of this mode or each alone."""
+    environment = determinism.environment()
+    specs = plan_specs("init_std_sweep", ARMS, SEEDS, overrides, environment, DIGITS)
+    return [batching.mark_batched(s, mode(k)) for k, s in enumerate(specs, 1)] if mode else specs
 
 
 def in_turn(_: int) -> str:
@@ -64,111 +62,103 @@ def at_once(number: int) -> str:
     return f"{number} of 4"
 
 
-def made(runs: list[Run], logdir: Path) -> list[Told]:
-    """Make the runs together; return what came of each."""
-    found = run_one.train_or_load_batch(runs, logdir, DIGITS, telemetry=0, tell=lambda _: None)
-    return [told(run) for run in found.values()]
+def train_batch(specs: list[RunSpec], logdir: Path) -> list[Summary]:
+    """Train the runs as one batch; return a summary of each."""
+    return [summarize(r) for r in run_one.train_or_load_batch(specs, logdir, DIGITS, OPTIONS)]
 
 
-def told(run: Run) -> Told:
-    """Return what a run came to."""
-    return {"status": run.status, "chain": run.chain, "history": run.history}
+def summarize(run: Run) -> Summary:
+    return {"status": run.status, "chain": run.chain, "history": dict(run.history)}
 
 
-def killed(folder: str) -> None:
-    """Make the runs in turn; die while the second interval is kept, of some already."""
+def train_until_killed(folder: str) -> None:
+    """Train the runs in turn; die after two of them saved the second interval."""
     save, saved = checkpoint.save, []
 
-    def fatal(state: checkpoint.Checkpoint, folder: Path) -> None:
+    def save_or_die(state: checkpoint.Checkpoint, folder: Path) -> None:
         if state.interval == 2 and len(saved) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         save(state, folder)
         saved.extend([state] * (state.interval == 2))
 
-    checkpoint.save = fatal
-    cpu.available_count = lambda: 1  # so that they are kept one after the other
-    made(planned(in_turn), Path(folder))
+    checkpoint.save = save_or_die
+    cpu.available_count = lambda: 1  # saves one run after the other
+    train_batch(plan_runs(in_turn), Path(folder))
 
 
-def together(folder: str) -> Told:
-    """Return what comes of the runs, trained in turn and at once."""
-    return {"turned": _turned(Path(folder)), "batched": _batched(Path(folder) / "batched")}
+def train_both_ways(folder: str) -> Summary:
+    """Return the results of the runs trained in turn and at once."""
+    return {"in turn": _train_in_turn(Path(folder)), "at once": _train_at_once(Path(folder) / "b")}
 
 
-def _turned(folder: Path) -> Told:
-    """Make them by the door; go on with them where they were killed; make one of them alone."""
-    words = [*WORDS, "--logdir", str(folder / "whole"), "--together"]
-    assert reproduce.main(words) == 0
-    one, *_ = planned()
-    kept = [*(folder / "killed").rglob("state/*[0-9]")]
+def _train_in_turn(folder: Path) -> Summary:
+    """Train the runs with the command, resume the killed ones, and train one alone."""
+    assert reproduce.main([*ARGV, "--logdir", str(folder / "whole"), "--batch-runs"]) == 0
+    first, *_ = specs = plan_runs()
+    checkpoints = [*(folder / "killed").rglob("state/*[0-9]")]
+    alone = run_one.train_or_load(first, folder / "alone", DIGITS, OPTIONS)
     return {
-        "whole": [told(run_record.read(found(run, folder / "whole"))) for run in planned()],
-        "left": sorted(path.name for path in kept),
-        "gone on": made(planned(in_turn), folder / "killed"),
-        "alone": told(
-            run_one.train_or_load(one, folder / "alone", DIGITS, telemetry=0, tell=lambda _: None)
-        ),
-        "refused": [
-            refusal(lambda: run_one.train_or_load(one, folder / "whole", DIGITS)),
-            refusal(lambda: made(planned(in_turn), folder / "alone")),
+        "whole": [summarize(run_record.read(directory_of(s, folder / "whole"))) for s in specs],
+        "checkpoints": sorted(path.name for path in checkpoints),
+        "resumed": train_batch(plan_runs(in_turn), folder / "killed"),
+        "alone": summarize(alone),
+        "errors": [
+            user_error(lambda: run_one.train_or_load(first, folder / "whole", DIGITS)),
+            user_error(lambda: train_batch(plan_runs(in_turn), folder / "alone")),
         ],
     }
 
 
-def _batched(folder: Path) -> Told:
-    """Make them, interrupted in the second interval and gone on with; verify one of them."""
-    check, checked = signals.raise_if_interrupted, []
-    program, programs = RunBatch.program, []
+def _train_at_once(folder: Path) -> Summary:
+    """Train the runs, interrupted in the second interval and resumed; rerun one of them."""
+    check, checks = signals.raise_if_interrupted, []
+    compile_program, programs = RunBatch.program, []
 
-    def interrupted() -> None:
-        checked.append(None)
-        if len(checked) == 2 * 4 + 2:  # two for each run before; one an interval, of few steps
+    def interrupt() -> None:
+        checks.append(None)
+        if len(checks) == 2 * 4 + 2:  # two for each run at the start, then one an interval
             raise KeyboardInterrupt
         check()
 
-    def compiled_once(group: RunBatch) -> Program:
-        programs.append(program(group))
+    def compile_once(batch: RunBatch) -> Program:
+        programs.append(compile_program(batch))
         return programs[0]
 
-    signals.raise_if_interrupted, RunBatch.program = interrupted, compiled_once
+    signals.raise_if_interrupted, RunBatch.program = interrupt, compile_once
     with suppress(KeyboardInterrupt):
-        made(planned(at_once), folder)
-    left = [run_record.read(found(run, folder)) for run in planned()]
-    whole = made(planned(at_once), folder)
-    RunBatch.program = program  # what is verified is compiled anew
-    second, anew = found(planned()[1], folder), folder / "anew"
-    (anew / "state").mkdir(parents=True)
-    worker.rerun_until_divergence(str(second), "digits", str(anew), False)
+        train_batch(plan_runs(at_once), folder)
+    interrupted = [run_record.read(directory_of(spec, folder)) for spec in plan_runs()]
+    whole = train_batch(plan_runs(at_once), folder)
+    RunBatch.program = compile_program  # the rerun compiles its own
+    second, rerun = directory_of(plan_runs()[1], folder), folder / "rerun"
+    (rerun / "state").mkdir(parents=True)
+    worker.rerun_until_divergence(str(second), "digits", str(rerun), False)
     return {
-        "left": [(run.status, run.intervals) for run in left],
+        "interrupted": [(run.status, run.intervals) for run in interrupted],
         "whole": whole,
-        "anew": told(run_record.read(anew)),
-        "few": _evaluated({**TINY, "test_examples": 15}),
+        "rerun": summarize(run_record.read(rerun)),
+        "few examples": _evaluate_untrained({**TINY, "test_examples": 15}),
     }
 
 
-def _evaluated(changes: Mapping[str, Any]) -> list[list[float]]:
-    """Evaluate a network that is not trained, at once and in turn; return its metrics' values."""
-    (run, *_) = planned(at_once, changes)
-    model, _ = build.build_for_run(run)
+def _evaluate_untrained(overrides: Mapping[str, Any]) -> list[list[float]]:
+    """Evaluate an untrained network at once and in turn; return its metrics' values."""
+    spec = plan_runs(at_once, overrides)[0]
+    model, _ = build.build_for_run(spec)
     programs: list[Program] = [
-        VmapProgram(model, DIGITS, run.arm, [0], 1),
-        SequentialProgram(model, DIGITS, run.arm),
+        VmapProgram(model, DIGITS, spec.arm, [0], 1),
+        SequentialProgram(model, DIGITS, spec.arm),
     ]
     return [
-        [float(value) for value in program.test([get_state(model)])[0][-1]]  # of its metrics
+        [float(value) for value in program.test([get_state(model)])[0][-1]]  # the metrics'
         for program in programs
     ]
 
 
-def found(run: Run, logdir: Path) -> Path:
-    return run_directory.directory_of(run, logdir)
-
-
-def refusal(make: Callable[[], Any]) -> str:
-    """Return why something is refused."""
+def user_error(call: Callable[[], Any]) -> str:
+    """Return the message of the ``UserError`` that ``call`` raises, empty if none."""
     try:
-        make()
+        call()
     except UserError as error:
         return str(error)
     return ""

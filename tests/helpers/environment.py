@@ -1,5 +1,6 @@
-"""The environment that the tests run in; where they are shared out, that of each worker."""
+"""The environment of the process that the tests run in."""
 
 from experiments.harness.runtime import determinism
 
-ENVIRONMENT = determinism.start()
+determinism.start()
+ENVIRONMENT = determinism.environment()

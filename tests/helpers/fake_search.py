@@ -1,24 +1,25 @@
-"""A search whose trials are not trained: what comes of one is a formula of its values."""
+"""A search whose trials are not trained: the outcome is a formula of the trial's values."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from experiments import catalog
-from experiments.harness.spec import Dimension
+from experiments.harness.spec import Dimension, RunSpec
+from experiments.harness.spec.overrides import resolve
 from experiments.harness.spec.search_space import DEFAULT_SPACE
-from experiments.harness.study import plan
 from experiments.tuning.distributed.worker import Train, run_trials
 from experiments.tuning.objectives import OBJECTIVES
 from experiments.tuning.oracles import build, values_of
+from experiments.tuning.replayable_oracle import ReplayableOracle, Skip, skip_none
 from experiments.tuning.search import FinishedTrial, Search
-from experiments.tuning.trial import EPOCHS, Outcome, TrialTrainer
+from experiments.tuning.trial import EPOCHS_KEY, Outcome, TrialTrainer
 
 WORST = {name: objective.worst for name, objective in OBJECTIVES.items()}
-DATA = {"mnist": {"name": "none", "sha256": "0", "stand_in": True}}
+OVERRIDES = {"held_out": 0, "intervals": 9}
 
 
-def search(
+def make_search(
     oracle: str,
     *,
     trials: int = 14,
@@ -27,12 +28,16 @@ def search(
     seed: int = 0,
     executions: int = 1,
 ) -> Search:
-    experiment = catalog.load("init_std_sweep")
-    changes = {"held_out": 0, "intervals": 9}
-    (template,) = plan.plan_runs(
-        experiment, "mini", arms=["std_0.1"], seeds=[seed], changes=changes, data=DATA,
+    template = RunSpec(
+        experiment="init_std_sweep",
+        arm_name="std_0.1",
+        arm=resolve(catalog.load("init_std_sweep"), "std_0.1", "mini", OVERRIDES),
+        seed=seed,
+        scale="mini",
+        dataset={"name": "none", "sha256": "0", "stand_in": True},
         environment={"backend": "none"},
-    )  # fmt: skip
+        overrides=OVERRIDES,
+    )
     return Search(TrialTrainer(template, space, objective, executions), oracle, trials)
 
 
@@ -40,36 +45,34 @@ def formula(values: Mapping[str, Any]) -> Outcome:
     """Return the outcome: best at a rate of 1e-2 and a std of 0.1; above 0.05 it diverges."""
     rate = values["optimizer.learning_rate"]
     std = values.get("network.kernel_initializer.stddev", 0.05)
-    intervals = values.get(EPOCHS, 9)
+    intervals = values.get(EPOCHS_KEY, 9)
     if rate > 0.05:
         return Outcome(WORST["accuracy"], [[0.1, None]], [50], ["f"])
-    good = 1 / (1 + math.log10(rate / 1e-2) ** 2 + math.log10(std / 0.1) ** 2)
-    curve = [good * (k + 1) / intervals for k in range(intervals)]
-    return Outcome(curve[-1], [curve], [None], [f"{good:.6f}"])
+    final = 1 / (1 + math.log10(rate / 1e-2) ** 2 + math.log10(std / 0.1) ** 2)
+    curve = [final * (k + 1) / intervals for k in range(intervals)]
+    return Outcome(curve[-1], [curve], [None], [f"{final:.6f}"])
 
 
-def searched(
-    told: Search, train: Train = formula, known: dict[int, FinishedTrial] | None = None, skip=None
+def run(
+    search: Search,
+    train: Train = formula,
+    known: dict[int, FinishedTrial] | None = None,
+    skip: Skip = skip_none,
 ) -> dict[int, FinishedTrial]:
-    """Let one worker go on from where ``known`` ends, and add to it; ``train`` may raise."""
+    """Train all but the ``known`` trials with one worker; add them to ``known`` in any case."""
     known = {} if known is None else known
-    oracle = build(told, {n: t.outcome for n, t in known.items()}, skip or nobodys)
+    oracle = build(search, {n: trial.outcome for n, trial in known.items()}, skip)
     try:
         oracle.replay()
-        run_trials(told, oracle, "one", train)
+        run_trials(search, oracle, "one", train)
     finally:
-        known.update(tried(told, oracle))
+        known.update(finished_trials(search, oracle))
     return known
 
 
-def tried(told: Search, oracle) -> dict[int, FinishedTrial]:
+def finished_trials(search: Search, oracle: ReplayableOracle) -> dict[int, FinishedTrial]:
     return {
-        number: FinishedTrial(values_of(told, oracle.trials[key]), oracle.outcomes[number])
+        number: FinishedTrial(values_of(search, oracle.trials[key]), oracle.outcomes[number])
         for key in oracle.trials
         if (number := int(key)) in oracle.outcomes
     }
-
-
-def nobodys(_: int) -> bool:
-    """Return whether another shard trains a trial: there is none."""
-    return False

@@ -1,4 +1,4 @@
-"""The processes and the directory of one tiny run, that a campaign starts, strikes and checks."""
+"""The processes and the directory of one tiny run that a campaign disturbs and checks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from experiments.harness.storage import checkpoint, run_record
 ROOT = Path(__file__).parents[2]
 TINY = ["network.width=0.0625", "batch_size=8", "steps=10", "intervals=8", "test_examples=20"]
 ARM = ["--arm", "fixed_rate", "--scale", "mini", "--data", "digits", "--seed", "0"]
-WORDS = ["alexnet_lr_decay", *ARM, "--set", *TINY]
-PATIENCE = 1800  # seconds, after which a process hangs
+ARGV = ["alexnet_lr_decay", *ARM, "--set", *TINY]
+TIMEOUT = 1800  # seconds, after which a process hangs
 
 Process = subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and the newest interval that was on disk before it was struck."""
+    """How a process ended; ``known`` is the newest interval that was on disk before the fault."""
 
     code: int
     out: str
@@ -43,10 +43,10 @@ class Ended:
 
 
 def start(logdir: Path, *trap: str) -> Process:
-    """Start ``reproduce`` on the run in ``logdir``, with a trap of ``tests.helpers.save_traps`` where given."""
+    """Start ``reproduce`` on the run in ``logdir``, with a trap (``save_traps``) if given."""
     module = ["tests.helpers.save_traps", *trap, "--"] if trap else ["experiments.reproduce"]
     return subprocess.Popen(
-        [sys.executable, "-m", *module, *WORDS, "--logdir", str(logdir)],
+        [sys.executable, "-m", *module, *ARGV, "--logdir", str(logdir)],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
@@ -55,9 +55,9 @@ def start(logdir: Path, *trap: str) -> Process:
 
 
 def end(process: Process, known: int = -1) -> Ended:
-    """Wait for a process to end; one that hangs is killed, and its error says so."""
+    """Wait for a process to end; kill one that hangs, and note that in its error."""
     try:
-        out, error = process.communicate(timeout=PATIENCE)
+        out, error = process.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         out, error = process.communicate()
@@ -66,10 +66,10 @@ def end(process: Process, known: int = -1) -> Ended:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """An undisturbed run, which all others must come to.
+class Reference:
+    """An undisturbed run, whose bits all others must have.
 
-    Its process lived for ``seconds``, and trained for a share of them.
+    Its process took ``seconds``; ``training`` is the share of them spent training.
     """
 
     run: Run
@@ -79,20 +79,20 @@ class Whole:
     training: float
 
 
-def undisturbed(logdirs: Sequence[Path]) -> Whole:
-    """Make the run in all directories at once; ``UserError`` where it fails or they differ."""
-    begun = time.perf_counter()
+def train_reference(logdirs: Sequence[Path]) -> Reference:
+    """Train the run in all directories at once; ``UserError`` if that fails or they differ."""
+    clock = time.perf_counter()
     for process in [start(logdir) for logdir in logdirs]:
         if (ended := end(process)).code:
             raise UserError(f"an undisturbed run failed: {ended.error}")
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - clock
     (found,) = logdirs[0].rglob("run.json")
     folder = found.parent.relative_to(logdirs[0])
     runs = [run for logdir in logdirs if (run := run_record.load(logdir / folder))]
     if len({run.fingerprint for run in runs}) != 1:
         raise UserError("undisturbed runs differ")
     training = runs[0].seconds / seconds
-    return Whole(runs[0], folder, tables(found.parent), seconds, training)
+    return Reference(runs[0], folder, tables(found.parent), seconds, training)
 
 
 def tables(directory: Path) -> dict[str, bytes]:
@@ -101,54 +101,55 @@ def tables(directory: Path) -> dict[str, bytes]:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A log directory in which one run is struck again and again, then brought to its end."""
+class Target:
+    """A log directory with one run that is disturbed again and again, then trained to its end."""
 
     logdir: Path
-    whole: Whole
+    reference: Reference
 
     @property
     def directory(self) -> Path:
-        return self.logdir / self.whole.folder
+        return self.logdir / self.reference.folder
 
     @property
-    def kept(self) -> checkpoint.Checkpoint | None:
-        """The newest sound state."""
+    def checkpoint(self) -> checkpoint.Checkpoint | None:
+        """The newest valid checkpoint."""
         return checkpoint.load_newest(self.directory / "state")[0]
 
     @property
     def interval(self) -> int:
-        """The newest sound state's interval, 0 where there is none."""
-        return kept.interval if (kept := self.kept) else 0
+        """The newest valid checkpoint's interval, 0 if there is none."""
+        return newest.interval if (newest := self.checkpoint) else 0
 
     @property
-    def told(self) -> int:
-        """How many intervals ``run.json`` tells of, 0 where there is none or it is damaged."""
+    def recorded(self) -> int:
+        """The number of intervals in ``run.json``, 0 if it is absent or damaged."""
         with suppress(OSError, ValueError):
             return json.loads((self.directory / "run.json").read_text())["intervals_done"]
         return 0
 
     def after(self, share: float) -> float:
-        """Return after how many seconds a process will have lived a share of its life."""
-        trained = self.interval / self.whole.run.intervals * self.whole.training
-        return share * (1 - trained) * self.whole.seconds
+        """Return the seconds after which a process has done a share of its work."""
+        trained = self.interval / self.reference.run.intervals * self.reference.training
+        return share * (1 - trained) * self.reference.seconds
 
     def is_wrong(self) -> bool:
-        """Return whether the newest state is other than the undisturbed run's was there."""
-        kept = self.kept
-        return bool(kept and kept.chain != self.whole.run.chain[: len(kept.chain)])
+        """Return whether the newest checkpoint differs from the undisturbed run's there."""
+        newest = self.checkpoint
+        return bool(newest and newest.chain != self.reference.run.chain[: len(newest.chain)])
 
     def is_whole(self) -> bool:
-        """Return whether the run ended in the undisturbed run's bits and left nothing half."""
-        found = run_record.load(self.directory)
-        same = found and (found.status, found.chain) == ("complete", self.whole.run.chain)
+        """Return whether the run ended with the reference's bits and left no temporary file."""
+        run = run_record.load(self.directory)
+        same = run and (run.status, run.chain) == ("complete", self.reference.run.chain)
         left = [*self.logdir.rglob(".tmp.*")]
-        return bool(same) and tables(self.directory) == self.whole.tables and not left
+        return bool(same) and tables(self.directory) == self.reference.tables and not left
 
-    def torn(self) -> str:
-        """Return what is wrong with the record, in words; empty where it is sound or absent."""
-        told: list[str] = []
-        with suppress(UserError):
-            run_record.load(self.directory, told.append)
-            return "".join(told)
-        return "no record and no state"
+    def record_error(self) -> str:
+        """Return why the record cannot be read; empty if it is valid or absent."""
+        if (self.directory / "run.json").exists():
+            try:
+                run_record.read(self.directory)
+            except UserError as error:
+                return str(error)
+        return ""

@@ -1,11 +1,10 @@
-"""``reproduce``, struck at a chosen moment of a chosen file's writing.
+"""``reproduce``, disturbed at a chosen moment of writing a chosen file.
 
-    python -m tests.helpers.save_traps ACTION MOMENT FILE NTH -- words of reproduce
+    python -m tests.helpers.save_traps ACTION MOMENT FILE NTH -- arguments of reproduce
 
 At the ``NTH`` visit of the moment the process kills itself with SIGKILL (``kill``), interrupts
-itself (``interrupt``), finds the disk full (``full``), or stops until it is told to continue
-(``stop``). ``FILE`` is a file's name, or
-``state`` for whichever state.
+itself (``interrupt``), finds the disk full (``full``), or stops until it gets SIGCONT (``stop``).
+``FILE`` is a file's name, or ``state`` for any checkpoint.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from pathlib import Path
 from experiments import reproduce
 from experiments.harness.runtime import filesystem
 
-MOMENTS = ("before", "half", "written", "synced", "renamed", "kept")  # of files.replacing
+MOMENTS = ("before", "half", "written", "synced", "renamed", "kept")  # of atomic_replace
 TEMPORARY = ".tmp."
-DELETION = ("deleting", "deleted")  # of a state that is too old
+DELETION = ("deleting", "deleted")  # of an old checkpoint
 
 
 def kill() -> None:
@@ -46,14 +45,14 @@ ACTIONS = {"kill": kill, "interrupt": interrupt, "full": full, "stop": stop}
 
 
 class Trap:
-    """Count the visits of one moment of one file's writing, and act at the nth."""
+    """Count the visits of one moment of writing one file, and act at the nth."""
 
     def __init__(self, act: Callable[[], None], moment: str, name: str, nth: int) -> None:
-        self.act, self.where, self.left = act, (moment, name), nth
+        self.act, self.target, self.left = act, (moment, name), nth
 
     def visit(self, moment: str, path: Path) -> None:
-        """Act where it is time to; ``path`` is the file's last name, not its temporary one."""
-        if (moment, "state" if path.name.isdigit() else path.name) == self.where:
+        """Act if it is time to; ``path`` is the file's final path, not its temporary one."""
+        if (moment, "state" if path.name.isdigit() else path.name) == self.target:
             self.left -= 1
             if self.left == 0:
                 if moment == "half":
@@ -62,48 +61,44 @@ class Trap:
                 self.act()
 
 
-def lay(trap: Trap) -> None:
-    """Have the harness's own writing and deleting visit the trap."""
-    replacing, sync, replace, unlink = (
-        filesystem.atomic_replace,
-        filesystem._sync,
-        Path.replace,
-        Path.unlink,
-    )
+def install(trap: Trap) -> None:
+    """Make the harness visit the trap as it writes and deletes files."""
+    atomic_replace, sync = filesystem.atomic_replace, filesystem._sync
+    replace, unlink = Path.replace, Path.unlink
 
     @contextmanager
-    def visited(path: Path) -> Iterator[Path]:
+    def visit_writes(path: Path) -> Iterator[Path]:
         trap.visit("before", path)
-        with replacing(path) as temporary:
+        with atomic_replace(path) as temporary:
             yield temporary
             trap.visit("half", path)
             trap.visit("written", path)
         trap.visit("kept", path)
 
-    def synced(path: Path) -> None:
+    def sync_and_visit(path: Path) -> None:
         sync(path)
         if path.name.startswith(TEMPORARY):
             trap.visit("synced", path.with_name(path.name.removeprefix(TEMPORARY)))
 
-    def renamed(path: Path, target: Path) -> Path:
+    def replace_and_visit(path: Path, target: Path) -> Path:
         moved = replace(path, target)
         trap.visit("renamed", target)
         return moved
 
-    def deleted(path: Path, missing_ok: bool = False) -> None:
+    def unlink_and_visit(path: Path, missing_ok: bool = False) -> None:
         trap.visit("deleting", path)
         unlink(path, missing_ok)
         trap.visit("deleted", path)
 
-    filesystem.atomic_replace, filesystem._sync = visited, synced
-    Path.replace, Path.unlink = renamed, deleted
+    filesystem.atomic_replace, filesystem._sync = visit_writes, sync_and_visit
+    Path.replace, Path.unlink = replace_and_visit, unlink_and_visit
 
 
-def main(words: list[str]) -> int:
-    act, moment, name, nth, dashes, *rest = words
+def main(argv: list[str]) -> int:
+    act, moment, name, nth, dashes, *rest = argv
     if dashes != "--" or moment not in MOMENTS + DELETION:
         raise SystemExit(__doc__)
-    lay(Trap(ACTIONS[act], moment, name, int(nth)))
+    install(Trap(ACTIONS[act], moment, name, int(nth)))
     return reproduce.main(rest)
 
 

@@ -1,18 +1,20 @@
-"""KerasTuner's Bayesian search looks for its next point with fewer steps here."""
+"""Shorter waits, and fewer steps of the optimiser in KerasTuner's Bayesian search."""
 
 import pytest
 import scipy.optimize
 
 
 @pytest.fixture(autouse=True, scope="package")
-def _quick():
+def _few_optimiser_steps():
     minimize = scipy.optimize.minimize
     with pytest.MonkeyPatch.context() as patch:
         few = {"options": {"maxiter": 1}}
-        patch.setattr("scipy.optimize.minimize", lambda *a, **told: minimize(*a, **told | few))
+        patch.setattr(
+            "scipy.optimize.minimize", lambda *args, **kwargs: minimize(*args, **kwargs | few)
+        )
         yield
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr("experiments.tuning.distributed.worker.PAUSE", 0.01)
+def _short_delays(monkeypatch):
+    monkeypatch.setattr("experiments.tuning.distributed.worker.RETRY_DELAY", 0.01)

@@ -1,4 +1,4 @@
-"""The chief and its workers, over the loopback, and where they do not come to their end."""
+"""The chief and its workers over the loopback, and the ways in which they fail."""
 
 import threading
 import time
@@ -11,97 +11,102 @@ from experiments.harness.runtime import signals
 from experiments.harness.spec import Dimension, ProcessError
 from experiments.tuning.distributed import chief
 from experiments.tuning.distributed.client import Client
-from experiments.tuning.distributed.worker import _beating, run_trials
+from experiments.tuning.distributed.worker import _train_with_heartbeat, run_trials
 from experiments.tuning.objectives import ORACLES
 from experiments.tuning.oracles import build
 from tests.helpers import fake_search
-from tests.helpers.fake_search import nobodys
 
-RATES = (Dimension(("optimizer.learning_rate",), (1e-3, 1e-2)),)
+TWO_TRIALS = fake_search.make_search(
+    "grid", space=(Dimension(("optimizer.learning_rate",), (1e-3, 1e-2)),)
+)
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog):
+    caplog.set_level("INFO", logger="rerun_zoo")
 
 
 @pytest.mark.parametrize("name", ORACLES)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_three_workers_one_of_them_dead_and_one_late_try_the_serial_trials(name):
-    told = fake_search.search(name, trials=11)
-    oracle, lines, lost = build(told, {}, nobodys), [], threading.Event()
+def test_three_workers_one_dead_and_one_late_give_the_serial_trials(name, caplog):
+    search = fake_search.make_search(name, trials=11)
+    oracle, died = build(search, {}), threading.Event()
     oracle.replay()
 
-    def dying(_):
-        lost.set()
+    def die(_):
+        died.set()
         raise SystemExit
 
-    def late(values):
+    def train_slowly(values):
         time.sleep(0.02)
         return fake_search.formula(values)
 
-    with chief.serving(oracle, "127.0.0.1:0") as reached:
+    with chief.open_server(oracle, "127.0.0.1:0") as address:
 
-        def start(who, train):
-            thread = threading.Thread(
-                target=run_trials, args=(told, Client(reached, 20), who, train)
-            )
+        def start(worker, train):
+            arguments = (search, Client(address, 20), worker, train)
+            thread = threading.Thread(target=run_trials, args=arguments)
             thread.start()
             return thread
 
-        start("dead", dying).join()
-        assert lost.is_set()
+        start("dead", die).join()
+        assert died.is_set()
         threads = [start("soon", fake_search.formula)]
-        threading.Timer(0.3, lambda: threads.append(start("late", late))).start()
-        sharing = chief.Sharing(address=reached, limit=1.0, patience=60)
-        chief.serve(oracle, sharing, tell=lines.append)
+        threading.Timer(0.3, lambda: threads.append(start("late", train_slowly))).start()
+        options = chief.WorkerOptions(address=address, silence_limit=1.0, patience=60)
+        chief.supervise(oracle, options)
         for thread in threads:
             thread.join(30)
             assert not thread.is_alive()
-    assert lines == ["worker dead is silent for 1 s; its trial is given out again"]
-    assert fake_search.tried(told, oracle) == fake_search.searched(told)
+    assert caplog.messages == ["worker dead has been silent for 1 s; its trial is handed out again"]
+    assert fake_search.finished_trials(search, oracle) == fake_search.run(search)
 
 
-def test_a_worker_outlives_a_chief_that_is_back_in_time_and_no_other():
-    oracle = build(fake_search.search("grid", space=RATES), {}, nobodys)
-    with chief.serving(oracle, "127.0.0.1:0") as reached:
-        client = Client(reached, 10)
+def test_a_worker_survives_a_chief_that_restarts_in_time_but_not_one_that_stays_away():
+    oracle = build(TWO_TRIALS, {})
+    with chief.open_server(oracle, "127.0.0.1:0") as address:
+        client = Client(address, 10)
         trial = client.create_trial("one")
-    back = threading.Event()
+    done = threading.Event()
 
-    def again():
+    def restart():
         time.sleep(0.5)
-        with chief.serving(oracle, reached):
-            back.wait(20)
+        with chief.open_server(oracle, address):
+            done.wait(20)
 
-    thread = threading.Thread(target=again)
+    thread = threading.Thread(target=restart)
     thread.start()
     try:
         assert client.get_trial(trial.trial_id).status == "RUNNING"
     finally:
-        back.set()
+        done.set()
         thread.join()
     with pytest.raises(ProcessError, match="no chief answers"):
-        Client(reached, 0.3).get_trial(trial.trial_id)
+        Client(address, 0.3).get_trial(trial.trial_id)
 
 
-def test_a_chief_that_breaks_off_is_asked_again(monkeypatch):
-    class BrokenOffError(grpc.RpcError):
+def test_a_call_that_breaks_off_is_retried(monkeypatch):
+    class UnavailableError(grpc.RpcError):
         def code(self):
             return grpc.StatusCode.UNAVAILABLE
 
-    oracle, broken = build(fake_search.search("grid", space=RATES), {}, nobodys), [True]
-    with chief.serving(oracle, "127.0.0.1:0") as reached:
-        client = Client(reached, 10)
-        ask = client.chief.GetTrial
+    failures_left = [True]
+    with chief.open_server(build(TWO_TRIALS, {}), "127.0.0.1:0") as address:
+        client = Client(address, 10)
+        get_trial = client.chief.GetTrial
 
-        def break_off(*told, **options):
-            if broken:
-                broken.pop()
-                raise BrokenOffError
-            return ask(*told, **options)
+        def fail_once(*args, **kwargs):
+            if failures_left:
+                failures_left.pop()
+                raise UnavailableError
+            return get_trial(*args, **kwargs)
 
-        monkeypatch.setattr(client.chief, "GetTrial", break_off)
+        monkeypatch.setattr(client.chief, "GetTrial", fail_once)
         assert client.get_trial("0000").status == "RUNNING"
-    assert not broken
+    assert not failures_left
 
 
-def test_a_worker_whom_nobody_hears_stops_training_and_says_so():
+def test_a_worker_whose_chief_is_gone_stops_training_and_says_so():
     def get_trial(_):
         raise ProcessError("no chief answers")
 
@@ -111,45 +116,44 @@ def test_a_worker_whom_nobody_hears_stops_training_and_says_so():
             signals.raise_if_interrupted()
 
     with pytest.raises(ProcessError, match="no chief answers"), signals.handle_signals():
-        _beating(SimpleNamespace(get_trial=get_trial), "0000", 0.05, train)
+        _train_with_heartbeat(SimpleNamespace(get_trial=get_trial), "0000", 0.05, train)
 
 
-def test_a_chief_whose_oracle_fails_ends():
-    oracle = build(fake_search.search("grid", space=RATES), {}, nobodys)
-    oracle.broken = ZeroDivisionError()
+def test_a_chief_raises_the_error_of_its_oracle():
+    oracle = build(TWO_TRIALS, {})
+    oracle.error = ZeroDivisionError()
     with pytest.raises(ZeroDivisionError):
-        chief.serve(oracle, chief.Sharing())
+        chief.supervise(oracle, chief.WorkerOptions())
 
 
-def test_where_all_workers_of_this_machine_die_with_a_trial_left_it_says_so():
-    ended = {0: fake_search.formula({"optimizer.learning_rate": 1e-3})}
-    oracle = build(fake_search.search("grid", space=RATES), ended, nobodys)
+def test_the_death_of_all_local_workers_is_an_error_if_a_trial_is_left(caplog):
+    known = {0: fake_search.formula({"optimizer.learning_rate": 1e-3})}
+    oracle = build(TWO_TRIALS, known)
     assert oracle.create_trial("local0").status == "RUNNING"
     assert oracle.create_trial("local1").status == "IDLE"
     assert oracle.exhausted
-    assert not oracle.over
+    assert not oracle.is_finished
     dead = [SimpleNamespace(name=f"local{k}", exitcode=-9, is_alive=lambda: False) for k in (0, 1)]
-    told = []
-    with pytest.raises(ProcessError, match="no worker is left"):
-        chief._living(oracle, dead, told.append)
-    assert len(told) == 2
+    with pytest.raises(ProcessError, match="all workers have ended"):
+        chief._release_dead(oracle, dead)
+    assert len(caplog.messages) == 2
 
 
-def test_a_worker_of_this_machine_that_is_silent_is_killed():
-    oracle, killed = build(fake_search.search("grid", space=RATES), {}, nobodys), []
+def test_a_silent_local_worker_is_killed():
+    oracle, killed = build(TWO_TRIALS, {}), []
     oracle.create_trial("local0")
     stuck = SimpleNamespace(
         name="local0", exitcode=-9, is_alive=lambda: not killed, kill=lambda: killed.append(True)
     )
-    with pytest.raises(ProcessError, match="no worker is left"):
-        chief.serve(oracle, chief.Sharing(jobs=1, limit=0.01), [stuck], lambda _: None)
+    with pytest.raises(ProcessError, match="all workers have ended"):
+        chief.supervise(oracle, chief.WorkerOptions(silence_limit=0.01), [stuck])
     assert killed
 
 
-def test_a_trial_that_nobody_ends_is_not_given_out_for_ever():
-    oracle = build(fake_search.search("grid", space=RATES), {}, nobodys)
-    oracle.limit = -1.0  # everybody is silent at once
-    for k in range(chief.OFTEN + 1):
+def test_a_trial_that_never_finishes_is_not_handed_out_for_ever():
+    oracle = build(TWO_TRIALS, {})
+    oracle.silence_limit = -1.0  # every worker is silent at once
+    for k in range(chief.MAX_ATTEMPTS + 1):
         assert oracle.create_trial(f"worker{k}").trial_id == "0000"
-    with pytest.raises(ProcessError, match="given out 3 times and never ended"):
-        chief._give_up(oracle, chief.Sharing(), time.monotonic(), alone=True)
+    with pytest.raises(ProcessError, match="handed out 3 times and never finished"):
+        chief._check_attempts(oracle)

@@ -1,1 +1,1 @@
-"""The same training without the harness, or by the harness as a user runs it."""
+"""The methods that are compared, each with a function ``train(task, rounds)``."""

@@ -8,7 +8,7 @@ from experiments.benchmarks.rounds import Rounds
 
 
 class RoundCallback(keras.callbacks.Callback):
-    """Report the end of each epoch's training steps, where its evaluation starts."""
+    """Record the end of each epoch's training steps when its evaluation begins."""
 
     def __init__(self, rounds: Rounds) -> None:
         super().__init__()
@@ -16,4 +16,4 @@ class RoundCallback(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         keras.ops.convert_to_numpy(self.model.trainable_variables[0])  # waits for the last step
-        self.rounds.stepped()
+        self.rounds.end_steps()

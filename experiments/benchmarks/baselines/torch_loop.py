@@ -1,4 +1,4 @@
-"""A PyTorch loop as written by hand: eager, with PyTorch's own layers, optimisers and resizing."""
+"""A hand-written, eager PyTorch loop, with PyTorch's own layers, optimisers and resizing."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F  # noqa: N812 (as everyone calls it)
+from torch.nn import functional as F  # noqa: N812 (the usual name)
 
-from experiments.benchmarks.rounds import Rounds, repeat
+from experiments.benchmarks.rounds import Rounds, run_rounds
 from experiments.benchmarks.task import Task, Weights
 from experiments.harness.spec import Config
 
@@ -17,47 +17,48 @@ Parameters = dict[str, torch.Tensor]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def train(given: Task, rounds: Rounds) -> None:
-    """Do a round for each that is asked for."""
-    repeat(Loop(given), given, rounds)
+def train(task: Task, rounds: Rounds) -> None:
+    """Train for as many rounds as are requested."""
+    run_rounds(Loop(task), task, rounds)
 
 
 class Loop:
-    """See ``rounds.Loop``."""
+    """A ``rounds.Loop``."""
 
-    def __init__(self, given: Task) -> None:
-        self.task = given
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.parameters = {
             name: on_device(from_keras(value)).requires_grad_()
-            for name, value in given.weights.items()
+            for name, value in task.weights.items()
         }
-        self.optimizer = optimizer(given.arm.optimizer, [*self.parameters.values()])
-        self.data = examples(*given.dataset.train(slice(None)))
-        self.test = examples(*given.test())
-        self.totals: list[torch.Tensor] = []
+        self.optimizer = optimizer(task.arm.optimizer, [*self.parameters.values()])
+        self.data = examples(*task.dataset.train(slice(None)))
+        self.test = examples(*task.test_examples())
+        self.metrics: list[torch.Tensor] = []
 
     def step(self, number: int) -> None:
-        chosen = on_device(self.task.indices(number))
-        y = self.data[1][chosen]
-        logits = self._network(self.data[0][chosen])
-        loss = cross_entropy(logits, y, self.task.loss)
+        indices = on_device(self.task.batch_indices(number))
+        x, y = (part[indices] for part in self.data)
+        logits = self._network(x)
+        loss = cross_entropy(logits, y, self.task.loss_reduction)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        self.totals.append(metrics(loss.detach(), logits, y))
+        self.metrics.append(metrics(loss.detach(), logits, y))
 
-    def trained(self) -> list[float]:
-        totals, self.totals = self.totals, []
-        return torch.stack(totals).mean(0).tolist()
+    def finish_steps(self) -> list[float]:
+        step_metrics, self.metrics = self.metrics, []
+        return torch.stack(step_metrics).mean(0).tolist()
 
     @torch.no_grad()
     def evaluate(self) -> list[float]:
-        told = []
+        batch_metrics = []
         batches = (part.split(self.task.arm.test_batch) for part in self.test)
         for x, y in zip(*batches, strict=True):
             logits = self._network(x)
-            told.append(metrics(cross_entropy(logits, y, self.task.loss), logits, y))
-        return torch.stack(told).mean(0).tolist()
+            loss = cross_entropy(logits, y, self.task.loss_reduction)
+            batch_metrics.append(metrics(loss, logits, y))
+        return torch.stack(batch_metrics).mean(0).tolist()
 
     @torch.no_grad()
     def logits(self, images: NDArray[Any]) -> NDArray[Any]:
@@ -73,14 +74,14 @@ class Loop:
 
 
 def alexnet(p: Parameters, x: torch.Tensor, size: int, dropout: float) -> torch.Tensor:
-    """Return the logits of images ``(batch, 1, 28, 28)``; dropout acts at evaluation too."""
+    """Return the logits of images ``(batch, 1, 28, 28)``; dropout is active in evaluation too."""
     x = F.interpolate(x, (size, size), mode="bilinear")
     x = F.max_pool2d(normalized(F.relu(convolution(p, "conv1", x, stride=4))), 3, 2)
     x = F.max_pool2d(normalized(F.relu(convolution(p, "conv2", x, padding=2))), 3, 2)
     x = F.relu(convolution(p, "conv3", x, padding=1))
     x = F.relu(convolution(p, "conv4", x, padding=1))
     x = F.max_pool2d(F.relu(convolution(p, "conv5", x, padding=1)), 3, 2)
-    x = x.permute(0, 2, 3, 1).flatten(1)  # the order in which fc1's weights are laid out
+    x = x.permute(0, 2, 3, 1).flatten(1)  # fc1's weights are in this order
     for name in ("fc1", "fc2"):
         x = F.dropout(F.relu(dense(p, name, x)), dropout)
     return dense(p, "output", x)
@@ -95,22 +96,22 @@ def mnist_cnn(p: Parameters, x: torch.Tensor) -> torch.Tensor:
 
 
 def convolution(p: Parameters, name: str, x: torch.Tensor, **options: int) -> torch.Tensor:
-    """Convolve with a layer's kernel."""
+    """Apply a convolutional layer."""
     return F.conv2d(x, p[f"{name}/kernel"], p[f"{name}/bias"], **options)
 
 
 def dense(p: Parameters, name: str, x: torch.Tensor) -> torch.Tensor:
-    """Multiply by a layer's matrix."""
+    """Apply a dense layer."""
     return F.linear(x, p[f"{name}/kernel"], p[f"{name}/bias"])
 
 
 def normalized(x: torch.Tensor) -> torch.Tensor:
-    """Normalise by the five channels around; PyTorch divides its alpha by their number."""
+    """Apply local response normalisation over five channels; PyTorch divides alpha by five."""
     return F.local_response_norm(x, 5, alpha=5 * 2e-5, beta=0.75, k=1.0)
 
 
 def cross_entropy(logits: torch.Tensor, y: torch.Tensor, reduction: str) -> torch.Tensor:
-    """Return the documents' loss: a bare log of a softmax, summed or averaged over the batch."""
+    """Return the documents' loss: the plain log of a softmax, summed or averaged."""
     labels = F.one_hot(y, logits.shape[1])
     losses = -(labels * torch.log(torch.softmax(logits, 1))).sum(1)
     return losses.sum() if reduction == "sum" else losses.mean()
@@ -121,10 +122,10 @@ def metrics(loss: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> torch.
     return torch.stack([loss, (logits.argmax(1) == y).float().mean()])
 
 
-def optimizer(told: Config, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-    """Return PyTorch's optimiser for an arm's config; its Adam's epsilon is at a corrected root."""
-    options = told["config"]
-    if told["class_name"] == "SGD":
+def optimizer(config: Config, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+    """Return PyTorch's optimiser for an arm's config; its Adam corrects the root before epsilon."""
+    options = config["config"]
+    if config["class_name"] == "SGD":
         return torch.optim.SGD(parameters, lr=options["learning_rate"])
     return torch.optim.Adam(parameters, lr=options["learning_rate"], eps=options["epsilon"])
 
@@ -140,11 +141,11 @@ def on_device(values: NDArray[Any]) -> torch.Tensor:
 
 
 def from_keras(value: NDArray[Any]) -> NDArray[Any]:
-    """Return a kernel laid out as PyTorch has it: outputs first."""
+    """Return a weight in PyTorch's layout: outputs first."""
     return np.moveaxis(value, (-1, -2), (0, 1)) if value.ndim > 1 else value
 
 
 def to_keras(value: torch.Tensor) -> NDArray[Any]:
-    """Return a kernel laid out as Keras has it: outputs last."""
+    """Return a weight in Keras's layout: outputs last."""
     array = value.detach().cpu().numpy()
     return np.moveaxis(array, (0, 1), (-1, -2)) if array.ndim > 1 else array

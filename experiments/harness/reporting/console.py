@@ -1,41 +1,37 @@
-"""What a door says before a study begins, and when it has ended."""
+"""What ``reproduce`` prints before a study and after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from experiments.harness.reporting import tables
+from experiments.harness.reporting import labels, tables
 from experiments.harness.reporting.result import Result
 from experiments.harness.spec import Experiment, RunSpec
 
 SCALES = {
-    "mini": "a miniature; full, the document to the letter, where an accelerator is visible",
-    "full": "the document to the letter",
+    "mini": "a miniature; full, the document's own size, is the default on an accelerator",
+    "full": "the document's own size",
 }
 
 
 def study_header(
-    experiment: Experiment, planned: Sequence[RunSpec], warnings: Sequence[str] = ()
+    experiment: Experiment, specs: Sequence[RunSpec], warnings: Sequence[str] = ()
 ) -> str:
     """Return the facts of a study before it starts."""
-    first = planned[0]
-    environment = first.environment
-    data = {spec.dataset["sha256"]: spec.dataset for spec in planned}.values()
+    first = specs[0]
+    datasets = {spec.dataset["sha256"]: spec.dataset for spec in specs}.values()
     facts = {
         "document": experiment.document,
         "scale": f"{first.scale} ({SCALES[first.scale]})",
         "dataset": "; ".join(
-            f"{d['name']}, sha256 {d['sha256'][:16]}"
-            + ": A STAND-IN, not the document's data" * d["stand_in"]
-            for d in data
+            f"{dataset['name']}, sha256 {dataset['sha256'][:16]}{labels.stand_in_warning(dataset)}"
+            for dataset in datasets
         ),
-        "backend": f"{environment['backend']} {environment['versions'][environment['backend']]} "
-        f"on {environment['device']}, {environment['threads']} threads, "
-        f"{'deterministic' if environment.get('deterministic', True) else 'NOT deterministic'}",
-        "arms": ", ".join(dict.fromkeys(experiment.name_of(spec) for spec in planned)),
-        "seeds": ", ".join(str(seed) for seed in dict.fromkeys(spec.seed for spec in planned)),
-        "changed": ", ".join(f"{key}={value}" for key, value in first.overrides.items()),
-        "takes": f"{experiment.cost[first.scale]} a seed",
+        "backend": _environment(first),
+        "arms": ", ".join(dict.fromkeys(experiment.name_of(spec) for spec in specs)),
+        "seeds": ", ".join(str(seed) for seed in dict.fromkeys(spec.seed for spec in specs)),
+        "overrides": ", ".join(f"{key}={value}" for key, value in first.overrides.items()),
+        "time": f"{experiment.cost[first.scale]} for each seed",
     }
     lines = [f"\n{experiment.title}\n{experiment.question}\n"]
     lines += [f"{name:9} {fact}" for name, fact in facts.items() if fact]
@@ -46,7 +42,7 @@ def study_header(
 
 
 def progress(planned: int, left: int) -> str:
-    """Return how many runs are complete at the time limit."""
+    """Return how many of the planned runs are complete at the time limit."""
     if not left:
         return f"all {planned} runs are complete"
     complete = f"{planned - left} of {planned} runs complete, {left} left"
@@ -54,12 +50,12 @@ def progress(planned: int, left: int) -> str:
 
 
 def study_summary(result: Result) -> str:
-    """Return what came out: documented beside measured, the verdicts, and where everything is."""
-    experiment, logdir, told = result.experiment, result.logdir, result.summary()
-    printed = ["\nDocumented beside measured:\n", tables.reported(told)]
+    """Return a study's tables and verdicts, and the paths of its picture and runs."""
+    experiment, logdir, summary = result.experiment, result.logdir, result.summary()
+    reported = ["\nDocumented beside measured:\n", tables.reported(summary)]
     return "\n".join(
         [
-            *(printed if told["printed"] else ()),
+            *(reported if summary["printed"] else ()),
             "\nClaims and verdicts:\n",
             str(result),
             *(["\nThe document's framework:"] if experiment.framework else ()),
@@ -68,7 +64,19 @@ def study_summary(result: Result) -> str:
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
             f"\npicture      {result.picture}",
             f"TensorBoard  tensorboard --logdir {logdir}",
-            "\nRuns, each with its history.csv, and their fingerprints:\n",
+            "\nRuns and their fingerprints; each directory has a history.csv:\n",
             tables.runs(result.runs, logdir),
         ]
+    )
+
+
+def _environment(spec: RunSpec) -> str:
+    """Return the backend, its version, device and threads."""
+    environment = spec.environment
+    backend = environment["backend"]
+    deterministic = environment.get("deterministic", True)
+    return (
+        f"{backend} {environment['versions'][backend]} on {environment['device']}, "
+        f"{environment['threads']} threads, "
+        f"{'deterministic' if deterministic else 'NOT deterministic'}"
     )

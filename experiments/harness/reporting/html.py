@@ -9,20 +9,21 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from experiments.harness.reporting import tables
+from experiments.harness.reporting import labels, tables
 
 OUTCOMES = ("REPRODUCED", "REFUTED", "INCONCLUSIVE")
 
 
 def to_html(
-    told: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
     pictures: Sequence[Path],
-    stories: Sequence[Mapping[str, str]],
+    nan_causes: Sequence[Mapping[str, str]],
     overviews: Mapping[str, Path],
 ) -> str:
-    """Return one self-contained page: results' summaries, pictures and stories; titled overviews.
+    """Return one page that needs no other file.
 
-    A story is how a run stopped being finite, by its title.
+    ``results`` are summaries; ``pictures`` and ``nan_causes`` (texts by title) are theirs, in the
+    same order; ``overviews`` are pictures by title.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -32,27 +33,25 @@ def to_html(
         lstrip_blocks=True,
     )
     return environment.get_template("page.html").render(
-        told=told,
-        pictures=[_encoded(picture) for picture in pictures],
-        stories=stories,
-        overviews=[(title, _encoded(picture)) for title, picture in overviews.items()],
+        results=results,
+        pictures=[_base64(picture) for picture in pictures],
+        nan_causes=nan_causes,
+        overviews=[(title, _base64(picture)) for title, picture in overviews.items()],
         outcomes=OUTCOMES,
+        stand_in=labels.STAND_IN,
         bounds=lambda claim: tables.bounds(claim["bounds"]),
         spread=lambda claim: tables.spread([float(v) for v in claim["values"].values()]),
-        printed=lambda result: tables.reported(result, "html"),
+        reported=lambda result: tables.reported(result, "html"),
     )
 
 
-def to_markdown(told: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> str:
-    """Return the same as Markdown; ``pictures`` are the links to the results' pictures."""
-    parts = ["# Documented and measured", tables.overview(told, "github")]
-    for result, picture in zip(told, pictures, strict=True):
+def to_markdown(results: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> str:
+    """Return the results as Markdown; ``pictures`` are the links to their pictures."""
+    parts = ["# Documented and measured", tables.overview(results, "github")]
+    for result, picture in zip(results, pictures, strict=True):
         environment = result["environment"]
         backend = environment["backend"]
-        data = ", ".join(
-            d["name"] + " (a stand-in, not the document's data)" * d["stand_in"]
-            for d in result["datasets"]
-        )
+        data = ", ".join(map(labels.dataset_in_text, result["datasets"]))
         parts += [
             f"## {result['experiment']}, {result['scale']}",
             result["question"],
@@ -69,5 +68,5 @@ def to_markdown(told: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> s
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _encoded(picture: Path) -> str:
+def _base64(picture: Path) -> str:
     return base64.b64encode(picture.read_bytes()).decode()

@@ -1,4 +1,4 @@
-"""The runs in a log directory, judged without training anything."""
+"""Judge the runs in a log directory, without training anything."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from experiments.harness.storage import run_directory, run_record
 
 
 def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
-    """Return a result for each experiment and scale with a run of its own in ``logdir``.
+    """Draw and return a result for each experiment and scale with a run of its own in ``logdir``.
 
-    Runs with overrides are left out, and so are runs of an arm that the catalogue now defines
-    differently. If some seeds have every arm complete, the other seeds are left out. Draws each
-    result's picture.
+    Left out are runs with overrides, runs of an arm that the catalogue now defines differently
+    and, if some seeds have every arm complete, the other seeds.
     """
     runs = find_runs(logdir)
     found = []
     for experiment in experiments:
         for scale in experiment.at:
-            selected = _of_experiment(runs, experiment, scale, logdir)
+            selected = _select_runs(runs, experiment, scale, logdir)
             if any(run.spec.experiment == experiment.name for run in selected):
                 selected = _complete_seeds(selected, experiment, scale)
                 picture = logdir / experiment.name / scale / "curves.png"
@@ -50,7 +49,7 @@ def find_runs(logdir: Path) -> list[Run]:
     return runs
 
 
-def _of_experiment(
+def _select_runs(
     runs: Iterable[Run], experiment: Experiment, scale: Scale, logdir: Path
 ) -> list[Run]:
     """Return the experiment's runs with the catalogue's arms, by seed."""

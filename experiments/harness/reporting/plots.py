@@ -1,4 +1,4 @@
-"""Documented points over measured curves, as pictures."""
+"""Pictures of measured curves, with the points that the document prints."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments.harness.reporting import labels
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, Experiment, Panel, ReportedValues, Run, Scale
 from experiments.harness.spec.figures import DEFAULT_PANELS
@@ -31,119 +32,117 @@ MARKS: dict[str, dict[str, Any]] = {
 
 
 def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
-    """Write a PNG of the experiment's panels: a colour for each arm, a line for each seed.
+    """Write a PNG of the experiment's panels: one colour per arm, one line per seed.
 
-    Over intervals, circles are what the document prints, and a cross marks the last interval
-    before a loss turned NaN; over an arm's field, points are the runs and lines their means.
+    Over intervals, circles are values that the document prints, and a cross marks the last
+    interval before a loss turned NaN. Over an arm's field, points are runs and lines their means.
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
         by_arm.setdefault(experiment.name_of(run.spec), []).append(run)
-    joined = all(panel.against for panel in experiment.panels)
-    lines = {arm: _family(arm) if joined else arm for arm in by_arm}
-    _write(
-        experiment.panels,
-        lines,
-        by_arm,
-        experiment.documented,
-        _title(experiment.title, runs),
-        path,
-    )
+    over_fields = all(panel.against for panel in experiment.panels)
+    legend = {arm: _family(arm) if over_fields else arm for arm in by_arm}
+    title = _title(experiment.title, runs)
+    _write(experiment.panels, legend, by_arm, experiment.documented, title, path)
 
 
 def overviews(results: Sequence[Result], folder: Path) -> dict[str, Path]:
-    """Draw, for each document of several experiments, their documented arms over each other.
+    """Draw the documented arms of all experiments of a document into one picture.
 
-    Returns the pictures, written into ``folder``, by title.
+    Documents with a single experiment are left out. Returns the pictures, written into ``folder``,
+    by title.
     """
     groups: dict[tuple[str, Scale], dict[str, list[Run]]] = {}
     for result in results:
-        lines = groups.setdefault((result.experiment.document[:3], result.runs[0].spec.scale), {})
+        by_arm = groups.setdefault((result.experiment.document[:3], result.runs[0].spec.scale), {})
         for run in result.runs:
             if run.spec.arm.role == "documented" and "test_accuracy" in run.history:
-                same = lines.setdefault(run.spec.arm_id.removesuffix(":as_documented"), [])
-                same += [run] if run not in same else []
-    drawn = {}
-    for (document, scale), lines in groups.items():
-        if len({name.partition(":")[0] for name in lines}) > 1:
-            title = _title(f"Document {document}: all experiments", [*chain(*lines.values())])
-            drawn[title] = folder / f"document-{document}-{scale}.png"
-            _write(
-                DEFAULT_PANELS[:2], {name: name for name in lines}, lines, {}, title, drawn[title]
-            )
-    return drawn
+                runs = by_arm.setdefault(run.spec.arm_id.removesuffix(":as_documented"), [])
+                runs += [run] if run not in runs else []
+    pictures = {}
+    for (document, scale), by_arm in groups.items():
+        if len({name.partition(":")[0] for name in by_arm}) > 1:
+            title = _title(f"Document {document}: all experiments", [*chain(*by_arm.values())])
+            path = pictures[title] = folder / f"document-{document}-{scale}.png"
+            _write(DEFAULT_PANELS[:2], {arm: arm for arm in by_arm}, by_arm, {}, title, path)
+    return pictures
 
 
 def _write(
     panels: Sequence[Panel],
-    lines: Mapping[str, str],
+    legend: Mapping[str, str],
     by_arm: Mapping[str, Sequence[Run]],
     documented: Mapping[str, ReportedValues],
     title: str,
     path: Path,
 ) -> None:
-    colour = dict(zip(dict.fromkeys(lines.values()), cycle(COLOURS), strict=False))
+    """Write a PNG with the panels side by side; ``legend`` has the arms' names in the legend."""
+    colours = dict(zip(dict.fromkeys(legend.values()), cycle(COLOURS), strict=False))
     figure = Figure(figsize=(4.4 * len(panels), 4.6), layout="constrained")
     marks: set[str] = set()
-    alike = len({(panel.against, panel.along) for panel in panels}) == 1
-    axes = figure.subplots(1, len(panels), squeeze=False, sharex=alike)[0]
+    same_x = len({(panel.against, panel.along) for panel in panels}) == 1
+    axes = figure.subplots(1, len(panels), squeeze=False, sharex=same_x)[0]
     for axis, panel in zip(axes, panels, strict=True):
-        drawn = {arm: runs for arm, runs in by_arm.items() if arm.startswith(panel.arms)}
+        shown = {arm: runs for arm, runs in by_arm.items() if arm.startswith(panel.arms)}
+        colour_of = {arm: colours[legend[arm]] for arm in shown}
         axis.set(ylabel=panel.label, yscale=panel.scale)
         if panel.against:
-            _finals(axis, panel, drawn, {arm: colour[lines[arm]] for arm in drawn})
+            _draw_last_values(axis, panel, shown, colour_of)
         else:
-            marks |= _curves(axis, panel, drawn, documented, colour)
+            marks |= _draw_curves(axis, panel, shown, documented, colour_of)
         if panel.limits:
             axis.set_ylim(panel.limits)
         axis.grid(alpha=0.25)
-    handles = [Line2D([], [], color=colour[name], label=name) for name in colour]
-    handles += [
-        Line2D([], [], color="gray", ls="", label=name, **MARKS[name]) for name in sorted(marks)
-    ]
-    widest = max(len(str(handle.get_label())) for handle in handles) * 0.08 + 0.6  # inches
-    columns = max(1, int(figure.get_figwidth() / widest))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+    _add_legend(figure, colours, sorted(marks))
     figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     with filesystem.atomic_replace(path) as temporary:
         figure.savefig(temporary, dpi=110)
 
 
-def _curves(
+def _add_legend(figure: Figure, colours: Mapping[str, str], marks: Sequence[str]) -> None:
+    """Add a legend below the axes, in as many columns as fit."""
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    handles += [Line2D([], [], color="gray", ls="", label=mark, **MARKS[mark]) for mark in marks]
+    widest = max(len(str(handle.get_label())) for handle in handles) * 0.08 + 0.6  # inches
+    columns = max(1, int(figure.get_figwidth() / widest))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _draw_curves(
     axis: Axes,
     panel: Panel,
     by_arm: Mapping[str, Sequence[Run]],
     documented: Mapping[str, ReportedValues],
-    colour: Mapping[str, str],
+    colours: Mapping[str, str],
 ) -> set[str]:
-    """Draw a column over the intervals; return which marks were needed."""
-    marks, anything = set(), False
+    """Draw a column over the intervals; return the names of the marks in use."""
+    marks, any_finite = set(), False
     for arm, runs in by_arm.items():
-        for run, values in _lines(panel, runs):
+        for run, values in _curves(panel, runs):
             count = sum(map(isfinite, values))
             if not count:
                 continue
-            anything = True
-            alone = "." if count == 1 else None
-            axis.plot(range(1, len(values) + 1), values, marker=alone, color=colour[arm], lw=1)
+            any_finite = True
+            marker = "." if count == 1 else None
+            axis.plot(range(1, len(values) + 1), values, marker=marker, color=colours[arm], lw=1)
             finite = finite_intervals(run)
             if 0 < finite < len(values):
-                axis.plot(finite, values[finite - 1], "X", color=colour[arm], ms=8)
+                axis.plot(finite, values[finite - 1], "X", color=colours[arm], ms=8)
                 marks.add(LAST)
         if arm in documented:
             points = documented[arm].points(panel.column)
-            axis.plot([*points], [*points.values()], "o", color=colour[arm], mfc="none", ms=6)
+            axis.plot([*points], [*points.values()], "o", color=colours[arm], mfc="none", ms=6)
             marks |= {PRINTED} if points else set()
-    if not anything:
+    if not any_finite:
         axis.text(0.5, 0.5, "nothing finite", transform=axis.transAxes, ha="center")
     longest = max((run.intervals for runs in by_arm.values() for run in runs), default=0)
     axis.set(xlabel=panel.along, xlim=(0, longest + 1))
     return marks
 
 
-def _lines(panel: Panel, runs: Sequence[Run]) -> list[tuple[Run, Sequence[float]]]:
-    """Return the lines to draw of an arm's runs, each with a run that it is of."""
+def _curves(panel: Panel, runs: Sequence[Run]) -> list[tuple[Run, Sequence[float]]]:
+    """Return each run of an arm with its curve, or the first run with the mean of all curves."""
     shown = [run for run in runs if panel.column in run.history]
     if not panel.mean:
         return [(run, run.history[panel.column]) for run in shown]
@@ -151,33 +150,34 @@ def _lines(panel: Panel, runs: Sequence[Run]) -> list[tuple[Run, Sequence[float]
     return [(run, [statistics.fmean(at) for at in columns]) for run in shown[:1]]
 
 
-def _finals(
-    axis: Axes, panel: Panel, by_arm: Mapping[str, Sequence[Run]], colour: Mapping[str, str]
+def _draw_last_values(
+    axis: Axes, panel: Panel, by_arm: Mapping[str, Sequence[Run]], colours: Mapping[str, str]
 ) -> None:
-    """Draw a column's last value over an arm's field, where the arm has such a number."""
+    """Draw a column's last values over a field of the arms; arms without it are left out."""
     families: dict[str, dict[float, list[float]]] = {}
     for arm, runs in by_arm.items():
         for run in (run for run in runs if panel.column in run.history):
             value = run.history[panel.column][-1]
-            place = _field(run.spec.arm, panel.against or "")
-            if place is None:
+            x = _number_at(run.spec.arm, panel.against or "")
+            if x is None:
                 continue
-            families.setdefault(_family(arm), {}).setdefault(place, []).append(value)
-            axis.plot(place, value, "o", color=colour[arm], ms=3, alpha=0.6)
-    shown = {_family(arm): colour[arm] for arm in by_arm}
+            families.setdefault(_family(arm), {}).setdefault(x, []).append(value)
+            axis.plot(x, value, "o", color=colours[arm], ms=3, alpha=0.6)
+    family_colours = {_family(arm): colours[arm] for arm in by_arm}
     for family, points in families.items():
-        places = sorted(points)
-        means = [statistics.fmean(points[place]) for place in places]
-        axis.plot(places, means, color=shown[family], lw=1.2)
+        xs = sorted(points)
+        means = [statistics.fmean(points[x]) for x in xs]
+        axis.plot(xs, means, color=family_colours[family], lw=1.2)
     axis.set(xscale=panel.across, xlabel=(panel.against or "").rpartition(".")[2])
 
 
 def _family(arm: str) -> str:
+    """Return an arm's name without its last part, which stands for the field's value."""
     return arm.rpartition("_")[0] or arm
 
 
-def _field(arm: Arm, path: str) -> float | None:
-    """Return the number at ``path``, None where a user's change left none there."""
+def _number_at(arm: Arm, path: str) -> float | None:
+    """Return the number at ``path``, None if overrides have removed it."""
     value: Any = vars(arm)
     for key in path.split("."):
         value = value.get("config", value).get(key) if isinstance(value, Mapping) else None
@@ -185,7 +185,5 @@ def _field(arm: Arm, path: str) -> float | None:
 
 
 def _title(title: str, runs: Sequence[Run]) -> str:
-    data = {
-        run.spec.dataset["name"] + ", a stand-in" * run.spec.dataset["stand_in"] for run in runs
-    }
+    data = {labels.dataset_in_title(run.spec.dataset) for run in runs}
     return f"{title} ({runs[0].spec.scale}, {'; '.join(sorted(data))})"

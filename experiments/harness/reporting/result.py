@@ -1,4 +1,4 @@
-"""What a study came to: for notebooks as DataFrames, for ``--json`` and records as JSON types."""
+"""The result of a study: DataFrames for notebooks, JSON types for ``--json`` and records."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment's runs and the verdicts on its claims; printed, it is their table.
+    """An experiment's runs and the verdicts on its claims. ``str`` gives the verdicts as a table.
 
-    ``picture`` is the PNG of documented points over measured curves.
+    ``picture`` is a PNG of the documented points over the measured curves.
     """
 
     experiment: Experiment
@@ -33,7 +33,7 @@ class Result:
 
     @property
     def histories(self) -> dict[tuple[str, int], pd.DataFrame]:
-        """Each run's history by arm and seed: a row an interval (from 1), a column a metric."""
+        """The histories by arm and seed: one row per interval, from 1; one column per metric."""
         import pandas as pd
 
         return {
@@ -44,27 +44,26 @@ class Result:
         }
 
     @property
-    def stories(self) -> dict[str, str]:
-        """How runs stopped being finite, by arm and seed, where ``replay --keep`` has told it."""
-        told = {}
+    def nan_causes(self) -> dict[str, str]:
+        """The explanations of NaN that ``replay --keep`` has saved, by arm and seed."""
+        causes = {}
         for run in self.runs:
             path = run_directory.directory_of(run.spec, self.logdir) / run_directory.NAN_CAUSE_FILE
             if path.is_file():
-                told[f"{self.experiment.name_of(run.spec)}, seed {run.spec.seed}"] = (
-                    path.read_text()
-                )
-        return told
+                name = f"{self.experiment.name_of(run.spec)}, seed {run.spec.seed}"
+                causes[name] = path.read_text()
+        return causes
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """A row a claim: what was documented, the bounds, the values by seed, the verdict."""
+        """One row per claim: what is documented, the bounds, the values by seed, the verdict."""
         import pandas as pd
 
         index = pd.Index([f"C{number}" for number in range(1, len(self.judged) + 1)])
         return pd.DataFrame(self.summary()["claims"], index=index)
 
     def summary(self) -> dict[str, Any]:
-        """Return all of it as JSON types."""
+        """Return the result as JSON types."""
         return summary(self.experiment, self.runs, self.judged)
 
     def __str__(self) -> str:
@@ -74,9 +73,9 @@ class Result:
 def summary(
     experiment: Experiment, runs: Sequence[Run], verdicts: Sequence[Verdict]
 ) -> dict[str, Any]:
-    """Return everything that was measured and judged; a value not finite becomes its name."""
+    """Return everything that was measured and judged as JSON types (``json_safe``)."""
     first = runs[0]
-    told = {
+    payload = {
         "experiment": experiment.name,
         "title": experiment.title,
         "question": experiment.question,
@@ -86,16 +85,16 @@ def summary(
         "datasets": list({run.spec.dataset["sha256"]: run.spec.dataset for run in runs}.values()),
         "environment": first.spec.environment,
         "claims": [_claim(verdict, first) for verdict in verdicts],
-        "printed": _printed(experiment, runs),
+        "printed": _reported_values(experiment, runs),
         "framework": experiment.framework,
         "deviations": experiment.deviations,
         "runs": [_run(experiment, run) for run in runs],
     }
-    return json_safe(told)
+    return json_safe(payload)
 
 
-def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return every value that the document prints, with those measured at the same interval."""
+def _reported_values(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return each value that the document prints, with those measured at the same interval."""
     return [
         {
             "arm": arm,
@@ -103,16 +102,16 @@ def _printed(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]
             "column": column,
             "documented": documented,
             "measured": [
-                _short(run.history[column][interval - 1])
+                _shortest(run.history[column][interval - 1])
                 for run in runs
                 if experiment.name_of(run.spec) == arm
                 and run.intervals >= interval
                 and column in run.history
             ],
         }
-        for arm, printed in experiment.documented.items()
-        for interval, row in printed.rows.items()
-        for column, documented in zip(printed.columns, row, strict=True)
+        for arm, reported in experiment.documented.items()
+        for interval, row in reported.rows.items()
+        for column, documented in zip(reported.columns, row, strict=True)
     ]
 
 
@@ -144,15 +143,18 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "started": run.started,
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
-        "initial": {name: _short(value) for name, value in run.initial.items()},
-        "history": {name: [_short(v) for v in values] for name, values in run.history.items()},
+        "initial": {name: _shortest(value) for name, value in run.initial.items()},
+        "history": {name: [_shortest(v) for v in values] for name, values in run.history.items()},
     }
 
 
-def _short(value: float) -> float:
-    """Return the shortest number that is the same float32, as Keras's metrics are; else itself."""
-    short = np.float32(value)
-    return float(str(short)) if float(short) == value or value != value else value
+def _shortest(value: float) -> float:
+    """Return ``value`` with the fewest digits that give the same float32, if it is one.
+
+    Keras's metrics are.
+    """
+    single = np.float32(value)
+    return float(str(single)) if float(single) == value or value != value else value
 
 
 def json_safe(value: Any) -> Any:

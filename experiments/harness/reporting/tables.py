@@ -1,4 +1,4 @@
-"""Documented beside measured, and the verdicts, as tables of text."""
+"""Verdicts, documented values beside measured ones, runs and checks, as tables of text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 
 from tabulate import tabulate
 
+from experiments.harness.reporting import labels
 from experiments.harness.spec import Run
 from experiments.harness.storage import run_directory
 
 
 def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """Return a table with a line for each of a result's claims; ``style`` is one of tabulate's."""
+    """Return a table with one row per claim; ``style`` is one of tabulate's."""
     rows = [
         (
             f"C{number}",
@@ -34,7 +35,7 @@ def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
 
 
 def measured(claim: Mapping[str, Any]) -> str:
-    """Return a claim's values over its seeds, and what they show instead where it is refuted."""
+    """Return a claim's values over its seeds and, if it is refuted, what they show instead."""
     values = spread([float(value) for value in claim["values"].values()])
     return f"{values}: {claim['instead']}" if claim["instead"] else values
 
@@ -45,19 +46,20 @@ def bounds(ends: Sequence[Any]) -> str:
 
 
 def overview(results: Sequence[Mapping[str, Any]], style: str = "simple", link: str = "") -> str:
-    """Return a line for each result: how its claims came out, and which were refuted.
+    """Return one row per result: how many claims have each verdict, and which are refuted.
 
-    With ``link``, names lead to their headings in that Markdown page.
+    With ``link``, the names link to their headings in that Markdown page.
     """
     rows = []
-    for told in results:
-        name, outcomes = told["experiment"], [claim["verdict"] for claim in told["claims"]]
+    for result in results:
+        name, scale = result["experiment"], result["scale"]
+        outcomes = [claim["verdict"] for claim in result["claims"]]
         refuted = [f"C{n}" for n, outcome in enumerate(outcomes, 1) if outcome == "REFUTED"]
         rows.append(
             (
-                f"[{name}]({link}#{name}-{told['scale']})" if link else name,
-                told["scale"] + ", STAND-IN DATA" * any(d["stand_in"] for d in told["datasets"]),
-                len(told["seeds"]),
+                f"[{name}]({link}#{name}-{scale})" if link else name,
+                labels.scale_in_table(scale, result["datasets"]),
+                len(result["seeds"]),
                 outcomes.count("REPRODUCED"),
                 f"{len(refuted)}: {', '.join(refuted)}" if refuted else 0,
                 outcomes.count("INCONCLUSIVE"),
@@ -68,23 +70,27 @@ def overview(results: Sequence[Mapping[str, Any]], style: str = "simple", link: 
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return one value as it is, several as mean ± standard deviation; what is not finite apart."""
+    """Return one value as it is, several as mean ± standard deviation.
+
+    Values that are not finite are counted apart.
+    """
     finite = list(filter(math.isfinite, values))
-    told = [f"{value:.4g}" for value in finite]
+    parts = [f"{value:.4g}" for value in finite]
     if len(finite) > 1:
-        told = [f"{statistics.mean(finite):.4g} ± {statistics.stdev(finite):.2g} (n={len(finite)})"]
+        mean, deviation = statistics.mean(finite), statistics.stdev(finite)
+        parts = [f"{mean:.4g} ± {deviation:.2g} (n={len(finite)})"]
     for name, count in Counter(f"{v}" for v in values if not math.isfinite(v)).items():
-        told.append(f"{name} (n={count})" if len(values) > 1 else name)
-    return ", ".join(told) or "-"
+        parts.append(f"{name} (n={count})" if len(values) > 1 else name)
+    return ", ".join(parts) or "-"
 
 
-def reported(told: Mapping[str, Any], style: str = "simple") -> str:
-    """Return the documented values beside the measured ones, at the same intervals.
+def reported(result: Mapping[str, Any], style: str = "simple") -> str:
+    """Return the documented values beside the measured ones (``spread``), at the same intervals.
 
-    Several seeds are told as mean and spread. An interval that no run reached is left out.
+    Intervals that no run reached are left out.
     """
     rows: dict[tuple[str, int], dict[str, str]] = {}
-    for point in told["printed"]:
+    for point in result["printed"]:
         measured = [float(value) for value in point["measured"]]
         if measured:
             row = rows.setdefault((point["arm"], point["interval"]), {})
@@ -96,7 +102,10 @@ def reported(told: Mapping[str, Any], style: str = "simple") -> str:
 
 
 def self_test(rows: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """Return a line for each backend, device and short run: what came of it, and what bits cost."""
+    """Return one row per backend, device and short run, with a step's time.
+
+    The time is given with and without determinism.
+    """
     lines = [
         (
             _version(row["environment"]),
@@ -117,23 +126,20 @@ def self_test(rows: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     return tabulate(lines, (*names, *times), style, disable_numparse=True)
 
 
-def campaigns(told: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """Return how often each fault struck on each backend, and what it did."""
-    counts = [{row["fault"]: row["count"] for row in each["table"]} for each in told]
-    faults = dict.fromkeys(fault for each in counts for fault in each)
+def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
+    """Return how often each fault was injected and what it harmed, one column per backend."""
+    tables = [campaign["table"] for campaign in results]
+    counts = [{row["fault"]: row["count"] for row in table} for table in tables]
+    faults = dict.fromkeys(fault for count in counts for fault in count)
     harms = ("intervals lost", "wrong fingerprints", "unclear endings")
-    lines = [(fault, *(each.get(fault, 0) for each in counts)) for fault in faults]
-    lines += [(harm, *(sum(row[harm] for row in each["table"]) for each in told)) for harm in harms]
-    return tabulate(lines, ("", *(_version(each["environment"]) for each in told)), style)
+    lines = [(fault, *(count.get(fault, 0) for count in counts)) for fault in faults]
+    lines += [(harm, *(sum(row[harm] for row in table) for table in tables)) for harm in harms]
+    backends = (_version(campaign["environment"]) for campaign in results)
+    return tabulate(lines, ("", *backends), style)
 
 
-def _version(environment: Mapping[str, Any]) -> str:
-    backend = environment["backend"]
-    return f"{backend} {environment['versions'][backend]}"
-
-
-def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
-    """Return a line for each run: how far it got, where it is, its fingerprint."""
+def runs(trained: Sequence[Run], logdir: Path, style: str = "simple") -> str:
+    """Return one row per run: its progress, time, directory and fingerprint."""
     rows = [
         (
             f"{run.status}, {run.intervals} of {run.spec.arm.intervals} intervals",
@@ -141,6 +147,11 @@ def runs(made: Sequence[Run], logdir: Path, style: str = "simple") -> str:
             run_directory.directory_of(run.spec, logdir),
             (run.fingerprint or "-")[:16],
         )
-        for run in made
+        for run in trained
     ]
     return tabulate(rows, ("status", "trained", "directory", "fingerprint"), style)
+
+
+def _version(environment: Mapping[str, Any]) -> str:
+    backend = environment["backend"]
+    return f"{backend} {environment['versions'][backend]}"

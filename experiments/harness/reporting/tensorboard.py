@@ -1,4 +1,4 @@
-"""What TensorBoard shows of an experiment: its card and verdicts, charts, the document's values."""
+"""An experiment in TensorBoard: lab card, verdicts, charts and the document's values."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ DOCUMENT = "document"  # the folder, beside an arm's seeds, of the document's va
 def write(
     experiment: Experiment, specs: Sequence[RunSpec], folder: Path, result: Result | None = None
 ) -> None:
-    """Write an experiment's events into ``folder``, in the place of earlier ones.
+    """Write an experiment's events into ``folder``, replacing earlier ones.
 
-    They are the lab card; the verdicts and the picture, once there is a result; a Custom Scalars
-    chart for each panel; and, beside the runs of each arm without overrides, the values that the
-    document prints, at its own intervals.
+    They are the lab card, a Custom Scalars chart for each panel and, with ``result``, the verdicts
+    and the picture. The values that the document prints go beside the runs of each arm without
+    overrides.
     """
     scale = specs[0].scale
     arms = experiment.at[scale]
-    with _afresh(folder) as events:
+    with _new_events(folder) as events:
         events.text(0, "lab_card", lab_card(experiment, scale))
         if result:
             events.text(0, "verdicts", tables.verdicts(result.summary()["claims"], "github"))
             events.png(0, "curves", result.picture)
-        named = [name for arm in arms.values() for name in _columns(arm)]
+        columns = [column for arm in arms.values() for column in _test_columns(arm)]
         charts = {
-            panel.label: [tensorboard_tag(panel.column, named)] for panel in experiment.panels
+            panel.label: [tensorboard_tag(panel.column, columns)] for panel in experiment.panels
         }
         events.charts({experiment.title: charts})
     for name in {experiment.name_of(spec) for spec in specs if not spec.overrides}:
         if name in experiment.documented:
-            _documented(experiment.documented[name], arms[name], folder / name / DOCUMENT)
+            _write_reported(experiment.documented[name], arms[name], folder / name / DOCUMENT)
 
 
 def lab_card(experiment: Experiment, scale: Scale) -> str:
@@ -55,22 +55,24 @@ def lab_card(experiment: Experiment, scale: Scale) -> str:
     return "\n\n".join(lines)
 
 
-def _documented(printed: ReportedValues, arm: Arm, folder: Path) -> None:
-    with _afresh(folder) as events:
-        for column in printed.columns:
-            for interval, value in printed.points(column).items():
-                events.scalar(interval * arm.steps, tensorboard_tag(column, _columns(arm)), value)
+def _write_reported(reported: ReportedValues, arm: Arm, folder: Path) -> None:
+    with _new_events(folder) as events:
+        for column in reported.columns:
+            tag = tensorboard_tag(column, _test_columns(arm))
+            for interval, value in reported.points(column).items():
+                events.scalar(interval * arm.steps, tag, value)
 
 
-def _columns(arm: Arm) -> list[str]:
-    """Return the columns of the test split in an arm's history."""
+def _test_columns(arm: Arm) -> list[str]:
+    """Return the history's columns for the test split."""
     return [f"test_{name}" for name in ("loss", *arm.metrics)]
 
 
-def _afresh(folder: Path) -> EventWriter:
+def _new_events(folder: Path) -> EventWriter:
+    """Return a writer into ``folder``, without the events that were there."""
     try:
         for old in folder.glob("events.out.tfevents.*"):
-            old.unlink(missing_ok=True)  # another process may be here, too
+            old.unlink(missing_ok=True)  # another process may delete it too
         return EventWriter(folder)
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror or error}") from None

@@ -49,7 +49,7 @@ def prefixed(prefix: str) -> Iterator[None]:
     """Within the block, put ``prefix`` before each message."""
 
     def add(record: logging.LogRecord) -> bool:
-        record.msg = f"{prefix}{record.msg}"
+        record.msg, record.args = f"{prefix}{record.getMessage()}", ()
         return True
 
     logger.addFilter(add)

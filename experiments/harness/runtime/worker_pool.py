@@ -48,10 +48,11 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 class Relay(logging.Handler):
-    """Log a worker's message in this process."""
+    """Log a worker's message in this process, unless its level is disabled here."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger.handle(record)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
 
 
 def start_worker(environment: Mapping[str, Any], messages: Queue[Any] | None = None) -> None:

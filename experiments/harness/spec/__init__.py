@@ -1,4 +1,4 @@
-"""The vocabulary of the harness, as frozen data: what is trained, claimed, measured and judged.
+"""Arms, experiments, claims, runs and verdicts, as frozen data.
 
 Standard library only: nothing here starts a backend.
 """

@@ -13,26 +13,27 @@ Config = Mapping[str, Any]
 
 
 def config(name: str, /, **options: Any) -> dict[str, Any]:
-    """Return what Keras deserialises as ``name(**options)``; also names a network of the zoo."""
+    """Return the Keras config of ``name(**options)``; ``name`` may also be a network of the zoo."""
     return {"class_name": name, "config": options}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One trained condition, as data: it prints as JSON, hashes, and can be overridden.
+    """One trained condition, as data that serialises to JSON.
 
-    ``dataset`` is ``mnist`` or ``frames``; ``held_out`` of its training examples, the first ones,
-    are kept out of training (a twelfth of them at most, where a stand-in has few).
-    ``network``, ``loss`` and ``optimizer`` are configs; initialisers are options of the network.
-    ``metrics`` are Keras's, or the harness's own; ``frozen`` names the variables (``kernel``,
-    ``bias``) that keep their initial values in every layer.
+    ``network``, ``loss`` and ``optimizer`` are Keras configs; initialisers are options of the
+    network. ``metrics`` are Keras's or the harness's own. ``frozen`` names the variables
+    (``kernel``, ``bias``) that keep their initial values in every layer.
     ``schedule`` lists ``(interval, factor)``: from that many finished intervals on, the learning
-    rate is the optimiser's own times the factor. ``intervals`` of ``steps`` steps each; after
-    each one, the first ``test_examples`` of the test split are evaluated, ``test_batch`` at once,
-    and as many as ``train_examples`` of the training split; with ``evaluate_first`` also before
-    the first step. ``probes`` measure more of the model then (``harness/probes.py``).
-    ``result_file`` is the name of the document's own result file and the format of a line in it;
-    with ``role`` and ``about`` it decides no bits.
+    rate is the optimiser's times the factor.
+    ``dataset`` is ``mnist`` or ``frames``. Its first ``held_out`` training examples (at most a
+    twelfth of a small stand-in's) are not trained on.
+    Training takes ``intervals`` of ``steps`` steps. After each interval, the first
+    ``test_examples`` of the test split are evaluated in batches of ``test_batch``, so are the
+    first ``train_examples`` of the training split, and ``probes`` measure the model
+    (``model/probes.py``); with ``evaluate_first`` also before the first step.
+    ``result_file`` is the name of the document's result file and the format of its lines. It does
+    not affect training, nor do ``role`` and ``about``.
     """
 
     network: Config
@@ -56,23 +57,24 @@ class Arm:
     about: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """Return, as JSON types, all that decides the bits of a run of this arm."""
-        told = asdict(self)
-        del told["role"], told["about"], told["result_file"]
-        return json.loads(json.dumps(told))
+        """Return, as JSON types, all fields that decide the bits of a run."""
+        fields = asdict(self)
+        del fields["role"], fields["about"], fields["result_file"]
+        return json.loads(json.dumps(fields))
 
     def learning_rate_factor(self, interval: int) -> float:
         """Return the schedule's factor for the interval after ``interval`` finished ones."""
-        begun = [factor for start, factor in self.schedule if start <= interval]
-        return begun[-1] if begun else 1.0
+        factors = [factor for start, factor in self.schedule if start <= interval]
+        return factors[-1] if factors else 1.0
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An arm told by another one: ``of`` (``experiment:arm``, or an arm of the same experiment).
+    """Another arm with changes.
 
-    ``changes`` are overrides, made after the other arm's own, and ``mini`` those made at that scale
-    after them. Without any it is the other arm itself, and its runs are that arm's runs.
+    ``of`` names the other arm: ``experiment:arm``, or an earlier arm of the same experiment.
+    ``changes`` are overrides, applied to the other arm as it is at the same scale; at ``mini``
+    those in ``mini`` follow. Without any, the variant is the other arm and shares its runs.
     """
 
     of: str

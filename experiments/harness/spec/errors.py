@@ -1,4 +1,4 @@
-"""The errors that commands report in one line."""
+"""Errors that commands report in one line."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend; doors print it as one line, exit 2."""
+    """Bad use or bad input; commands print it as one line and exit with 2."""
 
 
 class ProcessError(RuntimeError):
-    """Another process failed; tells the last line of its stderr."""
+    """Another process failed; the message ends with the last line of its stderr."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a phrase that offers the known name most like ``name``, or all of them."""
+    """Return the end of an error message: the known name most like ``name``, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; available: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""The vocabulary: what an experiment is made of, as frozen data. Standard library only."""
+"""Experiments, claims and verdicts, as frozen data. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True)
 class Claim:
-    """A document's sentence, made executable.
+    """A statement of a document, or a diagnosis of ours, that runs can test.
 
-    ``measure`` maps the runs of one seed, by arm, to a number; it must fall in ``bounds``, both
-    ends included, and in ``mini_bounds`` (the same where None) at that scale. Bounds are fixed
-    before the runs. ``documented`` is what the document says, as it is to be shown; ``instead``
-    what the measurement shows instead, told where the claim is REFUTED.
+    ``where`` says where the document states it. ``measure`` maps the runs of one seed, by arm, to
+    a number, which must lie within ``bounds`` (both ends included), at ``mini`` within
+    ``mini_bounds`` if given. Bounds are fixed before the runs. ``documented`` is the document's
+    value, as text; ``instead`` is the explanation shown if the claim is REFUTED.
     """
 
     text: str
@@ -34,13 +34,13 @@ class Claim:
     instead: str = ""
 
     def bounds_at(self, scale: Scale) -> Bounds:
-        """Return the interval that holds at ``scale``."""
+        """Return the bounds at ``scale``."""
         return self.bounds if scale == "full" or self.mini_bounds is None else self.mini_bounds
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, the value measured for each seed, and what follows."""
+    """The outcome of a claim, with the value measured for each seed that has one."""
 
     claim: Claim
     values: Mapping[int, float]
@@ -50,16 +50,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question, where it was put, and everything needed to answer it.
+    """A question, the document that raises it, and the arms and claims that answer it.
 
-    ``mini`` maps override paths to the miniature's values, for every ``Arm``; a ``Variant`` has the
-    other arm's. ``mini_names`` are the arms trained at that scale, where not all are.
-    ``documented`` maps an arm to what the document prints of it; ``cost`` says how long one seed
-    takes at each scale; ``seeds`` are trained unless others are asked for; ``deviations`` are
-    numbered from 1, in order; ``framework`` says what the document's framework did by default and
-    Keras does not. A search varies the ``space`` of the arm ``searched``, the first one where not
-    told. The catalogue fills in ``name``, ``at`` (every arm at each scale, its variants
-    made) and ``arm_ids`` (the arm as ``experiment:arm`` that each name stands for).
+    ``mini`` holds the overrides that make the miniature of every ``Arm``; a ``Variant`` starts from
+    the other arm's miniature. ``mini_names`` are the arms trained at ``mini``, by default all.
+    ``documented`` has the values that the document reports, by arm. ``cost`` says how long one seed
+    takes at each scale. ``seeds`` are the default seeds. ``deviations`` are numbered from 1, in
+    order. ``framework`` lists defaults of the document's framework that differ from Keras's.
+    A search varies the ``space`` of the arm ``searched``, by default the first one.
+    The catalogue fills in ``name``, ``at`` (every arm at each scale, variants resolved) and
+    ``arm_ids`` (the arm that each name stands for, as ``experiment:arm``).
     """
 
     title: str

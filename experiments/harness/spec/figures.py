@@ -1,6 +1,6 @@
-"""What an experiment's picture shows: panels of axes, and the values that documents print.
+"""The panels of an experiment's picture, and the values that documents report, as frozen data.
 
-Frozen data. Standard library only.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReportedValues:
-    """Values that a document prints: at each interval one for each column of the history."""
+    """Values that a document reports: for some intervals, one value per column of the history."""
 
     columns: tuple[str, ...]
     rows: Mapping[int, tuple[float, ...]]
 
     def points(self, column: str) -> dict[int, float]:
-        """Return the column's printed values by interval, empty where it has none."""
+        """Return the reported values of ``column`` by interval; empty if there are none."""
         if column not in self.columns:
             return {}
-        place = self.columns.index(column)
-        return {interval: row[place] for interval, row in self.rows.items()}
+        index = self.columns.index(column)
+        return {interval: row[index] for interval, row in self.rows.items()}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes of an experiment's picture: a column of the history over the intervals.
+    """One set of axes of an experiment's picture.
 
-    With ``against``, the path of an arm's field, it is the column's last value over that field's,
-    a line for all the arms that share a name up to its last underscore. ``arms`` picks those
-    whose names begin so; with ``mean`` an arm's runs are drawn as one line. ``scale`` and
-    ``limits`` are the vertical axis's, ``across`` is the horizontal one's scale, ``along`` its
-    label.
+    It shows a column of the history over the intervals, with ``label`` on the vertical axis. If
+    ``against`` is the path of an arm's field, it shows the column's last value over that field,
+    with one line for the arms whose names differ only after the last underscore. ``arms`` selects
+    arms by the start of their names; ``mean`` draws the mean of an arm's runs.
+    ``scale`` and ``limits`` apply to the vertical axis; ``across`` is the scale of the horizontal
+    axis, ``along`` its label.
     """
 
     column: str

@@ -1,4 +1,4 @@
-"""The metrics of a run, interval by interval."""
+"""The metrics of a run after each interval."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Self
 
 @dataclass(frozen=True)
 class History(Mapping[str, tuple[float, ...]]):
-    """An append-only table of metrics: a row an interval, a column a metric.
+    """An immutable table of metrics: one row per interval, one column per metric.
 
-    As a mapping it gives each column's values by the column's name. The first row names the
-    columns.
+    As a mapping it returns a column's values by its name. The first row defines the columns.
     """
 
     rows: tuple[Mapping[str, float], ...] = ()
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Sequence[float]]) -> Self:
-        """Return the history with these columns, all of one length."""
+        """Return the history with these columns, which have the same length."""
         values = zip(*columns.values(), strict=True)
         return cls(tuple(dict(zip(columns, row, strict=True)) for row in values))
 
     def append(self, row: Mapping[str, float]) -> Self:
-        """Return the history with one more interval."""
+        """Return a history with one more interval."""
         return type(self)((*self.rows, row))
 
     def __getitem__(self, column: str) -> tuple[float, ...]:

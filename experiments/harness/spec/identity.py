@@ -1,4 +1,4 @@
-"""What decides a run's bits, and how two identities differ."""
+"""The identity of a run: everything that decides its bits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.harness.spec.run import RunSpec
 
 
 def identity_of(spec: RunSpec) -> dict[str, Any]:
-    """Return all that decides the bits of a run: equal identities, equal fingerprints."""
+    """Return the identity of a run, as JSON types; equal identities give equal fingerprints."""
     return {
         "arm": spec.arm.identity(),
         "seed": spec.seed,
@@ -25,18 +25,18 @@ def run_id(spec: RunSpec) -> str:
     return json_digest(identity_of(spec))
 
 
-def differences(was: Any, now: Any, path: str = "") -> list[tuple[str, str, str]]:
-    """Return path, old and new value (as JSON) of each difference between two nested mappings."""
-    if isinstance(was, Mapping) and isinstance(now, Mapping):
-        keys = list(was) + [key for key in now if key not in was]
+def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:
+    """Return each difference of two nested mappings: its path, and both values as JSON."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = list(old) + [key for key in new if key not in old]
         return [
             difference
             for key in keys
-            for difference in differences(was.get(key), now.get(key), f"{path}.{key}".lstrip("."))
+            for difference in differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
         ]
-    return [] if was == now else [(path, json.dumps(was), json.dumps(now))]
+    return [] if old == new else [(path, json.dumps(old), json.dumps(new))]
 
 
 def json_digest(value: Any) -> str:
-    """Return the SHA-256 of JSON types in hexadecimal; the order of keys does not matter."""
+    """Return the SHA-256 of a JSON value, in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

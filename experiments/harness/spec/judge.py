@@ -1,4 +1,4 @@
-"""From an experiment's runs to its verdicts. Pure."""
+"""Judge an experiment's claims by its runs. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from math import isnan
 from experiments.harness.spec.experiment import Claim, Experiment, Verdict
 from experiments.harness.spec.run import Run
 
+STAND_IN_NOTE = "STAND-IN DATA"
+
 
 class MissingRunError(Exception):
-    """A claim needs a run that is not there, or not complete."""
+    """A claim needs a run that is missing or not complete."""
 
 
 class _Complete(dict[str, Run]):
@@ -21,11 +23,12 @@ class _Complete(dict[str, Run]):
 
 
 def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
-    """Return a verdict for each claim of the experiment, in order; the runs are of one scale.
+    """Return a verdict for each claim of the experiment, in order, from runs of one scale.
 
-    A claim is REPRODUCED where every seed's value falls in its bounds, REFUTED where none does,
-    INCONCLUSIVE where they straddle, or no seed has all the complete runs that it needs. A value
-    that is NaN could not be measured: it reproduces nothing, and by itself refutes nothing.
+    A claim is REPRODUCED if every seed's value is within its bounds, REFUTED if none is, and
+    INCONCLUSIVE if only some are, or if no seed has all the complete runs that the claim needs. A
+    value of NaN could not be measured: the claim is then not REPRODUCED, and a seed without a
+    value does not count towards REFUTED.
     """
     by_seed: dict[int, _Complete] = {run.spec.seed: _Complete() for run in runs}
     for run in runs:
@@ -39,29 +42,37 @@ def _verdict(
 ) -> Verdict:
     scale = runs[0].spec.scale
     changed = any(run.spec.overrides for run in runs)
+    measured = _measure_seeds(claim, by_seed, changed)
+    values = {seed: value for seed, value in measured.items() if not isnan(value)}
+    low, high = claim.bounds_at(scale)
+    inside = [low <= value <= high for value in values.values()]
+    missing, unmeasured = len(by_seed) - len(measured), len(measured) - len(values)
+    notes = {
+        f"{sum(inside)} of {len(inside)} seeds within": 0 < sum(inside) < len(inside),
+        f"runs missing for {missing} of {len(by_seed)} seeds": missing > 0,
+        f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
+        "mini": scale == "mini",
+        STAND_IN_NOTE: any(run.spec.dataset["stand_in"] for run in runs),
+        "arms changed": changed,
+    }
+    note = ", ".join(text for text, applies in notes.items() if applies)
+    if inside and not any(inside):
+        return Verdict(claim, values, "REFUTED", note)
+    reproduced = bool(inside) and all(inside) and not unmeasured
+    return Verdict(claim, values, "REPRODUCED" if reproduced else "INCONCLUSIVE", note)
+
+
+def _measure_seeds(
+    claim: Claim, by_seed: Mapping[int, Mapping[str, Run]], changed: bool
+) -> dict[int, float]:
+    """Return the value for each seed that has the runs (``changed``: under user overrides)."""
     measured: dict[int, float] = {}
     for seed, complete in by_seed.items():
         try:
             measured[seed] = claim.measure(complete)
         except MissingRunError:
             continue
-        except KeyError:  # the user's changes may have taken a column away
+        except KeyError:  # overrides may have removed a column
             if not changed:
                 raise
-    values = {seed: value for seed, value in measured.items() if not isnan(value)}
-    low, high = claim.bounds_at(scale)
-    inside = [low <= value <= high for value in values.values()]
-    missing, unmeasured = len(by_seed) - len(measured), len(measured) - len(values)
-    notes = [
-        f"{sum(inside)} of {len(inside)} seeds within" * (0 < sum(inside) < len(inside)),
-        f"runs missing for {missing} of {len(by_seed)} seeds" * bool(missing),
-        f"not measurable for {unmeasured} of {len(by_seed)} seeds" * bool(unmeasured),
-        "mini" * (scale == "mini"),
-        "STAND-IN DATA" * any(run.spec.dataset["stand_in"] for run in runs),
-        "arms changed" * changed,
-    ]
-    note = ", ".join(filter(None, notes))
-    if inside and not any(inside):
-        return Verdict(claim, values, "REFUTED", note)
-    reproduced = bool(inside) and all(inside) and not unmeasured
-    return Verdict(claim, values, "REPRODUCED" if reproduced else "INCONCLUSIVE", note)
+    return measured

@@ -1,4 +1,7 @@
-"""What claims measure: each function returns a measure over the runs of one seed. Pure."""
+"""Measures for claims: each function returns a measure of the runs of one seed. Pure.
+
+An interval is non-finite if its training or test loss is.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,33 @@ from statistics import fmean
 from experiments.harness.spec.experiment import Measure
 from experiments.harness.spec.run import Run
 
-# exp(-87.34) is float32's smallest normal number, and the softmax's denominator is 1 to 10: where
-# denormals are flushed to 0, an output underflows at a logit gap of 87.34 - ln 10 at the least.
+# exp(-87.34) is float32's smallest normal number, and a softmax's denominator is 1 to 10. If
+# denormals are flushed to 0, an output underflows at a logit gap of at least 87.34 - ln 10.
 UNDERFLOW = 85.0
 
 
 def first_nan(arm: str) -> Measure:
-    """The first interval whose training or test loss is not finite, from 1; infinity if none."""
-    return lambda runs: _first(not finite for finite in _finite(runs[arm]))
+    """Measure the first interval with a non-finite loss, from 1; infinity if none."""
+    return lambda runs: _first_true(not finite for finite in _losses_finite(runs[arm]))
 
 
 def nan_intervals(arm: str) -> Measure:
-    """The number of intervals whose training or test loss is not finite."""
-    return lambda runs: sum(not finite for finite in _finite(runs[arm]))
+    """Measure the number of intervals with a non-finite loss."""
+    return lambda runs: sum(not finite for finite in _losses_finite(runs[arm]))
 
 
 def first_above(arm: str, column: str, bound: float) -> Measure:
-    """The first interval at which ``column`` exceeds ``bound``, from 1; infinity if none."""
-    return lambda runs: _first(value > bound for value in runs[arm].history[column])
+    """Measure the first interval with ``column`` above ``bound``, from 1; infinity if none."""
+    return lambda runs: _first_true(value > bound for value in runs[arm].history[column])
 
 
 def final(arm: str, column: str) -> Measure:
-    """The value of ``column`` after the last interval."""
+    """Measure ``column`` after the last interval."""
     return lambda runs: runs[arm].history[column][-1]
 
 
 def at(arm: str, column: str, interval: int) -> Measure:
-    """The value of ``column`` after that interval, from 1; NaN where the run is shorter."""
+    """Measure ``column`` after an interval, from 1; NaN if the run is shorter."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         values = runs[arm].history[column]
@@ -45,7 +48,7 @@ def at(arm: str, column: str, interval: int) -> Measure:
 
 
 def at_share(arm: str, column: str, share: float) -> Measure:
-    """The value of ``column`` after that share of the arm's intervals."""
+    """Measure ``column`` after a share of the run's intervals, from 0 to 1."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         values = runs[arm].history[column]
@@ -55,22 +58,22 @@ def at_share(arm: str, column: str, share: float) -> Measure:
 
 
 def nan_share(arm: str) -> Measure:
-    """After what share of its intervals the arm turned NaN; infinity if it did not."""
+    """Measure the share of the intervals after which the arm turned NaN; infinity if it did not."""
     return lambda runs: first_nan(arm)(runs) / runs[arm].intervals
 
 
 def constant(value: float) -> Measure:
-    """A number that no run decides; a test holds it to its source."""
+    """Measure a number that does not depend on runs; a test compares it with its source."""
     return lambda _: value
 
 
 def initial(arm: str, name: str) -> Measure:
-    """What ``name`` was before the first step."""
+    """Measure the metric ``name`` before the first step."""
     return lambda runs: runs[arm].initial[name]
 
 
 def last_finite(arm: str, column: str) -> Measure:
-    """The value of ``column`` after the last interval before the first that is not finite."""
+    """Measure ``column`` after the last interval before the first non-finite one; NaN if none."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         before = finite_intervals(runs[arm])
@@ -80,7 +83,7 @@ def last_finite(arm: str, column: str) -> Measure:
 
 
 def at_first_nan(arm: str, column: str) -> Measure:
-    """The value of ``column`` for the first interval that is not finite; NaN where all are."""
+    """Measure ``column`` after the first non-finite interval; NaN if there is none."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         before = finite_intervals(runs[arm])
@@ -91,17 +94,17 @@ def at_first_nan(arm: str, column: str) -> Measure:
 
 
 def largest(arm: str, column: str) -> Measure:
-    """The largest finite value of ``column``."""
+    """Measure the largest finite value of ``column``; minus infinity if there is none."""
     return lambda runs: max(filter(isfinite, runs[arm].history[column]), default=-inf)
 
 
 def smallest(arm: str, column: str) -> Measure:
-    """The smallest finite value of ``column``."""
+    """Measure the smallest finite value of ``column``; infinity if there is none."""
     return lambda runs: min(filter(isfinite, runs[arm].history[column]), default=inf)
 
 
 def mean(arm: str, column: str) -> Measure:
-    """The mean of the finite values of ``column``; NaN where there are none."""
+    """Measure the mean of the finite values of ``column``; NaN if there are none."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         values = list(filter(isfinite, runs[arm].history[column]))
@@ -111,7 +114,7 @@ def mean(arm: str, column: str) -> Measure:
 
 
 def max_distance(a: str, b: str, column: str) -> Measure:
-    """The largest distance between the two arms' ``column`` at the same interval."""
+    """Measure the largest distance between two arms' ``column`` at the same interval."""
 
     def measure(runs: Mapping[str, Run]) -> float:
         pairs = zip(runs[a].history[column], runs[b].history[column], strict=True)
@@ -121,49 +124,51 @@ def max_distance(a: str, b: str, column: str) -> Measure:
 
 
 def ratio(a: Measure, b: Measure) -> Measure:
-    """What ``a`` measures by what ``b`` measures; NaN where that is 0."""
+    """Measure ``a`` divided by ``b``; NaN if ``b`` is 0."""
 
     def measure(runs: Mapping[str, Run]) -> float:
-        above, below = a(runs), b(runs)
-        return above / below if below else nan
+        numerator, denominator = a(runs), b(runs)
+        return numerator / denominator if denominator else nan
 
     return measure
 
 
 def per_layer(first: Measure, last: Measure, layers: int) -> Measure:
-    """The mean factor a layer by which ``first`` became ``last`` over so many; NaN from 0."""
+    """Measure the mean factor per layer from ``first`` to ``last``; NaN if ``first`` is 0."""
 
     def measure(runs: Mapping[str, Run]) -> float:
-        begin, end = first(runs), last(runs)
-        return (end / begin) ** (1 / layers) if begin > 0 else nan
+        start, end = first(runs), last(runs)
+        return (end / start) ** (1 / layers) if start > 0 else nan
 
     return measure
 
 
 def least_of(*measures: Measure) -> Measure:
-    """The smallest of what the measures measure."""
+    """Measure the smallest of several measures."""
     return lambda runs: min(measure(runs) for measure in measures)
 
 
 def largest_of(*measures: Measure) -> Measure:
-    """The largest of what the measures measure."""
+    """Measure the largest of several measures."""
     return lambda runs: max(measure(runs) for measure in measures)
 
 
 def difference(a: Measure, b: Measure) -> Measure:
-    """What ``a`` measures less what ``b`` measures."""
+    """Measure ``a`` minus ``b``."""
     return lambda runs: a(runs) - b(runs)
 
 
 def finite_intervals(run: Run) -> int:
-    """Return how many intervals went by before a training or test loss was not finite."""
-    return [*_finite(run), False].index(False)
+    """Return the number of intervals before the first non-finite one."""
+    return [*_losses_finite(run), False].index(False)
 
 
-def _finite(run: Run) -> list[bool]:
+def _losses_finite(run: Run) -> list[bool]:
+    """Return whether both losses are finite, by interval."""
     losses = zip(run.history["loss"], run.history["test_loss"], strict=True)
     return [isfinite(train) and isfinite(test) for train, test in losses]
 
 
-def _first(true: Iterable[bool]) -> float:
-    return next((number for number, value in enumerate(true, 1) if value), inf)
+def _first_true(flags: Iterable[bool]) -> float:
+    """Return the number of the first true value, from 1; infinity if there is none."""
+    return next((number for number, flag in enumerate(flags, 1) if flag), inf)

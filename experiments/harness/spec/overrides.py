@@ -1,4 +1,4 @@
-"""From arms as they are told to arms as they are trained: variants, miniatures, changes."""
+"""Resolve an experiment's arms: apply variants, miniatures and overrides."""
 
 from __future__ import annotations
 
@@ -16,118 +16,138 @@ SETTABLE = [field.name for field in fields(Arm) if field.name not in FIXED]
 MINIMUM = dict.fromkeys(("batch_size", "steps", "intervals", "test_examples", "test_batch"), 1)
 MINIMUM |= dict.fromkeys(("held_out", "train_examples"), 0)
 CONFIGS = ("network", "loss", "optimizer")
-CONFIG = set(config(""))
-NAMES = ("metrics", "probes", "frozen")
+CONFIG = set(config(""))  # the keys of a config
 
 
 def resolve_experiment(experiment: Experiment, load: Callable[[str], Experiment]) -> Experiment:
-    """Return the experiment with ``at`` and ``arm_ids`` filled in; ``load`` finds others by name."""
+    """Return the experiment with ``at`` and ``arm_ids`` filled in; ``load`` returns others."""
     arm_ids: dict[str, str] = {}
     at: dict[Scale, dict[str, Arm]] = {"full": {}, "mini": {}}
-    for name, told in experiment.arms.items():
+    for name, entry in experiment.arms.items():
         arm_ids[name] = f"{experiment.name}:{name}"
-        if isinstance(told, Arm):
-            at["full"][name], at["mini"][name] = told, override(told, experiment.mini)
+        if isinstance(entry, Arm):
+            at["full"][name], at["mini"][name] = entry, override(entry, experiment.mini)
             continue
-        elsewhere, _, arm = told.of.rpartition(":")
-        other = load(elsewhere) if elsewhere else replace(experiment, at=at, arm_ids=arm_ids)
+        owner, _, base = entry.of.rpartition(":")
+        other = load(owner) if owner else replace(experiment, at=at, arm_ids=arm_ids)
         for scale, arms in at.items():
-            changes = {**told.changes, **(told.mini if scale == "mini" else {})}
-            varied = override(other.at[scale][arm], changes)
-            arms[name] = replace(varied, role=told.role, about=told.about)
-        if not (told.changes or told.mini):
-            arm_ids[name] = other.arm_ids[arm]
-    kept = experiment.mini_names or arm_ids
-    at["mini"] = {name: arm for name, arm in at["mini"].items() if name in kept}
+            changes = {**entry.changes, **(entry.mini if scale == "mini" else {})}
+            arm = override(other.at[scale][base], changes)
+            arms[name] = replace(arm, role=entry.role, about=entry.about)
+        if not (entry.changes or entry.mini):
+            arm_ids[name] = other.arm_ids[base]
+    at_mini = experiment.mini_names or arm_ids
+    at["mini"] = {name: arm for name, arm in at["mini"].items() if name in at_mini}
     return replace(experiment, at=at, arm_ids=arm_ids)
 
 
 def resolve(
     experiment: Experiment, name: str, scale: Scale, changes: Mapping[str, Any] | None = None
 ) -> Arm:
-    """Return the experiment's arm called ``name`` as it is trained at ``scale`` with ``changes``.
+    """Return the experiment's arm called ``name`` at ``scale``, with ``changes`` applied.
 
-    Raises ``UserError`` where there is no such arm, and what ``override`` raises.
+    Raises ``UserError`` if there is no such arm or ``override`` rejects a change.
     """
     arms = experiment.at[scale]
     if name not in arms:
-        also = f" at {scale}" if name in experiment.arms else ""
-        raise UserError(f"{experiment.name} has no arm {name!r}{also}{nearest(name, arms)}")
+        suffix = f" at {scale}" if name in experiment.arms else ""
+        raise UserError(f"{experiment.name} has no arm {name!r}{suffix}{nearest(name, arms)}")
     return override(arms[name], changes or {})
 
 
 def flatten(arm: Arm) -> dict[str, bool | float | str]:
-    """Return an arm's fields as plain values, by the paths that ``override`` takes."""
+    """Return an arm's settings as plain values, by the paths that ``override`` takes.
+
+    Lists become JSON; settings that are None are left out.
+    """
 
     def walk(path: str, value: Any) -> Iterator[tuple[str, bool | float | str]]:
-        if isinstance(value, Mapping) and set(value) == CONFIG:
+        if _is_config(value):
             yield path, value["class_name"]
-            for name, inner in value["config"].items():
-                yield from walk(f"{path}.{name}", inner)
+            for name, option in value["config"].items():
+                yield from walk(f"{path}.{name}", option)
         elif value is not None:
             yield path, value if isinstance(value, bool | int | float | str) else json.dumps(value)
 
-    return {key: told for name, value in arm.identity().items() for key, told in walk(name, value)}
+    return dict(item for name, value in arm.identity().items() for item in walk(name, value))
 
 
 def override(arm: Arm, changes: Mapping[str, Any]) -> Arm:
-    """Return ``arm`` with ``{"optimizer.learning_rate": 0.001, ...}`` changed.
+    """Return ``arm`` with changes such as ``{"optimizer.learning_rate": 0.001}`` applied.
 
-    A path's first part is a field of the arm, the rest leads into its config. Raises ``UserError``
-    for an unknown field, and for a value of another type than the one it replaces.
+    A path starts with a field of the arm; further parts name options in its config. Raises
+    ``UserError`` for an unknown field or option, a value of another type than the current one, and
+    a number below its minimum.
     """
     for path, value in changes.items():
-        name, *rest = path.split(".")
+        name, *keys = path.split(".")
         if name not in SETTABLE:
-            raise UserError(f"no field of an arm is called {name!r}{nearest(name, SETTABLE)}")
-        changed = _changed(getattr(arm, name), rest, value, path)
-        if name in CONFIGS and isinstance(changed, str):
-            changed = config(changed)
-        fresh: dict[str, Any] = {name: changed}
-        arm = replace(arm, **fresh)
-    for name, least in MINIMUM.items():
-        if getattr(arm, name) < least:
-            raise UserError(f"{name} must be {least} or more, not {getattr(arm, name)}")
+            raise UserError(f"an arm has no field {name!r}{nearest(name, SETTABLE)}")
+        new = _replaced(getattr(arm, name), keys, value, path)
+        if name in CONFIGS and isinstance(new, str):
+            new = config(new)
+        field: dict[str, Any] = {name: new}
+        arm = replace(arm, **field)
+    for name, minimum in MINIMUM.items():
+        if getattr(arm, name) < minimum:
+            raise UserError(f"{name} must be {minimum} or more, not {getattr(arm, name)}")
     return arm
 
 
-def _changed(old: Any, rest: list[str], value: Any, path: str) -> Any:
-    """Return ``old`` with the value at ``rest`` replaced, configs copied on the way."""
-    if not rest:
-        return _checked(old, value, path)
+def _replaced(old: Any, keys: list[str], value: Any, path: str) -> Any:
+    """Return a copy of ``old`` with ``value`` at ``keys``; ``path`` is for error messages."""
+    if not keys:
+        return _coerced(old, value, path)
     if isinstance(old, str) and old:
-        old = config(old)  # an identifier stands for the config without options
+        old = config(old)  # an identifier is short for a config without options
     if not isinstance(old, Mapping) or "config" not in old:
-        raise UserError(f"{path!r} leads nowhere: {json.dumps(old)} has no parts to set")
-    inner, (key, *further) = old["config"], rest
-    if further and key not in inner:
-        raise UserError(f"{path!r} leads nowhere{nearest(key, inner)}")
-    new = _changed(inner[key], further, value, path) if key in inner else value
-    return {**old, "config": {**inner, key: new}}
+        raise UserError(f"no such setting {path!r}: {json.dumps(old)} has no options")
+    options, (key, *further) = old["config"], keys
+    if further and key not in options:
+        raise UserError(f"no such setting {path!r}{nearest(key, options)}")
+    new = _replaced(options[key], further, value, path) if key in options else value
+    return {**old, "config": {**options, key: new}}
 
 
-def _checked(old: Any, value: Any, path: str) -> Any:
-    """Return ``value`` as the type of ``old``; a config may also become a plain identifier."""
-    if isinstance(old, bool) or isinstance(value, bool):
-        fits = isinstance(old, bool) and isinstance(value, bool)
-    elif isinstance(old, int | float):
-        fits = isinstance(value, (int, type(old))) or _is_whole(value)
-        value = type(old)(value) if fits else value
-    elif isinstance(old, Mapping) or (isinstance(old, str) and isinstance(value, Mapping)):
-        fits = isinstance(value, str) or (isinstance(value, Mapping) and set(value) == CONFIG)
-    elif isinstance(old, list | tuple):
-        part = {"schedule": _is_pair, **dict.fromkeys(NAMES, _is_name)}.get(path, _is_number)
-        fits = isinstance(value, list | tuple) and all(map(part, value))
-        value = tuple(tuple(v) if part is _is_pair else v for v in value) if fits else value
-    else:
-        fits = old is None or value is None or isinstance(value, type(old))
-    if not fits:
-        raise UserError(f"{path} is {json.dumps(old)}; {json.dumps(value)} is of another type")
+def _coerced(old: Any, value: Any, path: str) -> Any:
+    """Return ``value`` as the type of ``old``; ``UserError`` if it is of another type."""
+    if not _fits(old, value, path):
+        raise UserError(
+            f"cannot set {path} to {json.dumps(value)}: its value, {json.dumps(old)}, is of "
+            "another type"
+        )
+    if isinstance(old, int | float):
+        return type(old)(value)
+    if isinstance(old, list | tuple):
+        return tuple(tuple(item) if path == "schedule" else item for item in value)
     return value
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
+def _fits(old: Any, value: Any, path: str) -> bool:
+    """Return whether ``value`` may replace ``old``, an identifier and a config being one type."""
+    if isinstance(old, bool) or isinstance(value, bool):
+        return isinstance(old, bool) and isinstance(value, bool)
+    if isinstance(old, int):
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(old, float):
+        return isinstance(value, int | float)
+    if isinstance(old, list | tuple):
+        return isinstance(value, list | tuple) and all(map(_item_check(path), value))
+    if isinstance(old, Mapping):
+        return isinstance(value, str) or _is_config(value)
+    if isinstance(old, str) and _is_config(value):
+        return True
+    return old is None or value is None or isinstance(value, type(old))
+
+
+def _item_check(path: str) -> Callable[[Any], bool]:
+    """Return the check for the items of the list at ``path``."""
+    names = dict.fromkeys(("metrics", "probes", "frozen"), _is_name)
+    return {"schedule": _is_pair, **names}.get(path, _is_number)
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == CONFIG
 
 
 def _is_number(value: Any) -> bool:

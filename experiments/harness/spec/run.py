@@ -1,4 +1,4 @@
-"""Runs: an arm trained with one seed; as planned, and what became of it."""
+"""Runs: an arm trained with one seed. A ``RunSpec`` is the plan, a ``Run`` the outcome."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Status = Literal["running", "interrupted", "partial", "complete"]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What is to be trained, and in which environment: all that decides a run's bits.
+    """What is to be trained, and in which environment: everything that decides a run's bits.
 
-    ``experiment`` and ``arm_name`` are those that own the arm; other experiments may use it too.
-    ``overrides`` are the user's, already applied to ``arm``. ``dataset`` is ``Dataset.identity()``,
-    ``environment`` is ``determinism.environment()``.
+    ``experiment`` and ``arm_name`` name the arm where it is defined; other experiments may share
+    it. ``overrides`` are the user's, already applied to ``arm``. ``dataset`` is
+    ``Dataset.identity()``, ``environment`` is ``determinism.environment()``.
     """
 
     experiment: str
@@ -38,12 +38,13 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Run:
-    """A ``RunSpec`` and what became of it.
+    """A ``RunSpec`` and its outcome so far.
 
     ``initial`` maps each metric to its value before the first step. ``chain`` holds the fingerprint
-    before the first step and after each interval; ``digests`` holds, at the same places, each
-    tensor's digest by its path, and as ``batches`` a checksum for each step of the interval
-    (``storage/fingerprint.py``). ``started`` is an ISO time, ``seconds`` the time spent training.
+    before the first step and after each interval. ``digests`` holds, for the same times, each
+    tensor's digest by its path, and under ``batches`` the checksums of the interval's batches
+    (``storage/fingerprint.py``). ``started`` is an ISO 8601 time, ``seconds`` the training time,
+    ``commit`` that of this code.
     """
 
     spec: RunSpec
@@ -63,5 +64,5 @@ class Run:
 
     @property
     def fingerprint(self) -> str | None:
-        """The last link of the chain, None before the first."""
+        """The last link of the chain; None if there is none."""
         return self.chain[-1] if self.chain else None

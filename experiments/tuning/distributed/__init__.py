@@ -1,1 +1,1 @@
-"""A search shared by several worker processes."""
+"""A search whose trials are trained by several worker processes."""

@@ -1,4 +1,4 @@
-"""Where a chief may listen. Standard library only."""
+"""The addresses on which a chief may listen. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from experiments.harness.spec import UserError
 
 
 def check_address(address: str) -> str:
-    """Return ``HOST:PORT``; ``UserError`` where that is no loopback or private address."""
+    """Return ``HOST:PORT``; ``UserError`` unless it is a loopback or private address."""
     host, colon, port = address.rpartition(":")
     try:
-        number = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
-        sound = colon and port.isascii() and port.isdigit() and int(port) < 2**16
+        ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
+        valid = colon and port.isascii() and port.isdigit() and int(port) < 2**16
     except ValueError:
-        sound = ""
-    if not sound:
-        raise UserError(f"{address!r} is no address: give HOST:PORT, the host as a number")
-    if number.is_unspecified or not number.is_private:
+        valid = False
+    if not valid:
+        raise UserError(f"{address!r} is not HOST:PORT with an IP address as the host")
+    if ip.is_unspecified or not ip.is_private:
         raise UserError(f"{host} is neither loopback nor private; anyone there could give orders")
     return address

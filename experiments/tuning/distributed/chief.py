@@ -1,6 +1,6 @@
-"""Several workers for one oracle: KerasTuner's chief, that comes to an end.
+"""The chief: it hands out the trials of one oracle to several workers, and ends when they do.
 
-The port takes orders from whoever reaches it: loopback and private addresses only.
+The port accepts requests from anyone: loopback and private addresses only.
 """
 
 from __future__ import annotations
@@ -21,31 +21,33 @@ from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
 from experiments.tuning.replayable_oracle import ReplayableOracle
 
-OFTEN = 3  # a trial is given out so often at most
-TURN = 0.2
-FAREWELL = 1.0  # seconds in which the last answers are sent
+MAX_ATTEMPTS = 3  # how often a trial is handed out
+POLL_INTERVAL = 0.2  # seconds
+SHUTDOWN_GRACE = 1.0  # seconds for the last replies
+MAX_WAIT = 10.0  # seconds since a worker's last request in which it is expected to send another
 
 
 @dataclass(frozen=True)
-class Sharing:
-    """Who trains the trials: ``jobs`` processes here, or, with an ``address``, workers elsewhere.
+class WorkerOptions:
+    """Who trains the trials: ``jobs`` local processes, or with an ``address`` workers elsewhere.
 
-    A worker loses its trial where it is silent for ``limit`` seconds, or has had it for
-    ``longest``. Where no worker elsewhere is heard for ``patience`` seconds the chief gives up.
+    All times are in seconds. A worker loses its trial if it is silent for ``silence_limit``, or has
+    had the trial for ``trial_time_limit``. The chief gives up if no worker elsewhere sends anything
+    for ``patience``.
     """
 
     jobs: int = 1
     address: str | None = None
-    limit: float = 60.0
-    longest: float = 24 * 3600.0
+    silence_limit: float = 60.0
+    trial_time_limit: float = 24 * 3600.0
     patience: float = 600.0
 
 
 @contextmanager
-def serving(oracle: ReplayableOracle, address: str) -> Iterator[str]:
-    """Let workers reach the oracle within the block; yield where they do.
+def open_server(oracle: ReplayableOracle, address: str) -> Iterator[str]:
+    """Serve the oracle to workers within the block; yield the address, with the actual port.
 
-    Raises ``UserError`` where the address cannot be had.
+    Raises ``UserError`` if the address is not available.
     """
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
     protos.get_service_grpc().add_OracleServicer_to_server(OracleServicer(oracle), server)
@@ -57,60 +59,74 @@ def serving(oracle: ReplayableOracle, address: str) -> Iterator[str]:
     try:
         yield f"{address.rpartition(':')[0]}:{port}"
     finally:
-        server.stop(FAREWELL).wait()
+        server.stop(SHUTDOWN_GRACE).wait()
 
 
-def serve(oracle: ReplayableOracle, sharing: Sharing, own: Sequence[BaseProcess] = ()) -> None:
-    """Look after the workers, ``own`` processes or others, until no trial is left and all know.
+def supervise(
+    oracle: ReplayableOracle, options: WorkerOptions, processes: Sequence[BaseProcess] = ()
+) -> None:
+    """Wait until no trial is left and every worker knows; reassign the trials of lost workers.
 
-    Raises ``ProcessError`` where a trial was given out too often, where no worker is left of the
-    own ones, or where no other was heard for too long; and what an answer to a worker raised.
+    ``processes`` are the local workers, if any. Raises ``ProcessError`` if a trial was handed out
+    too often, if all local workers have ended, or if no other worker was heard from for too long;
+    and the oracle's own error.
     """
-    oracle.limit, oracle.longest = sharing.limit, sharing.longest
-    begun = time.monotonic()
-    while not _over(oracle, sharing.limit):
-        time.sleep(TURN)
+    oracle.silence_limit = options.silence_limit
+    oracle.trial_time_limit = options.trial_time_limit
+    started = time.monotonic()
+    while not _is_done(oracle, options.silence_limit):
+        time.sleep(POLL_INTERVAL)
         signals.raise_if_interrupted()
-        if oracle.broken:
-            raise oracle.broken
-        for worker, why in oracle.lost():
-            logger.info(f"worker {worker} {why}; its trial is given out again")
-            for process in own:
+        if oracle.error:
+            raise oracle.error
+        for worker, reason in oracle.lost_workers():
+            logger.info(f"worker {worker} {reason}; its trial is handed out again")
+            for process in processes:
                 if process.name == worker:
-                    process.kill()  # it may hold the run's directory
-        own = _living(oracle, own)
-        _give_up(oracle, sharing, begun, alone=not own)
+                    process.kill()  # it may hold the lock of the run's directory
+        processes = _release_dead(oracle, processes)
+        _check_attempts(oracle)
+        if not processes:
+            _check_silence(oracle, options.patience, started)
 
 
-def _over(oracle: ReplayableOracle, limit: float) -> bool:
-    """Return whether there is nothing left to do, and nobody who has to be told so."""
-    with oracle.guard:
-        now = time.monotonic()
-        waiting = [now - oracle.heard[worker] < min(limit, 10) for worker in oracle.tuner_ids]
-        return oracle.over and not any(waiting)
+def _is_done(oracle: ReplayableOracle, silence_limit: float) -> bool:
+    """Return whether no trial is left, and no worker is still waiting to learn that."""
+    with oracle.lock:
+        now, limit = time.monotonic(), min(silence_limit, MAX_WAIT)
+        waiting = [now - oracle.last_request[worker] < limit for worker in oracle.tuner_ids]
+        return oracle.is_finished and not any(waiting)
 
 
-def _living(oracle: ReplayableOracle, own: Sequence[BaseProcess]) -> Sequence[BaseProcess]:
-    """Return those of this process's workers that live; take back the trials of the others."""
-    living = [process for process in own if process.is_alive()]
-    for process in own:
-        if process in living:
+def _release_dead(
+    oracle: ReplayableOracle, processes: Sequence[BaseProcess]
+) -> Sequence[BaseProcess]:
+    """Take back the trials of local workers that have ended; return the others."""
+    alive = [process for process in processes if process.is_alive()]
+    for process in processes:
+        if process in alive:
             continue
-        oracle.dismiss(process.name)
+        oracle.release_worker(process.name)
         if process.exitcode == 2:
-            raise UserError("a worker could not go on, as it said")
+            raise UserError("a worker failed; its message is above")
         if process.exitcode:
-            logger.info(f"worker {process.name} died; its trial is given out again")
-    if own and not living and not oracle.over:
-        raise ProcessError("no worker is left; run again to go on")
-    return living
+            logger.info(f"worker {process.name} died; its trial is handed out again")
+    if processes and not alive and not oracle.is_finished:
+        raise ProcessError("all workers have ended; run again to resume")
+    return alive
 
 
-def _give_up(oracle: ReplayableOracle, sharing: Sharing, begun: float, *, alone: bool) -> None:
-    with oracle.guard:
-        often = [trial for trial, times in oracle.given.items() if len(times) > OFTEN]
-        heard = max([begun, *oracle.heard.values(), *oracle.alive.values()])
-    if often:
-        raise ProcessError(f"trial {int(often[0])} was given out {OFTEN} times and never ended")
-    if alone and time.monotonic() - heard > sharing.patience:
-        raise ProcessError(f"no worker was heard for {sharing.patience:g} s; run again to go on")
+def _check_attempts(oracle: ReplayableOracle) -> None:
+    with oracle.lock:
+        stuck = [trial for trial, times in oracle.handed_out.items() if len(times) > MAX_ATTEMPTS]
+    if stuck:
+        raise ProcessError(
+            f"trial {int(stuck[0])} was handed out {MAX_ATTEMPTS} times and never finished"
+        )
+
+
+def _check_silence(oracle: ReplayableOracle, patience: float, started: float) -> None:
+    with oracle.lock:
+        latest = max([started, *oracle.last_request.values(), *oracle.last_sign.values()])
+    if time.monotonic() - latest > patience:
+        raise ProcessError(f"no worker was heard from for {patience:g} s; run again to resume")

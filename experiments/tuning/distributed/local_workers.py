@@ -1,4 +1,4 @@
-"""Workers of this machine, each in a process that imports no backend before it may."""
+"""Workers on this machine, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 
 from experiments.harness.data import sources
-from experiments.harness.runtime import cli, signals, worker_pool
+from experiments.harness.runtime import cli, log, signals, worker_pool
 from experiments.tuning.search import Search, SearchLocation
 
-GRACE = 30.0  # seconds that a worker has to end in, once it is told to
+SHUTDOWN_GRACE = 30.0  # seconds from termination until a worker is killed
 
 
 @contextmanager
-def workers(
-    search: Search, place: SearchLocation, jobs: int, limit: float, address: str
+def start(
+    search: Search, location: SearchLocation, jobs: int, timeout: float, address: str
 ) -> Iterator[Sequence[BaseProcess]]:
-    """Yield so many workers for the chief at ``address``; they end with the block.
+    """Yield ``jobs`` worker processes for the chief at ``address``; they end with the block.
 
-    They wait ``limit`` seconds for the chief. One that is left when this process dies ends, too.
+    They give up if the chief cannot be reached for ``timeout`` seconds. A worker ends when this
+    process dies.
     """
-    fresh = multiprocessing.get_context("spawn")  # a backend that has started cannot be forked
-    names = [f"local{k}" for k in range(jobs)]
-    processes = [
-        fresh.Process(target=_worker, name=name, args=(search, place, address, name, limit))
-        for name in names
-    ]
-    begun = []
+    context = multiprocessing.get_context("spawn")  # a started backend cannot be forked
+    started = []
     try:
-        for process in processes:
+        for name in [f"local{k}" for k in range(jobs)]:
+            process = context.Process(
+                target=_run, name=name, args=(search, location, address, name, timeout)
+            )
             process.start()
-            begun.append(process)
-        yield begun
+            started.append(process)
+        yield started
     finally:
-        for process in begun:
+        for process in started:
             process.terminate()
-        for process in begun:
-            process.join(GRACE)
+        for process in started:
+            process.join(SHUTDOWN_GRACE)
             process.kill()
             process.join()
 
 
-def _worker(search: Search, place: SearchLocation, address: str, name: str, limit: float) -> None:
+def _run(search: Search, location: SearchLocation, address: str, name: str, timeout: float) -> None:
     template = search.trainer.template
 
-    def run() -> int:
+    def train() -> int:
         worker_pool.start_worker(template.environment)
         worker_pool.check_worker(template.environment)
-        from experiments.tuning.distributed.worker import serve_chief  # imports a backend
+        from experiments.tuning.distributed.worker import run_worker  # imports a backend
 
-        dataset, _ = sources.load(template.arm.dataset, place.source)
-        serve_chief(search, place, dataset, address, limit, name)
+        dataset, _ = sources.load(template.arm.dataset, location.source)
+        with log.quiet():  # the chief logs each trial
+            run_worker(search, location, dataset, address, timeout, name)
         return cli.DONE
 
-    signals.exit_process(cli.run_command("tune", run))
+    signals.exit_process(cli.run_command("tune", train))

@@ -1,4 +1,4 @@
-"""A worker: it asks an oracle for trials, trains them, and sends what they came to."""
+"""A worker: it requests trials from an oracle, trains them, and sends their outcomes."""
 
 from __future__ import annotations
 
@@ -20,108 +20,115 @@ from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
 from experiments.tuning.distributed.client import Client
 from experiments.tuning.oracles import values_of
-from experiments.tuning.replayable_oracle import OUTCOME, SEARCH
+from experiments.tuning.replayable_oracle import OUTCOME_KEY, SEARCH_KEY
 from experiments.tuning.search import Search, SearchLocation
 from experiments.tuning.trial import Outcome
 
-PAUSE = 0.5  # seconds until a worker that has to wait asks again
-BEAT = 1.0  # seconds between two signs of life
+RETRY_DELAY = 0.5  # seconds until a worker that has to wait tries again
+HEARTBEAT = 1.0  # seconds between two signs of life
 
 Train = Callable[[Mapping[str, Any]], Outcome]
 
 
 def run_trials(
-    search: Search, oracle: Any, name: str, train: Train, *, beat: float | None = None
+    search: Search, oracle: Any, name: str, train: Train, *, heartbeat: float | None = None
 ) -> None:
     """Train trials until the oracle has no more.
 
-    ``oracle`` is one of ``oracles`` or a ``Client`` of the chief that has it, ``name`` the
-    worker's. Every ``beat`` seconds the oracle is told that the worker is alive. Raises
-    ``UserError`` where the chief conducts another search.
+    ``oracle`` is a ``ReplayableOracle`` or a ``Client``, ``name`` the worker's. The worker sends a
+    sign of life every ``heartbeat`` seconds. Raises ``UserError`` if the chief runs another search.
     """
     while (trial := oracle.create_trial(name)).status != "STOPPED":
         if trial.status == "IDLE":
-            time.sleep(PAUSE)
+            time.sleep(RETRY_DELAY)
             continue
-        if trial.hyperparameters.values[SEARCH] != search.digest:
-            raise UserError("the chief conducts another search, or on another kind of machine")
-        once = partial(_trained, train, values_of(search, trial))
-        outcome = _beating(oracle, trial.trial_id, beat, once) if beat else once()
-        trial.hyperparameters.values[OUTCOME] = json.dumps(asdict(outcome))
+        if trial.hyperparameters.values[SEARCH_KEY] != search.digest:
+            raise UserError("the chief runs another search, or on another kind of machine")
+        train_trial = partial(_train_when_free, train, values_of(search, trial))
+        if heartbeat:
+            outcome = _train_with_heartbeat(oracle, trial.trial_id, heartbeat, train_trial)
+        else:
+            outcome = train_trial()
+        trial.hyperparameters.values[OUTCOME_KEY] = json.dumps(asdict(outcome))
         trial.status = "COMPLETED"
         oracle.end_trial(trial)
 
 
-def _trained(train: Train, values: Mapping[str, Any]) -> Outcome:
-    """Train a trial; where a worker that was taken for dead still does so here, wait for it."""
+def _train_when_free(train: Train, values: Mapping[str, Any]) -> Outcome:
+    """Train a trial, waiting while a worker that was taken for dead still holds its directory."""
     while True:
         try:
             return train(values)
         except InUseError:
-            time.sleep(PAUSE)
+            time.sleep(RETRY_DELAY)
 
 
-def _beating(oracle: Any, trial_id: str, beat: float, train: Callable[[], Outcome]) -> Outcome:
-    """Train while the oracle hears that the worker is alive; in the main thread alone.
+def _train_with_heartbeat(
+    oracle: Any, trial_id: str, heartbeat: float, train: Callable[[], Outcome]
+) -> Outcome:
+    """Train in the main thread while another thread sends signs of life.
 
-    Raises ``ProcessError`` where nobody hears any more, as soon as training can be interrupted.
+    If one cannot be sent, interrupt the training and raise its ``ProcessError``.
     """
-    over, gone = threading.Event(), list[ProcessError]()
+    finished, failures = threading.Event(), list[ProcessError]()
 
-    def run() -> None:
-        while not over.wait(beat):
+    def send_signs() -> None:
+        while not finished.wait(heartbeat):
             try:
                 oracle.get_trial(trial_id)
             except ProcessError as error:
-                gone.append(error)
+                failures.append(error)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = threading.Thread(target=send_signs, daemon=True)
     try:
         with signals.handle_signals():  # the signal must not outlive the block
             thread.start()
             try:
                 return train()
             finally:
-                over.set()
+                finished.set()
                 thread.join()
     except KeyboardInterrupt:
-        if gone:
-            raise gone[0] from None
+        if failures:
+            raise failures[0] from None
         raise
 
 
-def trial_function(search: Search, place: SearchLocation, dataset: Dataset) -> Train:
-    """Return what trains a trial's values in this process."""
+def trial_function(search: Search, location: SearchLocation, dataset: Dataset) -> Train:
+    """Return a function that trains a trial's values in this process."""
 
     def train(values: Mapping[str, Any]) -> Outcome:
         with log.quiet():
-            return search.trainer.train(values, place.directory, dataset, place.telemetry)
+            return search.trainer.train(
+                values, location.directory, dataset, location.telemetry_every
+            )
 
     return train
 
 
-def serve_chief(
+def run_worker(
     search: Search,
-    place: SearchLocation,
+    location: SearchLocation,
     dataset: Dataset,
     address: str,
-    limit: float,
+    timeout: float,
     name: str | None = None,
 ) -> None:
-    """Train what the chief at ``address`` gives out, until it has no more.
+    """Train the trials of the chief at ``address`` until it has no more.
 
-    Raises ``ProcessError`` where the chief cannot be reached for ``limit`` seconds.
+    Raises ``ProcessError`` if the chief cannot be reached for ``timeout`` seconds.
     """
-    train = trial_function(search, place, dataset)
+    train = trial_function(search, location, dataset)
 
-    def told(values: Mapping[str, Any]) -> Outcome:
+    def train_and_log(values: Mapping[str, Any]) -> Outcome:
         outcome = train(values)
         logger.info(f"{search.trainer.objective} {outcome.score:.4g}: {values}")
         return outcome
 
-    run_trials(search, Client(address, limit), name or worker_name(), told, beat=BEAT)
+    client = Client(address, timeout)
+    run_trials(search, client, name or worker_name(), train_and_log, heartbeat=HEARTBEAT)
 
 
 def worker_name() -> str:

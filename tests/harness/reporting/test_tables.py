@@ -3,11 +3,10 @@ from math import inf, nan
 import pytest
 
 from experiments.harness.reporting import tables
-from experiments.harness.reporting.tables import spread
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "text"),
     [
         ([], "-"),
         ([0.98765], "0.9877"),
@@ -16,11 +15,11 @@ from experiments.harness.reporting.tables import spread
         ([1.0, 3.0, nan, nan, inf], "2 ± 1.4 (n=2), nan (n=2), inf (n=1)"),
     ],
 )
-def test_spread(values, told):
-    assert spread(values) == told
+def test_spread(values, text):
+    assert tables.spread(values) == text
 
 
-def test_campaigns_stand_side_by_side_with_what_they_harmed():
+def test_campaigns_table_has_a_column_per_backend_and_counts_harms():
     def campaign(backend: str, count: int, lost: int) -> dict:
         row = {"fault": "SIGKILL", "count": count, "intervals lost": lost}
         return {
@@ -28,7 +27,7 @@ def test_campaigns_stand_side_by_side_with_what_they_harmed():
             "table": [row | {"wrong fingerprints": 0, "unclear endings": 0}],
         }
 
-    told = tables.campaigns([campaign("jax", 50, 0), campaign("torch", 7, 1)]).splitlines()
-    assert told[0].split() == ["jax", "1.2", "torch", "1.2"]
-    assert told[2].split() == ["SIGKILL", "50", "7"]
-    assert told[3].split() == ["intervals", "lost", "0", "1"]
+    lines = tables.campaigns([campaign("jax", 50, 0), campaign("torch", 7, 1)]).splitlines()
+    assert lines[0].split() == ["jax", "1.2", "torch", "1.2"]
+    assert lines[2].split() == ["SIGKILL", "50", "7"]
+    assert lines[3].split() == ["intervals", "lost", "0", "1"]

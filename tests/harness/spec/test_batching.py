@@ -3,36 +3,31 @@ from dataclasses import replace
 import pytest
 
 from experiments import catalog
-from experiments.harness.spec import Run, UserError, batching
-from experiments.harness.study import plan
+from experiments.harness.spec import RunSpec, UserError, batching
+from tests.helpers.planning import plan_specs
 
 CPU = {"backend": "jax", "device": "cpu"}
 GPU = {"backend": "jax", "device": "a GPU"}
 STDS = ["std_0.03", "std_0.1"]
 
 
-def planned(
-    environment=CPU, arms=STDS, seeds=(0, 1), name="init_std_sweep", **changes
-) -> list[Run]:
-    return plan.plan_runs(
-        catalog.load(name), "mini", arms=arms, seeds=seeds, changes=changes,
-        data={"mnist": {"sha256": "0"}}, environment=environment,
-    )  # fmt: skip
+def plan_runs(environment=CPU, arms=STDS, seeds=(0, 1), **overrides) -> list[RunSpec]:
+    return plan_specs("init_std_sweep", arms, seeds, overrides, environment)
 
 
-def told(groups) -> list[list[str]]:
-    return [[run.environment["together"] for run in group] for group in groups]
+def modes(batches) -> list[list[str]]:
+    return [[run.environment["together"] for run in batch] for batch in batches]
 
 
-def test_initial_values_seeds_rates_and_schedules_make_no_other_program():
-    runs = planned()
-    slow = planned(**{"optimizer.learning_rate": 1e-5, "schedule": [[2, 0.1]]})
-    other = planned(**{"network.kernel_initializer": "he_normal"})
+def test_initial_values_seeds_rates_and_schedules_share_a_program():
+    runs = plan_runs()
+    slow = plan_runs(**{"optimizer.learning_rate": 1e-5, "schedule": [[2, 0.1]]})
+    other = plan_runs(**{"network.kernel_initializer": "he_normal"})
     assert batching.compatible_groups([*runs, *slow, *other]) == [[*runs, *slow, *other]]
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "overrides",
     [
         {"batch_size": 7},
         {"steps": 7},
@@ -42,41 +37,41 @@ def test_initial_values_seeds_rates_and_schedules_make_no_other_program():
         {"frozen": ["bias"]},
     ],
 )
-def test_anything_else_does(changes):
-    runs, others = planned(), planned(**changes)
+def test_any_other_difference_needs_another_program(overrides):
+    runs, others = plan_runs(), plan_runs(**overrides)
     assert batching.compatible_groups([*runs, *others]) == [runs, others]
     elsewhere = [replace(run, dataset={"sha256": "1"}) for run in runs]
     assert batching.compatible_groups([*runs, *elsewhere]) == [runs, elsewhere]
 
 
-def test_the_environment_says_what_decides_bits():
-    assert told(batching.group_runs(planned(), 0)) == [["in turn"] * 4]
-    assert told(batching.group_runs(planned(GPU), 0)) == [[f"{k} of 4" for k in (1, 2, 3, 4)]]
-    assert told(batching.group_runs(planned(GPU), 3)) == [[f"{k} of 3" for k in (1, 2, 3)]]
-    assert planned()[0].environment == CPU
+def test_the_environment_records_how_a_run_is_batched():
+    assert modes(batching.group_runs(plan_runs(), 0)) == [["in turn"] * 4]
+    assert modes(batching.group_runs(plan_runs(GPU), 0)) == [[f"{k} of 4" for k in (1, 2, 3, 4)]]
+    assert modes(batching.group_runs(plan_runs(GPU), 3)) == [[f"{k} of 3" for k in (1, 2, 3)]]
+    assert plan_runs()[0].environment == CPU
 
 
-def test_the_documented_sweep_is_one_group():
+def test_the_documented_sweep_is_one_batch():
     sweep = catalog.load("init_std_sweep")
-    runs = planned(GPU, arms=sweep.at["full"], seeds=sweep.seeds)
-    (group,) = batching.group_runs(runs, 0)
-    assert [batching.position(run) for run in group] == [(k, 27) for k in range(27)]
+    runs = plan_runs(GPU, arms=sweep.at["full"], seeds=sweep.seeds)
+    (batch,) = batching.group_runs(runs, 0)
+    assert [batching.position(run) for run in batch] == [(k, 27) for k in range(27)]
 
 
-def test_runs_that_cannot_be_trained_together_are_refused():
-    with pytest.raises(UserError, match="one run cannot be trained together"):
-        batching.group_runs(planned(arms=["std_0.1"], seeds=[0]), 0)
+def test_runs_that_cannot_be_batched_are_refused():
+    with pytest.raises(UserError, match="one run cannot be batched"):
+        batching.group_runs(plan_runs(arms=["std_0.1"], seeds=[0]), 0)
     with pytest.raises(UserError, match="no two of these runs"):
-        batching.group_runs([planned()[0], planned(batch_size=7)[1]], 0)
-    with pytest.raises(UserError, match="takes KERAS_BACKEND=jax, not torch"):
-        batching.group_runs(planned({"backend": "torch", "device": "cpu"}), 0)
+        batching.group_runs([plan_runs()[0], plan_runs(batch_size=7)[1]], 0)
+    with pytest.raises(UserError, match="needs KERAS_BACKEND=jax, not torch"):
+        batching.group_runs(plan_runs({"backend": "torch", "device": "cpu"}), 0)
     for most in (True, False, 1, -2):
-        with pytest.raises(UserError, match=f"2 or more, or 0 for all at once, not {most}"):
-            batching.group_runs(planned(), most)
+        with pytest.raises(UserError, match=f"2 or more, or 0 for no limit, not {most}"):
+            batching.group_runs(plan_runs(), most)
 
 
 @pytest.mark.parametrize(
-    ("how", "sound"),
+    ("mode", "valid"),
     [
         ("in turn", True),
         ("2 of 27", True),
@@ -86,5 +81,5 @@ def test_runs_that_cannot_be_trained_together_are_refused():
         (4, False),
     ],
 )
-def test_what_a_record_may_say(how, sound):
-    assert batching.is_batch_mode(how) == sound
+def test_valid_records_of_a_batch(mode, valid):
+    assert batching.is_batch_mode(mode) == valid

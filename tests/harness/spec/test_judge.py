@@ -4,7 +4,17 @@ from math import inf, nan
 import pytest
 
 from experiments import catalog
-from experiments.harness.spec import Arm, Claim, Experiment, Run, config, judge, measures
+from experiments.harness.spec import (
+    Arm,
+    Claim,
+    Experiment,
+    History,
+    Run,
+    RunSpec,
+    config,
+    judge,
+    measures,
+)
 
 DATA = {"stand_in": True}
 LAST_LOSS = measures.final("a", "loss")
@@ -12,14 +22,14 @@ ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=
 
 
 def run(arm: str, seed: int = 0, status="complete", **history: list[float]) -> Run:
-    columns = {name: tuple(values) for name, values in history.items()}
-    chain = tuple("abcdefgh"[: 1 + len(next(iter(columns.values()), ()))])
-    return Run("e", arm, ARM, seed, "mini", DATA, {}, status=status, history=columns, chain=chain)
+    spec = RunSpec("e", arm, ARM, seed, "mini", DATA, {})
+    table = History.from_columns(history)
+    return Run(spec, status, history=table, chain=tuple("abcdefgh"[: 1 + len(table.rows)]))
 
 
 def experiment(*claims: Claim) -> Experiment:
-    homes = {name: f"e:{name}" for name in "ab"}
-    return Experiment("t", "q", "d", {"a": ARM}, claims, (), {"mini": "", "full": ""}, homes=homes)
+    ids = {name: f"e:{name}" for name in "ab"}
+    return Experiment("t", "q", "d", {"a": ARM}, claims, (), {"mini": "", "full": ""}, arm_ids=ids)
 
 
 def outcome(bounds: tuple[float, float], *runs: Run, measure=LAST_LOSS) -> str:
@@ -28,14 +38,14 @@ def outcome(bounds: tuple[float, float], *runs: Run, measure=LAST_LOSS) -> str:
     return verdict.outcome
 
 
-def test_a_claim_holds_where_every_seed_is_within_its_bounds_ends_included():
+def test_a_claim_is_reproduced_if_every_seed_is_within_its_bounds_ends_included():
     runs = [run("a", seed, loss=[5.0, value]) for seed, value in enumerate([1.0, 2.0])]
     assert outcome((1, 2), *runs) == "REPRODUCED"
     assert outcome((1, 1.5), *runs) == "INCONCLUSIVE"
     assert outcome((3, 4), *runs) == "REFUTED"
 
 
-def test_a_value_that_is_no_number_could_not_be_measured():
+def test_nan_is_not_a_measured_value():
     assert outcome((-inf, inf), run("a", loss=[nan])) == "INCONCLUSIVE"
     assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "INCONCLUSIVE"
     assert outcome((3, 4), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "REFUTED"
@@ -70,7 +80,7 @@ def test_measures():
     assert gained(runs) == pytest.approx(0.05)
 
 
-def test_a_run_that_never_was_finite_has_no_last_finite_value():
+def test_the_last_finite_value_of_a_run_that_never_was_finite_is_nan():
     assert (
         str(measures.last_finite("a", "loss")({"a": run("a", loss=[nan], test_loss=[nan])}))
         == "nan"
@@ -78,18 +88,20 @@ def test_a_run_that_never_was_finite_has_no_last_finite_value():
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_every_experiment_can_be_judged_before_it_was_run(name):
+def test_every_experiment_can_be_judged_before_it_is_run(name):
     experiment = catalog.load(name)
-    home, arm = next(iter(experiment.homes.values())).split(":")
-    verdicts = judge.judge(experiment, [replace(run(arm, status="partial"), experiment=home)])
+    owner, arm = next(iter(experiment.arm_ids.values())).split(":")
+    partial = run(arm, status="partial")
+    partial = replace(partial, spec=replace(partial.spec, experiment=owner))
+    verdicts = judge.judge(experiment, [partial])
     assert any(not verdict.values for verdict in verdicts)
     for verdict in verdicts:
-        if not verdict.values:  # as of what is known without any run
+        if not verdict.values:  # unlike claims that need no run
             assert verdict.outcome == "INCONCLUSIVE"
             assert "runs missing for 1 of 1 seeds" in verdict.note
 
 
-def test_a_verdict_says_what_it_does_not_rest_on():
+def test_the_note_names_the_limits_of_a_verdict():
     claim = Claim("text", "where", LAST_LOSS, "1", (0, 9))
     runs = [run("a", 0, loss=[1.0]), run("a", 1, status="partial", loss=[1.0])]
     (verdict,) = judge.judge(experiment(claim), runs)
@@ -97,13 +109,14 @@ def test_a_verdict_says_what_it_does_not_rest_on():
     assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
 
 
-def test_a_misspelt_column_is_no_missing_run():
+def test_a_misspelt_column_is_an_error():
     with pytest.raises(KeyError, match="los"):
         outcome((0, 9), run("a", loss=[1.0]), measure=measures.final("a", "los"))
 
 
-def test_a_column_that_the_users_changes_took_away_is_not_measured():
-    changed = replace(run("a", loss=[1.0]), changes={"probes": []})
+def test_a_column_that_overrides_removed_is_not_measured():
+    changed = run("a", loss=[1.0])
+    changed = replace(changed, spec=replace(changed.spec, overrides={"probes": []}))
     assert outcome((0, 9), changed, measure=measures.final("a", "los")) == "INCONCLUSIVE"
 
 

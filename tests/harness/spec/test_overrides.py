@@ -6,7 +6,7 @@ from experiments.harness.spec.overrides import override, resolve
 from tests.harness.spec.test_spec import ARM
 
 
-def test_an_override_leads_through_configs_and_leaves_the_arm_alone():
+def test_an_override_reaches_into_configs_and_leaves_the_arm_unchanged():
     changed = override(ARM, {"network.kernel_initializer.stddev": 1, "optimizer.momentum": 0.9})
     assert changed.network["config"]["kernel_initializer"]["config"] == {"stddev": 1.0}
     assert changed.optimizer["config"] == {"learning_rate": 1e-4, "momentum": 0.9}
@@ -19,11 +19,11 @@ def test_a_config_may_become_an_identifier():
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
+    ("path", "value", "message"),
     [
         ("optimiser.learning_rate", 1.0, "did you mean 'optimizer'"),
         ("role", "diagnosis", "no field"),
-        ("steps.each", 1, "leads nowhere"),
+        ("steps.each", 1, "no such setting 'steps.each'"),
         ("network.kernel_initialiser.stddev", 1.0, "did you mean 'kernel_initializer'"),
         ("steps", "many", "another type"),
         ("steps", 1.5, "another type"),
@@ -39,13 +39,13 @@ def test_a_config_may_become_an_identifier():
         ("dataset", "digits", "no field"),
     ],
 )
-def test_a_change_that_cannot_be_made_is_told(path, value, words):
-    with pytest.raises(UserError, match=words):
+def test_an_invalid_override_is_a_user_error(path, value, message):
+    with pytest.raises(UserError, match=message):
         override(ARM, {path: value})
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_every_arm_resolves_at_both_scales_and_the_users_change_comes_last(name):
+def test_every_arm_resolves_at_both_scales_and_overrides_come_last(name):
     experiment = catalog.load(name)
     for arm, miniature in experiment.at["mini"].items():
         documented = resolve(experiment, arm, "full")
@@ -54,10 +54,10 @@ def test_every_arm_resolves_at_both_scales_and_the_users_change_comes_last(name)
         assert resolve(experiment, arm, "mini", {"intervals": 7}).intervals == 7
 
 
-def test_a_variant_is_another_arm_with_changes_and_without_any_it_is_that_arm():
+def test_a_variant_is_another_arm_with_changes_or_that_arm_itself():
     decay, small = catalog.load("alexnet_lr_decay"), catalog.load("alexnet_small_init")
-    assert decay.homes["fixed_rate"] == "alexnet_small_init:as_documented"
-    assert decay.homes["decayed_rate"] == "alexnet_lr_decay:decayed_rate"
+    assert decay.arm_ids["fixed_rate"] == "alexnet_small_init:as_documented"
+    assert decay.arm_ids["decayed_rate"] == "alexnet_lr_decay:decayed_rate"
     for scale in ("full", "mini"):
         one, other = decay.at[scale]["fixed_rate"], small.at[scale]["as_documented"]
         assert one.identity() == other.identity()
@@ -65,7 +65,7 @@ def test_a_variant_is_another_arm_with_changes_and_without_any_it_is_that_arm():
         assert decay.at[scale]["decayed_rate"].identity() == changed.identity()
 
 
-def test_an_arm_that_is_left_out_at_mini_is_told():
+def test_an_arm_that_is_left_out_at_mini_is_a_user_error():
     experiment = catalog.load("depth_and_activation")
     (left_out, *_) = set(experiment.at["full"]) - set(experiment.at["mini"])
     with pytest.raises(UserError, match="at mini"):

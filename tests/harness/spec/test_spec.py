@@ -16,15 +16,15 @@ ARM = Arm(
 )
 
 
-def test_an_arm_prints_as_json_and_its_identity_leaves_out_what_is_only_told():
+def test_an_arms_identity_is_json_without_its_role_and_description():
     assert json.loads(json.dumps(ARM.identity())) == ARM.identity()
-    told = replace(ARM, about="in other words", role="diagnosis")
-    assert told.identity() == ARM.identity()
+    described = replace(ARM, about="another description", role="diagnosis")
+    assert described.identity() == ARM.identity()
     assert replace(ARM, steps=301).identity() != ARM.identity()
 
 
 @pytest.mark.parametrize(
     ("finished", "factor"), [(0, 1.0), (29, 1.0), (30, 0.1), (49, 0.1), (50, 0.01), (99, 0.01)]
 )
-def test_the_schedule_changes_after_the_interval_it_names(finished, factor):
+def test_the_schedule_applies_from_the_interval_it_names(finished, factor):
     assert ARM.learning_rate_factor(finished) == factor

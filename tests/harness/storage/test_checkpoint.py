@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from experiments.harness.spec import History
 from experiments.harness.storage import checkpoint
 from experiments.harness.storage.checkpoint import Checkpoint
 
@@ -13,18 +14,20 @@ def losses(k: int) -> dict[str, float]:
 
 def at(interval: int) -> Checkpoint:
     return Checkpoint(
-        owner="run",
+        run_id="run",
         interval=interval,
         tensors={"conv1/kernel": np.full((2, 3), interval, "float32"), "step": np.array(interval)},
         initial={"test_loss": 2.3},
-        rows=tuple({"step": k, **losses(k), "gap": float("nan")} for k in range(interval)),
+        history=History(
+            tuple({"step": k, **losses(k), "gap": float("nan")} for k in range(interval))
+        ),
         chain=tuple("abcdefghij"[: interval + 1]),
         digests=tuple({"conv1/kernel": f"{k}"} for k in range(interval + 1)),
         seconds=1.5,
     )
 
 
-def test_it_comes_back_as_it_was(tmp_path):
+def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path):
     checkpoint.save(at(3), tmp_path)
     found, damaged = checkpoint.load_newest(tmp_path)
     assert damaged == []
@@ -33,7 +36,7 @@ def test_it_comes_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(found.tensors[path], tensor, strict=True)
 
 
-def test_the_newest_two_and_the_initial_one_are_kept(tmp_path):
+def test_the_newest_two_and_the_initial_one_stay(tmp_path):
     (tmp_path / "000003.bak").write_text("a user's")
     for interval in range(12):
         checkpoint.save(at(interval), tmp_path)
@@ -48,7 +51,7 @@ def test_the_newest_two_and_the_initial_one_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("broken", "expected"),
+    ("nonfinite", "expected"),
     [
         ({}, []),
         ({"loss": {6, 7, 8}, "test_loss": {6, 7, 8}}, [6]),
@@ -58,23 +61,20 @@ def test_the_newest_two_and_the_initial_one_are_kept(tmp_path):
         ({"loss": {1}, "test_loss": {1}}, [1]),
     ],
 )
-def test_the_state_before_the_first_step_that_was_not_finite_is_kept(tmp_path, broken, expected):
-    """``broken``: the intervals, of eight, whose loss is NaN, and whose test loss is."""
+def test_the_checkpoint_before_the_first_nonfinite_step_stays(tmp_path, nonfinite, expected):
+    """``nonfinite``: the intervals, of eight, in which each loss is NaN."""
     rows = tuple(
-        {name: float("nan") if k in broken.get(name, ()) else 1.0 for name in losses(k)}
+        {name: float("nan") if k in nonfinite.get(name, ()) else 1.0 for name in losses(k)}
         for k in range(1, 9)
     )
     for interval in range(9):
-        checkpoint.save(replace(at(interval), rows=rows[:interval]), tmp_path)
-    assert (
-        checkpoint.nonfinite_candidates([(row["loss"], row["test_loss"]) for row in rows])
-        == expected
-    )
-    kept = {int(path.name) for path in tmp_path.iterdir()}
-    assert kept == {0, 7, 8} | {k - 1 for k in expected[:1]}
+        checkpoint.save(replace(at(interval), history=History(rows[:interval])), tmp_path)
+    assert checkpoint.nonfinite_candidates(History(rows)) == expected
+    left = {int(path.name) for path in tmp_path.iterdir()}
+    assert left == {0, 7, 8} | {k - 1 for k in expected[:1]}
 
 
-def test_nothing_kept_is_nothing_found(tmp_path):
+def test_without_a_checkpoint_none_is_loaded(tmp_path):
     assert checkpoint.load_newest(tmp_path / "absent") == (None, [])
 
 
@@ -87,19 +87,19 @@ def flip(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("spoil", [cut, flip, lambda _: b"", lambda _: b"text\n"])
-def test_a_damaged_newest_is_told_and_the_one_before_taken(tmp_path, spoil):
+@pytest.mark.parametrize("damage", [cut, flip, lambda _: b"", lambda _: b"text\n"])
+def test_a_damaged_newest_is_reported_and_the_one_before_loaded(tmp_path, damage):
     checkpoint.save(at(3), tmp_path)
     checkpoint.save(at(4), tmp_path)
     newest = tmp_path / "000004"
-    newest.write_bytes(spoil(newest.read_bytes()))
+    newest.write_bytes(damage(newest.read_bytes()))
     found, damaged = checkpoint.load_newest(tmp_path)
     assert found.interval == 3
     assert len(damaged) == 1
     assert "000004 is damaged" in damaged[0]
 
 
-def test_a_state_outlives_damaged_ones_that_claim_to_be_newer(tmp_path):
+def test_a_new_checkpoint_replaces_damaged_ones_with_higher_numbers(tmp_path):
     for interval in (7, 8):
         checkpoint.save(at(interval), tmp_path)
     for path in tmp_path.iterdir():

@@ -9,12 +9,14 @@ TENSORS = {"fc1/kernel": np.arange(6, dtype="float32").reshape(2, 3), "seed": np
 
 
 def test_a_link_is_the_documented_hash():
-    told = b"before" + b"\nfc1/kernel float32 (2, 3)\n" + TENSORS["fc1/kernel"].tobytes()
-    told += b"\nseed uint32 ()\n" + TENSORS["seed"].tobytes() + b"\nloss\n" + struct.pack("<d", 0.5)
-    assert link("before", TENSORS, {"loss": 0.5}) == hashlib.sha256(told).hexdigest()
+    content = b"before" + b"\nfc1/kernel float32 (2, 3)\n" + TENSORS["fc1/kernel"].tobytes()
+    content += (
+        b"\nseed uint32 ()\n" + TENSORS["seed"].tobytes() + b"\nloss\n" + struct.pack("<d", 0.5)
+    )
+    assert link("before", TENSORS, {"loss": 0.5}) == hashlib.sha256(content).hexdigest()
 
 
-def test_everything_that_can_differ_changes_it():
+def test_every_difference_changes_the_link():
     flipped = TENSORS["fc1/kernel"].copy()
     flipped.view("uint32")[1, 2] ^= 1
     links = {
@@ -30,7 +32,7 @@ def test_everything_that_can_differ_changes_it():
     assert len(links) == 8
 
 
-def test_a_digest_is_of_type_shape_and_bytes_and_a_mark_of_indices_in_their_order():
+def test_a_digest_depends_on_type_shape_and_bytes_and_a_checksum_on_the_order():
     kernel = TENSORS["fc1/kernel"]
     others = kernel.reshape(3, 2), kernel.astype("float64"), kernel + 1
     assert len({tensor_digest(tensor) for tensor in (kernel, *others)}) == 4
@@ -42,6 +44,6 @@ def test_a_digest_is_of_type_shape_and_bytes_and_a_mark_of_indices_in_their_orde
     )
 
 
-def test_strides_do_not_count_only_values():
-    turned = TENSORS | {"fc1/kernel": np.asfortranarray(TENSORS["fc1/kernel"])}
-    assert link("", turned, {}) == link("", TENSORS, {})
+def test_strides_do_not_change_the_link():
+    transposed = TENSORS | {"fc1/kernel": np.asfortranarray(TENSORS["fc1/kernel"])}
+    assert link("", transposed, {}) == link("", TENSORS, {})

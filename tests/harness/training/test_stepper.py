@@ -1,50 +1,50 @@
-"""A step taken alone leaves the bits that it left in the undisturbed run."""
+"""A step replayed alone leaves the same bits as in the undisturbed run."""
 
 import keras
 import numpy as np
 import pytest
 
 from experiments.harness.model.variables import read
-from experiments.harness.spec import Run
+from experiments.harness.spec import Run, RunSpec
 from experiments.harness.storage import checkpoint
 from experiments.harness.training import trainer
+from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.stepper import Stepper
-from tests.harness.training.test_trainer import DIGITS, FACES, faced, planned
+from tests.harness.training.test_trainer import DIGITS, FACES, plan_faces_run, plan_run
 
 
-class Watcher(keras.callbacks.Callback):
-    """Reads all variables after every step of a fit."""
+class StepRecorder(keras.callbacks.Callback):
+    """Read all variables after every step of a fit."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[dict[str, np.ndarray]] = []
+        self.steps: list[dict[str, np.ndarray]] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if keras.backend.backend() == "jax":  # whose fit keeps the values outside the variables
+        if keras.backend.backend() == "jax":  # whose fit holds the values outside the variables
             self.model.jax_state_sync()
-        self.seen.append(read(self.model))
+        self.steps.append(read(self.model))
 
 
-def watched(
-    run: Run, directory, dataset, monkeypatch
+def train_recorded(
+    spec: RunSpec, directory, dataset, monkeypatch
 ) -> tuple[dict[int, checkpoint.Checkpoint], list]:
-    """Train ``run``; return the state after each interval and the variables after each step."""
-    watcher, states = Watcher(), {}
-    save, fit = checkpoint.save, keras.Model.fit
+    """Train ``spec``; return the checkpoint after each interval, the variables after each step."""
+    recorder, checkpoints = StepRecorder(), {}
+    save = checkpoint.save
 
-    def kept(found: checkpoint.Checkpoint, folder) -> None:
-        states[found.interval] = found
-        save(found, folder)
+    def save_and_record(state: checkpoint.Checkpoint, folder) -> None:
+        checkpoints[state.interval] = state
+        save(state, folder)
 
-    def seen(model, *arguments, callbacks, **options):
-        return fit(model, *arguments, callbacks=[watcher, *callbacks], **options)
-
-    monkeypatch.setattr(checkpoint, "save", kept)
-    monkeypatch.setattr(keras.Model, "fit", seen)
+    monkeypatch.setattr(checkpoint, "save", save_and_record)
     directory.mkdir(exist_ok=True)
-    trainer.train(run, directory, dataset, tell=[].append)
+    trainer.train(Run(spec), directory, dataset, TrainOptions(callbacks=[recorder]))
     monkeypatch.undo()
-    return states, watcher.seen
+    return checkpoints, recorder.steps
+
+
+watched = train_recorded  # former name
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
@@ -52,23 +52,23 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 RUNS = {
-    "dropout, decayed rate": (planned(schedule=[[1, 0.1]], intervals=2), DIGITS),
-    "moments": (planned(optimizer="Adam", intervals=2), DIGITS),
-    "weighted samples": (faced("as_documented", held_out=3, intervals=2), FACES),
+    "dropout, decayed rate": (plan_run(schedule=[[1, 0.1]], intervals=2), DIGITS),
+    "moments": (plan_run(optimizer="Adam", intervals=2), DIGITS),
+    "weighted samples": (plan_faces_run("as_documented", held_out=3, intervals=2), FACES),
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_every_step_leaves_the_bits_of_the_undisturbed_run(name, tmp_path, monkeypatch):
-    run, dataset = RUNS[name]
-    states, after = watched(run, tmp_path, dataset, monkeypatch)
-    assert len(after) == run.arm.steps * run.arm.intervals
-    for interval in range(run.arm.intervals):
-        alone = Stepper(run, dataset, states[interval])
-        for number in range(alone.done + 1, alone.end + 1):
-            step = alone.take()
+    spec, dataset = RUNS[name]
+    checkpoints, after = train_recorded(spec, tmp_path, dataset, monkeypatch)
+    assert len(after) == spec.arm.steps * spec.arm.intervals
+    for interval in range(spec.arm.intervals):
+        stepper = Stepper(spec, dataset, checkpoints[interval])
+        for number in range(stepper.done + 1, stepper.end + 1):
+            step = stepper.take()
             assert step.number == number
             assert same(step.after, after[number - 1]), f"step {number}"
-        at_once = Stepper(run, dataset, states[interval])
+        at_once = Stepper(spec, dataset, checkpoints[interval])
         at_once.advance(at_once.end)
         assert same(at_once.tensors(), after[at_once.end - 1])

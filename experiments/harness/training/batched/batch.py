@@ -131,7 +131,7 @@ class RunBatch:
         logs: Sequence[Mapping[str, float]],
         seconds: float,
     ) -> None:
-        """Save the members' checkpoints in threads: most of the time goes to hashing and writing."""
+        """Save the members' checkpoints, in threads: hashing and writing take most of the time."""
 
         def save(member: BatchMember, values: Tensors, metrics: Mapping[str, float]) -> None:
             member.saving.save(interval, values, metrics, seconds)

@@ -1,8 +1,8 @@
-"""A training step, compiled once for all runs of a group. Imports JAX, whose Keras it needs.
+"""Programs that train and evaluate a batch of runs, compiled once. JAX only.
 
-``InTurn`` steps one member after the other, which is the fastest way on a CPU: there XLA makes
-grouped convolutions of batched ones, and runs what stands within a loop on one thread.
-``AtOnce`` batches the members and loops over an interval's steps, all in one program.
+``SequentialProgram`` steps one member after the other. That is faster on a CPU, where XLA turns
+batched convolutions into grouped ones and runs a loop's body on one thread. ``VmapProgram`` batches
+the members and loops over an interval's steps, all in one program.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from experiments.harness.data.dataset import Dataset
 from experiments.harness.runtime import signals
 from experiments.harness.spec import Arm
 
-STEPS = 25  # between two looks at whether an interrupt came
-# Values of variables: those trained, others, the optimiser's, metrics'; as in Keras's own steps.
+STEPS = 25  # between two checks for an interrupt
+# Values of trainable, non-trainable, optimiser and metrics variables, as Keras's steps take them.
 ModelState = tuple[list[Any], list[Any], list[Any], list[Any]]
 
 
 class Program(Protocol):
-    """Both functions map the members' states, in order, to what they are afterwards."""
+    """Maps the members' states, in order, to their next states."""
 
     def train(
         self, states: Sequence[ModelState], indices: Sequence[NDArray[np.int64]]
     ) -> list[ModelState]:
-        """Take an interval's steps; ``indices`` are each member's examples, steps by batch.
+        """Take an interval's steps, and consume the values in ``states``.
 
-        The values in ``states`` are used up.
+        ``indices`` holds each member's examples, ``(steps, batch)``.
         """
 
     def test(self, states: Sequence[ModelState]) -> list[ModelState]:
-        """Evaluate the test split."""
+        """Evaluate the test split, and consume the values in ``states``."""
 
 
 def get_state(model: keras.Model) -> ModelState:
     """Return the values of a compiled model's variables."""
-    trained, others, optimizers, metrics = (
+    trainable, non_trainable, optimizer, metrics = (
         [variable.value for variable in variables] for variables in _variables(model)
     )
-    return trained, others, optimizers, metrics
+    return trainable, non_trainable, optimizer, metrics
 
 
 def set_state(model: keras.Model, state: ModelState) -> None:
-    """Give a model's variables the values in ``state``."""
+    """Assign the values in ``state`` to the model's variables."""
     for variables, values in zip(_variables(model), state, strict=True):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -66,42 +66,48 @@ def _variables(model: keras.Model) -> tuple[list[Any], ...]:
 
 
 class SequentialProgram:
-    """The members' steps, one member after the other."""
+    """Steps one member after the other."""
 
     def __init__(self, model: keras.Model, dataset: Dataset, arm: Arm) -> None:
         self.dataset = dataset
-        size, tested = arm.test_batch, dataset.test(slice(arm.test_examples))
-        begins = range(0, len(tested[0]), size)
-        self.tested = [tuple(part[begin : begin + size] for part in tested) for begin in begins]
+        size, arrays = arm.test_batch, dataset.test(slice(arm.test_examples))
+        starts = range(0, len(arrays[0]), size)
+        self.test_batches = [
+            tuple(array[start : start + size] for array in arrays) for start in starts
+        ]
         self.train_step = jax.jit(model.train_step, donate_argnums=0)
         self.test_step = jax.jit(model.test_step)
 
     def train(
         self, states: Sequence[ModelState], indices: Sequence[NDArray[np.int64]]
     ) -> list[ModelState]:
-        return [self._trained(*member) for member in zip(states, indices, strict=True)]
+        return [self._train_one(*member) for member in zip(states, indices, strict=True)]
 
-    def _trained(self, state: ModelState, indices: NDArray[np.int64]) -> ModelState:
-        for chosen in indices:
+    def _train_one(self, state: ModelState, indices: NDArray[np.int64]) -> ModelState:
+        for batch in indices:
             signals.raise_if_interrupted()
-            _, state = self.train_step(state, self.dataset.train(chosen))
+            _, state = self.train_step(state, self.dataset.train(batch))
         return state
 
     def test(self, states: Sequence[ModelState]) -> list[ModelState]:
-        return [self._tested(*state) for state in states]
+        return [self._test_one(*state) for state in states]
 
-    def _tested(self, trained: Any, others: Any, optimizers: Any, metrics: Any) -> ModelState:
-        for batch in self.tested:
+    def _test_one(
+        self, trainable: Any, non_trainable: Any, optimizer: Any, metrics: Any
+    ) -> ModelState:
+        state = (trainable, non_trainable, metrics)
+        for batch in self.test_batches:
             signals.raise_if_interrupted()
-            _, (trained, others, metrics) = self.test_step((trained, others, metrics), batch)
-        return trained, others, optimizers, metrics
+            _, state = self.test_step(state, batch)
+        trainable, non_trainable, metrics = state
+        return trainable, non_trainable, optimizer, metrics
 
 
 class VmapProgram:
-    """All members' steps at once, an interval's within one loop.
+    """Steps all members at once, in a loop over an interval's steps.
 
-    ``places`` are where the members stand among ``size`` that the program is compiled for; the
-    first one stands in for those that are missing.
+    The program is compiled for ``size`` members. ``places`` are the positions of those present;
+    the first of them also fills the other positions.
     """
 
     def __init__(
@@ -109,53 +115,55 @@ class VmapProgram:
     ) -> None:
         self.model, self.batch = model, arm.test_batch
         self.places = places
-        self.filled = [places.index(place) if place in places else 0 for place in range(size)]
+        self.members = [places.index(place) if place in places else 0 for place in range(size)]
         self.examples = jax.device_put(dataset.train(slice(None)))
-        self.tested = jax.device_put(dataset.test(slice(arm.test_examples)))
+        self.test_examples = jax.device_put(dataset.test(slice(arm.test_examples)))
         self.steps = jax.jit(jax.vmap(self._steps, (0, 0, None, None, None)), donate_argnums=0)
-        self.evaluation = jax.jit(jax.vmap(self._evaluation, (0, None)), donate_argnums=0)
-        self.joined, self.split = jax.jit(self._joined), jax.jit(self._split)
+        self.evaluate = jax.jit(jax.vmap(self._evaluate, (0, None)), donate_argnums=0)
+        self.stack, self.unstack = jax.jit(self._stack), jax.jit(self._unstack)
 
     def train(
         self, states: Sequence[ModelState], indices: Sequence[NDArray[np.int64]]
     ) -> list[ModelState]:
-        state = self.joined(states)
-        chosen = np.stack([indices[member] for member in self.filled]).astype(np.int32)
-        for begin in range(0, chosen.shape[1], STEPS):
+        state = self.stack(states)
+        stacked = np.stack([indices[member] for member in self.members]).astype(np.int32)
+        steps = stacked.shape[1]
+        for start in range(0, steps, STEPS):
             signals.raise_if_interrupted()
-            end = min(begin + STEPS, chosen.shape[1])
-            state = jax.block_until_ready(self.steps(state, chosen, begin, end, self.examples))
-        return self.split(state)
+            end = min(start + STEPS, steps)
+            state = jax.block_until_ready(self.steps(state, stacked, start, end, self.examples))
+        return self.unstack(state)
 
     def test(self, states: Sequence[ModelState]) -> list[ModelState]:
-        return self.split(self.evaluation(self.joined(states), self.tested))
+        return self.unstack(self.evaluate(self.stack(states), self.test_examples))
 
-    def _steps(self, state: Any, indices: Any, begin: int, end: int, examples: Any) -> Any:
+    def _steps(self, state: Any, indices: Any, start: int, end: int, examples: Any) -> Any:
         def step(number: Any, state: Any) -> Any:
-            batch = tree.map(lambda part: part[indices[number]], examples)
+            batch = tree.map(lambda array: array[indices[number]], examples)
             return self.model.train_step(state, batch)[1]
 
-        return lax.fori_loop(begin, end, step, state)  # its end a value: one program for all
+        # The bounds are traced values, so that one program serves every number of steps.
+        return lax.fori_loop(start, end, step, state)
 
-    def _evaluation(self, state: Any, examples: Any) -> Any:
-        trained, others, optimizers, metrics = state
+    def _evaluate(self, state: Any, examples: Any) -> Any:
+        trainable, non_trainable, optimizer, metrics = state
         whole, rest = divmod(len(examples[0]), self.batch)
 
         def step(number: Any, state: Any, size: int = self.batch) -> Any:
             batch = tree.map(
-                lambda part: lax.dynamic_slice_in_dim(part, number * self.batch, size), examples
+                lambda array: lax.dynamic_slice_in_dim(array, number * self.batch, size), examples
             )
             return self.model.test_step(state, batch)[1]
 
-        state = (trained, others, metrics)
-        if whole:  # what is not done is traced all the same
+        state = (trainable, non_trainable, metrics)
+        if whole:  # even a loop without iterations would be traced
             state = lax.fori_loop(0, whole, step, state)
-        trained, others, metrics = step(whole, state, rest) if rest else state
-        return trained, others, optimizers, metrics
+        trainable, non_trainable, metrics = step(whole, state, rest) if rest else state
+        return trainable, non_trainable, optimizer, metrics
 
-    def _joined(self, states: Sequence[ModelState]) -> Any:
-        chosen = [states[member] for member in self.filled]
-        return tree.map(lambda *parts: jax.numpy.stack(parts), *chosen)
+    def _stack(self, states: Sequence[ModelState]) -> Any:
+        members = [states[member] for member in self.members]
+        return tree.map(lambda *values: jax.numpy.stack(values), *members)
 
-    def _split(self, state: Any) -> list[ModelState]:
+    def _unstack(self, state: Any) -> list[ModelState]:
         return [tree.map(itemgetter(place), state) for place in self.places]

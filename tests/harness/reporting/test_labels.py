@@ -1,0 +1,19 @@
+"""The wordings that records and their pages hold stay as they are."""
+
+from experiments.harness.reporting import labels
+
+REAL = {"name": "mnist", "stand_in": False}
+STAND_IN = {"name": "digits", "stand_in": True}
+
+
+def test_stand_in_data_is_labelled():
+    assert labels.dataset_in_title(STAND_IN) == "digits, a stand-in"
+    assert labels.dataset_in_text(STAND_IN) == "digits (a stand-in, not the document's data)"
+    assert labels.stand_in_warning(STAND_IN) == ": A STAND-IN, not the document's data"
+    assert labels.scale_in_table("mini", [REAL, STAND_IN]) == "mini, STAND-IN DATA"
+
+
+def test_the_documents_own_data_has_no_label():
+    assert labels.dataset_in_title(REAL) == labels.dataset_in_text(REAL) == "mnist"
+    assert labels.stand_in_warning(REAL) == ""
+    assert labels.scale_in_table("full", [REAL]) == "full"
