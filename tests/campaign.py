@@ -1,12 +1,12 @@
-"""Crash anywhere: disturb a run in every way that can be thought of, and compare its bits.
+"""Crash anywhere: disturb a run in many ways, and compare its bits.
 
     python -m tests.campaign [--kills N] [--seed S] [--jobs J] [--json FILE]
 
 Real processes of ``reproduce``, on the backend of KERAS_BACKEND, are killed at random moments and
-within every step of a save, interrupted, denied the disk, given damaged files and rivals; several
-times in a row, then run to the end. Nothing may be lost but the interval under way, and the bits
-must be an undisturbed run's. Exit code 1 where they are not. With --json a campaign that is ended
-itself goes on with the same command: what is done is kept beside x.json, in x.jsonl.
+within every step of a save, interrupted, denied the disk, and given damaged files and rival
+processes; several times in a row, then run to the end. At most the current interval may be lost,
+and the bits must be an undisturbed run's; otherwise the exit code is 1. With --json FILE an
+interrupted campaign resumes with the same command: finished plans are saved in FILE + "l".
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from tabulate import tabulate
 from experiments.harness.runtime import cli
 from experiments.harness.spec import UserError, identity
 from tests.helpers.fault_injection import CODES, KINDS, Fault, Outcome, disturb
-from tests.helpers.process_runs import Place, Whole, undisturbed
+from tests.helpers.process_runs import Reference, Target, train_reference
 from tests.helpers.save_traps import DELETION, MOMENTS
 
-IN_A_ROW = 5  # faults that a run suffers before it may end
-ATTEMPTS = 4  # at a fault that came too late, each in a fresh directory, and
-EARLIER = 0.9  # by this factor in its life
+IN_A_ROW = 5  # faults of a run before it may end
+ATTEMPTS = 4  # at a fault that came too late, each in a fresh directory and
+EARLIER = 0.9  # earlier by this factor
 # written after each interval, and at the end
 EACH = ("state", "history.csv", "digests.csv", "AlexNet.csv", "run.json")
 LAST = ("model.keras", "curves-part.png")
@@ -54,7 +54,7 @@ DAMAGED = (
 
 
 def plan(kills: int, seed: int) -> list[list[Fault]]:
-    """Return what is done to each directory: ``kills`` SIGKILLs, and other faults beside them."""
+    """Return the faults of each directory: ``kills`` SIGKILLs, and others besides."""
     random, others = Random(seed), max(1, kills // 10)
     anyhow: list[tuple[str, ...]] = [()]
     faults = [
@@ -80,7 +80,7 @@ def within(random: Random, kind: str, steps: Sequence[tuple[str, str]], count: i
 
 
 def spread(random: Random, kind: str, whats: Sequence[tuple[str, ...]], count: int) -> list[Fault]:
-    """Return ``count`` faults at random moments, each in its own part of the whole life."""
+    """Return ``count`` faults at random moments, spread over a process's work."""
     drawn = itertools.islice(itertools.cycle(random.sample(whats, len(whats))), count)
     parts = random.sample(range(count), count)
     return [
@@ -88,38 +88,39 @@ def spread(random: Random, kind: str, whats: Sequence[tuple[str, ...]], count: i
     ]
 
 
-def suffer(faults: Sequence[Fault], whole: Whole, folder: Path) -> list[Outcome]:
-    """Disturb one run by all faults in turn, then run it to its end; tell each as it is done."""
+def disturb_run(faults: Sequence[Fault], reference: Reference, folder: Path) -> list[Outcome]:
+    """Disturb one run by all faults in turn, then train it to its end; print each outcome."""
     outcomes: list[Outcome] = []
-    lives = itertools.count()
-    place = Place(folder / str(next(lives)), whole)
+    numbers = itertools.count()
+    target = Target(folder / str(next(numbers)), reference)
 
-    def done(fault: Fault) -> Outcome:
-        outcomes.append(disturb(place, fault))
+    def strike(fault: Fault) -> Outcome:
+        outcomes.append(disturb(target, fault))
         print(line(outcomes[-1]), flush=True)
         return outcomes[-1]
 
     for fault in faults:
         for attempt in range(ATTEMPTS):
-            outcome = done(replace(fault, at=fault.at * EARLIER**attempt))
-            if outcome.code == 0:  # the next process is taken to live no longer than this one
-                seconds = min(place.whole.seconds, outcome.seconds)
-                place = Place(folder / str(next(lives)), replace(whole, seconds=seconds))
+            outcome = strike(replace(fault, at=fault.at * EARLIER**attempt))
+            if outcome.code == 0:  # assume that the next process takes no longer than this one
+                seconds = min(target.reference.seconds, outcome.seconds)
+                target = Target(folder / str(next(numbers)), replace(reference, seconds=seconds))
             if outcome.struck:
                 break
         else:
             outcomes[-1] = replace(outcome, unclear="it never struck")
-    if place.directory.exists():
-        done(Fault("run again to the end"))
+    if target.directory.exists():
+        strike(Fault("run again to the end"))
     return outcomes
 
 
 def line(outcome: Outcome) -> str:
     """Return an outcome as one line."""
-    told = [f"exit {outcome.code}, interval {outcome.interval} kept"]
-    told += ["too late"] * (not outcome.struck) + [f"{outcome.lost} LOST"] * bool(outcome.lost)
-    told += ["WRONG BITS"] * outcome.wrong + [f"UNCLEAR: {outcome.unclear}"] * bool(outcome.unclear)
-    return f"{outcome.seconds:5.1f} s  {outcome.fault}: {'; '.join(told)}"
+    facts = [f"exit {outcome.code}, interval {outcome.interval} saved"]
+    facts += ["too late"] * (not outcome.struck) + [f"{outcome.lost} LOST"] * bool(outcome.lost)
+    facts += ["WRONG BITS"] * outcome.wrong
+    facts += [f"UNCLEAR: {outcome.unclear}"] * bool(outcome.unclear)
+    return f"{outcome.seconds:5.1f} s  {outcome.fault}: {'; '.join(facts)}"
 
 
 def table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -142,86 +143,89 @@ def table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def campaign(
-    plans: Sequence[Sequence[Fault]], jobs: int, folder: Path, kept: Path | None = None
+    plans: Sequence[Sequence[Fault]], jobs: int, folder: Path, journal: Path | None = None
 ) -> dict[str, Any]:
-    """Carry out all plans, ``jobs`` at a time; return what came of them as JSON types.
+    """Carry out all plans, ``jobs`` at a time; return the outcomes as JSON types.
 
-    In ``kept`` is what was done before, and what is done is added to it. Raises ``UserError`` where
-    it is another campaign's.
+    The plans in ``journal`` are not repeated, and finished ones are added to it. Raises
+    ``UserError`` if it belongs to another campaign.
     """
-    whole = undisturbed([folder / "undisturbed" / str(job) for job in range(jobs)])
-    print(f"undisturbed: {whole.seconds:.1f} s, fingerprint {whole.run.fingerprint}", flush=True)
-    head = {"plans": repr(plans), "chain": whole.run.chain, "commit": whole.run.commit}
-    done = begun(kept, identity.json_digest(head)) if kept else {}
+    reference = train_reference([folder / "undisturbed" / str(job) for job in range(jobs)])
+    run = reference.run
+    print(f"undisturbed: {reference.seconds:.1f} s, fingerprint {run.fingerprint}", flush=True)
+    identity_here = {"plans": repr(plans), "chain": run.chain, "commit": run.commit}
+    finished = open_journal(journal, identity.json_digest(identity_here)) if journal else {}
     with ThreadPoolExecutor(jobs) as pool:
         futures = {
-            pool.submit(suffer, plan, whole, folder / str(number)): number
+            pool.submit(disturb_run, plan, reference, folder / str(number)): number
             for number, plan in enumerate(plans)
-            if number not in done
+            if number not in finished
         }
         try:
             for future in as_completed(futures):
-                number, several = futures[future], future.result()
-                done[number] = several
-                if kept:
-                    with kept.open("a") as file:
-                        file.write(json.dumps([number, [*map(asdict, several)]]) + "\n")
+                number, outcomes = futures[future], future.result()
+                finished[number] = outcomes
+                if journal:
+                    with journal.open("a") as file:
+                        file.write(json.dumps([number, [*map(asdict, outcomes)]]) + "\n")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    outcomes = [each for _, several in sorted(done.items()) for each in several]
+    outcomes = [outcome for _, several in sorted(finished.items()) for outcome in several]
     return {
-        "fingerprint": whole.run.fingerprint,
-        "seconds": whole.seconds,
-        "intervals": whole.run.intervals,
-        "environment": whole.run.environment,
-        "commit": whole.run.commit,
+        "fingerprint": run.fingerprint,
+        "seconds": reference.seconds,
+        "intervals": run.intervals,
+        "environment": run.spec.environment,
+        "commit": run.commit,
         "table": table(outcomes),
         "right": not any(each.lost or each.wrong or each.unclear for each in outcomes),
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
 
 
-def begun(kept: Path, mark: str) -> dict[int, list[Outcome]]:
-    """Return what was done before of the campaign of that mark, by the number of its plan."""
-    lines = kept.read_text().split("\n")[:-1] if kept.exists() else []  # without a cut one
-    if lines[:1] not in ([], [mark]):
-        raise UserError(f"{kept} is of another campaign, or of other code; delete it to start over")
-    kept.write_text("\n".join([mark, *lines[1:]]) + "\n")
-    return {number: [*map(outcome, told)] for number, told in map(json.loads, lines[1:])}
+def open_journal(path: Path, digest: str) -> dict[int, list[Outcome]]:
+    """Return the outcomes of the finished plans by number; start the journal if there is none."""
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []  # drops a cut line
+    if lines[:1] not in ([], [digest]):
+        raise UserError(f"{path} is of another campaign, or of other code; delete it to start over")
+    path.write_text("\n".join([digest, *lines[1:]]) + "\n")
+    return {
+        number: [*map(outcome_from_json, payload)] for number, payload in map(json.loads, lines[1:])
+    }
 
 
-def outcome(told: dict[str, Any]) -> Outcome:
-    """Return the outcome that JSON tells of."""
-    fault = told["fault"]
-    return Outcome(**told | {"fault": Fault(**fault | {"what": tuple(fault["what"])})})
+def outcome_from_json(payload: dict[str, Any]) -> Outcome:
+    fault = payload["fault"]
+    return Outcome(**payload | {"fault": Fault(**fault | {"what": tuple(fault["what"])})})
 
 
 def main() -> int:
-    """Run the campaign that the command line asks for; return the exit code."""
-    return cli.run_command("campaign", answer, "; with --json run again to go on")
+    """Run the campaign and return the exit code."""
+    return cli.run_command("campaign", answer, "; with --json run again to resume")
 
 
 def answer() -> int:
-    """Do what was asked and print what comes of it."""
-    door = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
-    door.add_argument("--kills", type=int, default=200, metavar="N", help="default: 200")
-    door.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
-    door.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="J", help="at a time")
-    door.add_argument("--json", type=Path, metavar="FILE", help="keep the result")
-    asked = door.parse_args()
+    """Carry out the campaign and print its table."""
+    command = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
+    add = command.add_argument
+    add("--kills", type=int, default=200, metavar="N", help="default: 200")
+    add("--seed", type=int, default=0, metavar="S", help="default: 0")
+    add("--jobs", type=int, default=os.cpu_count(), metavar="J", help="processes at a time")
+    add("--json", type=Path, metavar="FILE", help="save the result")
+    args = command.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
-    kept = asked.json and asked.json.with_name(f"{asked.json.name}l")
-    told = {"kills": asked.kills, "seed": asked.seed, "jobs": asked.jobs}
-    told |= campaign(plan(asked.kills, asked.seed), asked.jobs, folder, kept)
-    print("\n" + tabulate(told["table"], headers="keys"))
-    if asked.json:
-        outcomes = ",\n  ".join(map(json.dumps, told.pop("outcomes")))
-        head = json.dumps(told, indent=1).removesuffix("\n}")
-        asked.json.write_text(f'{head},\n "outcomes": [\n  {outcomes}\n ]\n}}\n')
-        kept.unlink()
-    if not told["right"]:
-        print(f"what was lost or wrong is in {folder}", file=sys.stderr)
+    journal = args.json and args.json.with_name(f"{args.json.name}l")
+    payload = {"kills": args.kills, "seed": args.seed, "jobs": args.jobs}
+    payload |= campaign(plan(args.kills, args.seed), args.jobs, folder, journal)
+    print("\n" + tabulate(payload["table"], headers="keys"))
+    if args.json:
+        outcomes = ",\n  ".join(map(json.dumps, payload.pop("outcomes")))
+        head = json.dumps(payload, indent=1).removesuffix("\n}")
+        args.json.write_text(f'{head},\n "outcomes": [\n  {outcomes}\n ]\n}}\n')
+        journal.unlink()
+    if not payload["right"]:
+        print(f"the runs with losses or wrong bits are in {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
     return 0

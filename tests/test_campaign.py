@@ -27,37 +27,39 @@ FEW = [
 ]
 
 
-def test_a_run_that_suffers_a_fault_of_each_kind_ends_in_the_same_bits(tmp_path):
-    told = campaign.campaign([FEW], 1, tmp_path)
-    assert told["right"], [each for each in told["outcomes"] if each["unclear"]] or told["table"]
+def test_a_run_disturbed_by_each_kind_of_fault_ends_with_the_same_bits(tmp_path):
+    result = campaign.campaign([FEW], 1, tmp_path)
+    unclear = [outcome for outcome in result["outcomes"] if outcome["unclear"]]
+    assert result["right"], unclear or result["table"]
     assert {fault.kind for fault in FEW} | {"run again to the end"} == set(KINDS)
-    assert all(row["count"] for row in told["table"] if row["fault"] != "run again to the end")
+    assert all(row["count"] for row in result["table"] if row["fault"] != "run again to the end")
 
 
-def test_a_campaign_that_is_ended_goes_on_where_it_stood(tmp_path, monkeypatch):
-    run = SimpleNamespace(fingerprint="b", chain="ab", commit="c", intervals=1, environment={})
-    whole = SimpleNamespace(seconds=1.0, run=run)
-    suffered = []
+def test_an_interrupted_campaign_resumes(tmp_path, monkeypatch):
+    spec = SimpleNamespace(environment={})
+    run = SimpleNamespace(spec=spec, fingerprint="b", chain="ab", commit="c", intervals=1)
+    reference = SimpleNamespace(seconds=1.0, run=run)
+    started = []
 
-    def suffer(plan, _whole, _folder):
-        suffered.append(plan)
-        if len(suffered) == 2:
-            time.sleep(0.5)  # the first is told before
+    def disturb_run(plan, _reference, _folder):
+        started.append(plan)
+        if len(started) == 2:
+            time.sleep(0.5)  # the first is recorded before
             raise KeyboardInterrupt
         return [Outcome(fault, True, -9, 1, 0, False, "", 1.0) for fault in plan]
 
-    monkeypatch.setattr(campaign, "undisturbed", lambda _: whole)
-    monkeypatch.setattr(campaign, "suffer", suffer)
-    kept, plans = tmp_path / "kept", [[fault] for fault in FEW[:3]]
+    monkeypatch.setattr(campaign, "train_reference", lambda _: reference)
+    monkeypatch.setattr(campaign, "disturb_run", disturb_run)
+    journal, plans = tmp_path / "journal", [[fault] for fault in FEW[:3]]
     with pytest.raises(KeyboardInterrupt):
-        campaign.campaign(plans, 1, tmp_path, kept)
-    kept.write_text(kept.read_text() + "[1, [{")  # killed as it wrote
-    told = campaign.campaign(plans, 1, tmp_path, kept)
-    assert suffered.count(plans[0]) == 1
-    assert suffered[-2:] == plans[1:]
-    assert [each["fault"]["kind"] for each in told["outcomes"]] == [f.kind for f in FEW[:3]]
+        campaign.campaign(plans, 1, tmp_path, journal)
+    journal.write_text(journal.read_text() + "[1, [{")  # killed while writing
+    result = campaign.campaign(plans, 1, tmp_path, journal)
+    assert started.count(plans[0]) == 1
+    assert started[-2:] == plans[1:]
+    assert [each["fault"]["kind"] for each in result["outcomes"]] == [f.kind for f in FEW[:3]]
     with pytest.raises(UserError, match="another campaign"):
-        campaign.campaign(plans[:1], 1, tmp_path, kept)
+        campaign.campaign(plans[:1], 1, tmp_path, journal)
 
 
 @pytest.mark.campaign
@@ -66,7 +68,7 @@ def test_two_hundred_kills_lose_nothing(tmp_path):
     assert campaign.campaign(plans, os.cpu_count() or 1, tmp_path)["right"]
 
 
-def test_a_plan_kills_as_often_as_asked_and_within_every_step_of_a_save():
+def test_a_plan_has_the_given_number_of_kills_and_some_at_every_step_of_a_save():
     plans = campaign.plan(kills=200, seed=3)
     assert plans == campaign.plan(kills=200, seed=3)
     planned = [fault for row in plans for fault in row]
@@ -76,21 +78,21 @@ def test_a_plan_kills_as_often_as_asked_and_within_every_step_of_a_save():
     assert {fault.kind for fault in planned} | {"run again to the end"} == set(KINDS)
 
 
-def test_saving_visits_every_moment_that_a_trap_can_be_laid_at(tmp_path, monkeypatch):
+def test_saving_visits_every_moment_of_a_trap(tmp_path, monkeypatch):
     for owner, name in (
-        (filesystem, "replacing"),
+        (filesystem, "atomic_replace"),
         (filesystem, "_sync"),
         (Path, "replace"),
         (Path, "unlink"),
     ):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # restored at the end
     visits = []
 
     class Recorder(save_traps.Trap):
         def visit(self, moment, path):
             visits.append((moment, path.name))
 
-    save_traps.lay(Recorder(save_traps.kill, "before", "state", 1))
+    save_traps.install(Recorder(save_traps.kill, "before", "state", 1))
     for interval in range(4):
         checkpoint.save(at(interval), tmp_path)
     assert [moment for moment, name in visits if name == "000002"] == [*save_traps.MOMENTS]

@@ -287,7 +287,7 @@ def ps(*argv: str) -> str:
         (["--space", f"{RATE}=linear:3:2"], "the range is empty"),
         (["--space", f"{RATE}=[1,"], "the list is not JSON"),
         (["--space", "optimizer.rate=log:1:2"], "cannot be built"),
-        (["--space", "ratte=[1, 2]"], "no field of an arm is called 'ratte'"),
+        (["--space", "ratte=[1, 2]"], "an arm has no field 'ratte'"),
         (["--space", f'{RATE}=["x"]'], "is of another type"),
         (["--space", f'{RATE}=[1e-3, "x", 1e-2]'], "is of another type"),
         (["--space", 'network.kernel_initializer=["HeNormal"]', f"{STD}=[1]"], "never be active"),

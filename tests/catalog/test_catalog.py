@@ -1,4 +1,4 @@
-"""What every experiment must be, whichever there are."""
+"""What every experiment in the catalogue must satisfy."""
 
 import importlib
 import json
@@ -21,14 +21,14 @@ BUILT = {  # what decides how a model is built and compiled, once for all arms t
 }
 
 
-def test_there_are_experiments_and_an_unknown_one_is_told():
+def test_there_are_experiments_and_an_unknown_one_is_a_user_error():
     assert EXPERIMENTS
     with pytest.raises(UserError, match="did you mean 'alexnet_lr_decay'"):
         catalog.load("alexnet_lr_decoy")
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
-def test_it_is_whole(experiment):
+def test_it_is_complete(experiment):
     module = importlib.import_module(f"experiments.catalog.{experiment.name}")
     assert f"python -m experiments.reproduce {experiment.name}" in module.__doc__
     assert experiment.question.endswith("?")
@@ -38,8 +38,8 @@ def test_it_is_whole(experiment):
     assert set(experiment.cost) == {"mini", "full"}
     assert {arm.role for arm in experiment.arms.values()} <= {"documented", "diagnosis"}
     assert set(experiment.documented) <= set(experiment.arms)
-    for printed in experiment.documented.values():
-        assert all(len(row) == len(printed.columns) for row in printed.rows.values())
+    for reported in experiment.documented.values():
+        assert all(len(row) == len(reported.columns) for row in reported.rows.values())
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
@@ -72,16 +72,9 @@ def test_an_experiment_is_one_new_file_and_nothing_else(tmp_path, monkeypatch, c
     (tmp_path / "batch_size.py").write_text(source)
     monkeypatch.setattr(catalog, "__path__", [*catalog.__path__, str(tmp_path)])
     assert "batch_size" in catalog.names()
-    words = [
-        "batch_size",
-        "--scale",
-        "mini",
-        "--data",
-        "digits",
-        "--logdir",
-        str(tmp_path / "logs"),
-    ]
-    assert reproduce.main([*words, "--seed", "0", "--set", "intervals=2", "steps=3"]) == 0
-    told = capsys.readouterr().out
-    assert "REPRODUCED" in told or "REFUTED" in told
+    argv = ["batch_size", "--scale", "mini", "--data", "digits", "--seed", "0"]
+    argv += ["--set", "intervals=2", "steps=3", "--logdir", str(tmp_path / "logs")]
+    assert reproduce.main(argv) == 0
+    out = capsys.readouterr().out
+    assert "REPRODUCED" in out or "REFUTED" in out
     assert (tmp_path / "logs/batch_size/mini").is_dir()

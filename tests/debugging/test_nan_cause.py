@@ -71,7 +71,7 @@ def test_a_different_loss_of_compiled_operations_is_shown(own):
         ),
         (StepTensor("loss", "batch", "RootOfSquare", array(INF)), "their sum is not"),
         (StepTensor("gradient", "fc1/bias", "derivative", array([NAN])), "inf * 0 is NaN"),
-        (StepTensor("update", "fc1/bias", "SGD", array([NAN])), "computed by itself"),
+        (StepTensor("update", "fc1/bias", "SGD", array([NAN])), "computed operation by operation"),
     ],
 )
 def test_every_kind_of_tensor_has_a_reason(first, why):

@@ -90,4 +90,3 @@ def dropout_seed() -> None:
 
 
 FAULTS = {fault.__name__: fault for fault in (flipped_bit, swapped_pair, dropout_seed)}
-planned, made = plan_run, train  # former names

@@ -5,7 +5,7 @@ from zoo import deep_cnn
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 20])
 @pytest.mark.parametrize("style", deep_cnn.STYLES)
-def test_it_is_as_deep_as_asked_for(depth, style):
+def test_it_has_the_given_depth(depth, style):
     names = [layer.name for layer in deep_cnn.build(depth=depth, width=4, style=style).layers]
     for number in range(1, depth + 1):
         assert f"conv{number:02}" in names
@@ -14,7 +14,7 @@ def test_it_is_as_deep_as_asked_for(depth, style):
     assert sum("_skip" in name for name in names) == ((depth - 1) // 2 if style == "skip" else 0)
 
 
-def test_a_skip_adds_what_went_into_the_convolution_before():
+def test_a_skip_adds_the_input_of_the_convolution_before():
     model = deep_cnn.build(depth=3, width=4, style="skip")
     first, second = (
         tensor._keras_history.operation.name for tensor in model.get_layer("conv03_skip").input

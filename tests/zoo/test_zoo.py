@@ -1,4 +1,4 @@
-"""What every network must be, whichever there are."""
+"""What every network of the zoo must satisfy."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_there_are_networks_and_importing_zoo_does_not_import_keras():
 
 
 @pytest.mark.parametrize("name", zoo.names())
-def test_every_card_tells_the_truth(name):
+def test_every_card_matches_its_network(name):
     card, model = zoo.card(name), zoo.build(name)
     assert model.input_shape[1:] == card.input_shape
     assert f"{model.output_shape[-1]} " in card.output
@@ -87,17 +87,17 @@ def test_an_option_out_of_range_is_refused(name, options):
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-def test_every_network_does_so_on_every_backend_installed(backend):
-    made = subprocess.run(
+def test_every_network_trains_and_round_trips_on_every_installed_backend(backend):
+    completed = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", __file__, "-k", "trains_a_step or keras_file"],
         env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
     )
-    assert made.returncode == 0, made.stdout
-    assert f"{2 * len(zoo.names())} passed" in made.stdout
+    assert completed.returncode == 0, completed.stdout
+    assert f"{2 * len(zoo.names())} passed" in completed.stdout
 
 
-def test_an_unknown_name_is_told_with_the_known_ones():
+def test_an_unknown_name_is_reported_with_the_known_ones():
     with pytest.raises(ValueError, match="alexnet"):
         zoo.build("alexnot")

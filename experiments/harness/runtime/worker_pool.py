@@ -45,6 +45,8 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     finally:
         pool.shutdown(cancel_futures=True)
         listener.stop()
+        messages.close()
+        messages.join_thread()  # else an interrupted process leaks its semaphores
 
 
 class Relay(logging.Handler):

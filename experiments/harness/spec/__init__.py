@@ -4,11 +4,11 @@ Standard library only: nothing here starts a backend.
 """
 
 from experiments.harness.spec.arm import Arm, Config, Role, Scale, Variant, config
+from experiments.harness.spec.claim import Bounds, Claim, Measure, Verdict
 from experiments.harness.spec.errors import ProcessError, UserError, nearest
-from experiments.harness.spec.experiment import Bounds, Claim, Experiment, Measure, Verdict
+from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.figures import Panel, ReportedValues
-from experiments.harness.spec.history import History
-from experiments.harness.spec.run import Run, RunSpec, Status
+from experiments.harness.spec.run import History, Run, RunSpec, Status
 from experiments.harness.spec.search_space import Dimension
 
 __all__ = [

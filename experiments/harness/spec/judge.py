@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from experiments.harness.spec.experiment import Claim, Experiment, Verdict
+from experiments.harness.spec.claim import Claim, Verdict
+from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import Run
 
 STAND_IN_NOTE = "STAND-IN DATA"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import inf, isfinite, nan
 from statistics import fmean
 
-from experiments.harness.spec.experiment import Measure
+from experiments.harness.spec.claim import Measure
 from experiments.harness.spec.run import Run
 
 # exp(-87.34) is float32's smallest normal number, and a softmax's denominator is 1 to 10. If

@@ -70,6 +70,8 @@ def run_studies(
         raise UserError(f"stop_after must be 1 or more, not {options.stop_after}")
     if jobs > 1 and any(study.batches for study in studies):
         raise UserError("runs are trained in batches or in several processes, not both")
+    if options.callbacks and (jobs > 1 or any(study.batches for study in studies)):
+        raise UserError("callbacks need runs trained one by one: without jobs and batch_runs")
     for spec in chain.from_iterable(map(_training_order, studies)) if fresh else ():
         directory = run_directory.directory_of(spec, logdir)
         with filesystem.lock_directory(directory):

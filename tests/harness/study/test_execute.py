@@ -121,3 +121,6 @@ def test_unusable_options_are_user_errors(tmp_path):
     batched = plan("fixed_rate", seeds=(0, 1), environment=JAX, dataset=NO_DATA, batch_runs=0)
     with pytest.raises(UserError, match="in batches or in several processes, not both"):
         next(run_studies([batched], tmp_path, jobs=2))
+    for studies, jobs in (([batched], 1), ([study], 2)):
+        with pytest.raises(UserError, match="callbacks need runs trained one by one"):
+            next(run_studies(studies, tmp_path, TrainOptions(callbacks=[object()]), jobs=jobs))

@@ -44,9 +44,6 @@ def train_recorded(
     return checkpoints, recorder.steps
 
 
-watched = train_recorded  # former name
-
-
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return set(one) == set(other) and all(one[p].tobytes() == other[p].tobytes() for p in one)
 

@@ -37,9 +37,6 @@ def train(spec: RunSpec, logdir, **options) -> Run:
     return run_one.train_or_load(spec, logdir, DIGITS, TrainOptions(**options))
 
 
-planned, carry_out = plan_run, train  # former names
-
-
 def file_states(directory) -> dict:
     """Return the identity, size and time of the last write of each file."""
     stats = {path: path.stat() for path in directory.rglob("*")}

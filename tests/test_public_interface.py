@@ -1,0 +1,58 @@
+"""``experiments``: what it offers from Python, beside what ``test_report`` uses."""
+
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import experiments
+from experiments.harness.telemetry.callback import Telemetry
+
+TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
+OPTIONS = {"scale": "mini", "arms": "decayed_rate", "seeds": [0], "data": "digits"}
+OPTIONS |= {"overrides": TINY, "telemetry_every": 0}
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epochs.append(epoch)
+
+
+def test_the_interface_is_complete_and_imports_keras_only_for_telemetry():
+    assert experiments.Telemetry is Telemetry
+    with pytest.raises(AttributeError, match="no attribute 'train'"):
+        experiments.train  # noqa: B018
+    code = "import sys, experiments; experiments.load('alexnet_lr_decay'); "
+    code += "assert 'keras' not in sys.modules; assert experiments.Telemetry.__name__; "
+    code += "assert 'keras' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_callbacks_see_every_epoch_and_change_no_bit(tmp_path, capsys):
+    recorder = EpochRecorder()
+    options = {**OPTIONS, "callbacks": [recorder]}
+    part = experiments.run("alexnet_lr_decay", **options, logdir=tmp_path / "a", stop_after=1)
+    assert (recorder.epochs, part.runs[0].status) == ([0], "partial")
+    (run,) = experiments.run("alexnet_lr_decay", **options, logdir=tmp_path / "a").runs
+    assert (recorder.epochs, run.status) == ([0, 1, 2], "complete")
+    (other,) = experiments.run("alexnet_lr_decay", **OPTIONS, logdir=tmp_path / "b").runs
+    assert run.chain == other.chain
+    assert not [*(tmp_path / "a").rglob("seed0/events.*")]
+    assert capsys.readouterr().out == ""  # pytest has configured logging
+
+
+def test_bad_arguments_are_user_errors(tmp_path):
+    for options, message in [
+        ({"scale": "tiny"}, "scale must be 'mini' or 'full'"),
+        ({"arms": ["fixed"]}, "did you mean 'fixed_rate'"),
+        ({"stop_after": 0}, "stop_after must be 1 or more"),
+        ({"jobs": 2, "callbacks": [EpochRecorder()]}, "callbacks need runs trained one by one"),
+    ]:
+        with pytest.raises(experiments.UserError, match=message):
+            experiments.run("alexnet_lr_decay", **{**OPTIONS, **options}, logdir=tmp_path)
+    assert not [*tmp_path.iterdir()]
