@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.runtime import cli, filesystem, signals
+from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import Run, UserError
-from experiments.harness.storage import run_directory, run_record
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,8 +56,11 @@ def answer(args: argparse.Namespace) -> int:
     """Replay the step and print its tensors."""
     if args.keep and not args.first_nonfinite:
         raise UserError("--keep applies only to --first-nonfinite")
+    from experiments.harness.runtime import filesystem
+    from experiments.harness.storage import run_directory, run_record  # numpy: not for --help
+
     run = run_record.read(args.directory)
-    check_range(run, args.step)  # before the slow imports: bad use is reported at once
+    check_range(run, args.step)  # before the backend starts: bad use is reported at once
     with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
         start_as_recorded(run)
         payload = replay(run, args)

@@ -81,9 +81,7 @@ def test_golden_bits_are_compared_from_then_on(monkeypatch, capsys):
     assert "same" in capsys.readouterr().out
     assert run_self_test(monkeypatch, FakeProcesses("bbb")) == 1
     assert "OTHER" in capsys.readouterr().out
-    assert run_self_test(
-        monkeypatch, FakeProcesses("bbb"), "--bless"
-    )  # the flag's former name == 0
+    assert run_self_test(monkeypatch, FakeProcesses("bbb"), "--bless") == 0  # old name
     assert run_self_test(monkeypatch, FakeProcesses("bbb")) == 0
 
 
