@@ -55,8 +55,9 @@ def run(
     ``scale``, ``arms``, ``seeds``, ``data``, ``overrides`` and ``batch_runs`` select and change
     what is trained (``study.plan.StudyRequest``); ``stop_after``, ``telemetry_every``, ``verbose``
     and ``callbacks`` are those of ``training.options.TrainOptions``. ``fresh`` deletes earlier
-    results; ``jobs`` trains so many runs at a time. Progress is logged to ``rerun_zoo``, and
-    printed unless logging is configured. Raises ``UserError`` for everything that you can mend.
+    results; ``jobs`` is the number of runs trained at a time. Progress is logged to ``rerun_zoo``,
+    and printed unless logging is configured. Raises ``UserError`` for errors that the caller can
+    fix.
     """
     from experiments.harness.runtime import determinism, log
     from experiments.harness.study import execute

@@ -19,16 +19,22 @@ COMMANDS = {
 def main() -> NoReturn:
     """Run the command named by the first argument with the remaining ones."""
     name, *argv = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        sys.exit(0)
     if name not in COMMANDS:
-        is_help = name in ("-h", "--help")
-        lines = [f"  {command:11}{purpose}" for command, purpose in COMMANDS.items()]
-        usage = "\n".join(["usage: rerun-zoo COMMAND ...; COMMAND --help lists its flags", *lines])
-        unknown = f"rerun-zoo: unknown command {name!r}; commands: {', '.join(COMMANDS)}"
-        print(usage if is_help else unknown, file=sys.stdout if is_help else sys.stderr)
-        sys.exit(0 if is_help else 2)
+        commands = ", ".join(COMMANDS)
+        print(f"rerun-zoo: unknown command {name!r}; commands: {commands}", file=sys.stderr)
+        sys.exit(2)
     from experiments.harness.runtime import signals
 
     signals.exit_process(importlib.import_module(f"experiments.{name}").main(argv))
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [f"  {command:11}{purpose}" for command, purpose in COMMANDS.items()]
+    return "\n".join(["usage: rerun-zoo COMMAND ...; COMMAND --help lists its flags", *lines])
 
 
 if __name__ == "__main__":

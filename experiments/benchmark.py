@@ -66,11 +66,12 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     # fmt: off
     add("--networks", nargs="+", default=("alexnet-mini", "mnist-cnn"), choices=NETWORKS,
-        metavar="NAME", help=f"of {', '.join(NETWORKS)}; default: the first two")
+        metavar="NAME", help=f"any of {', '.join(NETWORKS)}; default: the first two")
     add("--full", action="store_true", help="alexnet too: document 002's network at full size; on "
         "a CPU one step per round and one process at a time, which takes an hour and 9 GB")
-    add("--ways", nargs="+", default=[], metavar="NAME", help="of harness, fit (a bare model.fit), "
-        "documents (a TensorFlow 1 graph), torch and jax (hand-written loops); default: all")
+    add("--ways", nargs="+", default=[], metavar="NAME", help="any of harness, fit (a bare "
+        "model.fit), documents (a TensorFlow 1 graph), torch, jax (hand-written loops); "
+        "default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
     add("--rounds", type=cli.whole_number(1, INTERVALS), default=10, metavar="N",
         help="timed intervals of each way; default: 10, which includes what the harness does in "
@@ -86,6 +87,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.harness.data import sources
     from experiments.harness.reporting import benchmark_tables
 
+    runner.share_accelerator_memory()
     source = args.data or DATASET
     competitors, left_out = select_competitors(args.ways, args.backends)
     dataset, warning = sources.load_source(DATASET, source)

@@ -83,7 +83,9 @@ def read_results(args: argparse.Namespace) -> list[Result]:
     with contextlib.redirect_stdout(sys.stderr):
         results = log_reader.results(args.logdir, experiments)
     if not results:
-        raise UserError(f"{args.logdir} has no run of an experiment; reproduce trains them")
+        raise UserError(
+            f"{args.logdir} contains no runs of these experiments; train them with reproduce"
+        )
     return results
 
 

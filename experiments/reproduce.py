@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.reproduce",
         description=__doc__,
         epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
-        "2 bad use or bad input, 130 interrupted (run again to resume).",
+        "1 a worker process died, 2 bad use or bad input, 130 interrupted (run again to resume).",
         parents=cli.shared_flags(
             "scale", "set", "logdir", "telemetry-every", "fresh", "allow-nondeterministic", "json"
         ),
@@ -62,10 +62,11 @@ def parser() -> argparse.ArgumentParser:
         "other run; at least one interval is trained. The same command resumes; --json has the "
         "number of runs left")
     add("--set-file", type=Path, metavar="FILE",
-        help="overrides as a JSON object, such as the best.json of a search; --set comes after")
+        help="overrides as a JSON object, such as the best.json of a search; --set is applied "
+        "after it")
     add("--jobs", type=cli.whole_number(1), metavar="N",
-        help="train N runs at a time, each in a process of its own; default: 1, with --all on a "
-        "CPU 2")
+        help="train N runs at a time, each in a process of its own; default: 1, or 2 for "
+        "--all on a CPU")
     add("--batch-runs", "--together", nargs="?", type=cli.whole_number(2), const=0, metavar="N",
         help="train runs that differ only in initial values, seeds, learning rates and schedules "
         "as one program, N at most at once; other runs are trained alone. Needs "

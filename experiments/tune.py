@@ -66,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
     add("--arm", metavar="NAME", help="the arm to vary; default: the experiment's own choice")
     add("--space", nargs="+", action="extend", default=[], type=_dimension, metavar="PATH=VALUES",
         help="vary a field: PATH=log:LOW:HIGH[:POINTS], PATH=linear:LOW:HIGH[:POINTS], or "
-        "PATH=[JSON, ...]; PATH+PATH=... gives both the same value. Replaces the default for that "
-        "path, with its condition, or is added")
+        "PATH=[JSON, ...]; PATH+PATH=... gives both the same value. A path of the default space "
+        "is replaced and keeps its condition; any other path is added")
     add("--trials", type=cli.whole_number(1), metavar="N",
         help="number of trials of random and bayesian; default: 20")
     add("--executions-per-trial", "--executions", type=cli.whole_number(1), default=1, metavar="N",
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add("--objective", choices=tuple(OBJECTIVES),
         help="on the validation split, at the end; default: accuracy if the arm measures it")
     add("--seed", type=cli.whole_number(0, 2**32), default=0, metavar="N",
-        help="of the search, and the first seed of each trial; default: 0")
+        help="the search's seed, also the first seed of each trial; default: 0")
     add("--name", metavar="NAME",
         help="the search's folder under DIR/search; default: the oracle's name")
     add("--fresh", action="store_true", help="start the search over; finished runs are reused")
@@ -94,7 +94,7 @@ def _add_worker_flags(command: argparse.ArgumentParser) -> None:
         help="share the search among machines: one chief hands out trials, workers train them, all "
         "with the same flags otherwise; default: from KerasTuner's environment variables")
     add("--address", metavar="HOST:PORT",
-        help="the chief's, on loopback or a private network: whoever reaches it can give orders")
+        help="the chief's, on loopback or a private network: the port has no authentication")
     add("--limit", type=cli.whole_number(1), default=60, metavar="SECONDS",
         help="a worker that is silent for this long loses its trial, and one that cannot reach the "
         "chief for this long ends; default: 60")
@@ -149,7 +149,7 @@ def _check_flags(args: argparse.Namespace) -> None:
         given.add("role")
     for flag, other, reason in EXCLUSIVE:
         if {flag, other} <= given:
-            raise UserError(f"--{flag} does not go with --{other}: {reason}")
+            raise UserError(f"--{flag} cannot be combined with --{other}: {reason}")
     if args.trials and args.oracle not in NEED_TRIAL_COUNT:
         raise UserError(
             f"--trials is for {' and '.join(NEED_TRIAL_COUNT)}: the others end by themselves"

@@ -74,7 +74,7 @@ def test_a_shared_arm_is_trained_once(logdir, caplog):
     options = {"scale": "mini", "data": ["digits"], "seeds": [0, 1], "logdir": logdir}
     with caplog.at_level(logging.INFO, "rerun_zoo"):
         result = experiments.run("alexnet_grouped", **options)
-    assert sum("holds this run;" in line for line in caplog.messages) == len(result.runs) == 4
+    assert sum("already trained: " in line for line in caplog.messages) == len(result.runs) == 4
 
 
 @pytest.mark.usefixtures("tiny")
@@ -163,14 +163,14 @@ def test_runs_of_arms_that_have_changed_in_the_catalogue_are_left_out(logdir, ca
     assert report.main(["--logdir", str(logdir)]) == 2  # without ``tiny``: other miniatures
     error = capsys.readouterr().err
     assert "are left out, as their arms have changed in the catalogue" in error
-    assert "has no run of an experiment" in error
+    assert "contains no runs of these experiments" in error
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
         (["--logdir", "no/such/folder"], "there is no folder no/such/folder"),
-        (["--logdir", str(ROOT / "zoo")], "has no run of an experiment"),
+        (["--logdir", str(ROOT / "zoo")], "contains no runs of these experiments"),
         (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),
     ],
 )

@@ -88,10 +88,10 @@ def test_dry_run_prints_the_resolved_arms(capsys):
         (["--all", "--set", "steps=3"], "not for --all"),
         (["--all", "--batch-runs"], "--batch-runs is for one experiment"),
         ([*ARGV, "--batch-runs", "--jobs", "2"], "without --jobs"),
-        ([*ARGV, "--data", "frames"], "train on mnist; --data frames is not a source of that"),
+        ([*ARGV, "--data", "frames"], "train on mnist, but --data frames is for frames"),
         (
             ["weights_or_biases", "--data", "digits"],
-            "train on frames; --data digits is not a source",
+            "train on frames, but --data digits is for mnist",
         ),
         (["alexnet_lr_decay", "--data", "digits", "mnist", "a.npz"], "twice"),
         (["depth_and_activation", "--scale", "mini", "--arm", "tanh_he_skip_50"], "at mini"),
@@ -224,12 +224,12 @@ def test_it_trains_judges_and_prints_where_everything_is(tmp_path, capsys):
     result = json.loads(captured.out, parse_constant=pytest.fail)
     assert [claim["verdict"] for claim in result["claims"]]
     assert {run["fingerprint"] for run in result["runs"]} == set(fingerprints(tmp_path).values())
-    assert captured.err.count("holds this run") == 3
+    assert captured.err.count("already trained") == 3
 
     for _ in range(2):
         assert reproduce.main([*argv, "--fresh", "--arm", "decayed_rate"]) == 0
         out = capsys.readouterr().out
-        assert "holds this run" not in out
+        assert "already trained" not in out
         assert result["runs"][1]["fingerprint"][:16] in out
 
 
@@ -252,7 +252,7 @@ def test_parallel_runs_have_the_same_bits_and_are_interrupted_together(tmp_path,
         prefixed = "alexnet_lr_decay:decayed_rate, seed 0: resuming after interval"
         assert (prefixed in out) == (logdir == "a")
         assert "Claims and verdicts" in out
-        assert "holds this run" not in out + error
+        assert "already trained" not in out + error
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
 

@@ -136,7 +136,7 @@ def test_a_search_whose_trials_all_diverge_says_so(tmp_path, capsys):
     space = [KINDS, f"{STD}=[0.1]", f"{RATE}=[1e4]"]
     bare = ["--set", 'loss={"class_name": "zoo>BareLogCrossentropy", "config": {}}']
     assert tune.main([*tune_argv(tmp_path, "--jobs", "1", space=space), *bare]) == 0
-    assert "2 of 2 trials diverged (100%): there is no best one" in capsys.readouterr().out
+    assert "2 of 2 trials diverged (100%); there is no best trial" in capsys.readouterr().out
     assert [row["score"] for row in read_table(tmp_path)] == ["0.0", "0.0"]
     assert all(int(row["diverged_by_step"]) in (3, 6, 9, 12) for row in read_table(tmp_path))
     stds = {
@@ -294,8 +294,8 @@ def ps(*argv: str) -> str:
         (["--space", f"{RATE}+steps=[1]", "steps+batch_size=[2]"], "steps is in the space twice"),
         (["--seed", "4294967295"], "lead to seeds of 2**32 or more"),
         (["--shard", "3/2"], "is not I/N"),
-        (["--role", "chief", "--address", "127.0.0.1:1"], "--role does not go with --jobs"),
-        (["--merge", "nowhere", "--shard", "1/2"], "--merge does not go with --shard"),
+        (["--role", "chief", "--address", "127.0.0.1:1"], "--role cannot be combined with --jobs"),
+        (["--merge", "nowhere", "--shard", "1/2"], "--merge cannot be combined with --shard"),
         (["--oracle", "bayesian", "--shard", "1/2"], "others depend on earlier trials"),
         (["--oracle", "grid", "--trials", "3"], "--trials is for random and bayesian"),
         (["--role", "worker"], "--role and --address go together"),

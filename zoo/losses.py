@@ -63,8 +63,8 @@ class RootOfSquare(keras.losses.Loss):
     """
 
     reasons: Mapping[str, str] = {
-        "gradient": "where a prediction is exact the root's derivative is inf and the square's 0, "
-        "and inf * 0 is NaN",
+        "gradient": "if a prediction is exact, the root's derivative is inf and the square's is 0; "
+        "inf * 0 is NaN",
     }
 
     def __init__(

@@ -23,14 +23,17 @@ SAVE_TASK = "experiments.benchmarks.task:save_task"
 MATRIX_RATE = "experiments.benchmarks.flops:matrix_rate"
 
 
+def share_accelerator_memory() -> None:
+    """Set ``SHARED_MEMORY`` for the processes started from now on."""
+    for name, value in SHARED_MEMORY.items():
+        os.environ.setdefault(name, value)
+
+
 def measure_machine(backends: Sequence[str]) -> dict[str, Any]:
     """Return each backend's environment and rate of matrix products, and the code's commit.
 
-    Rates are float32 operations per second, at the backend's default precision. Also sets
-    ``SHARED_MEMORY`` for the processes started from then on.
+    Rates are float32 operations per second, at the backend's default precision.
     """
-    for name, value in SHARED_MEMORY.items():
-        os.environ.setdefault(name, value)
     environments, matrix_rates = {}, {}
     for backend in backends:
         measured = subprocesses.call(MATRIX_RATE, {}, backend=backend, start={})

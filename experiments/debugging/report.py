@@ -59,7 +59,7 @@ def text(payload: Mapping[str, Any]) -> str:
     """Return a summary as text: the step, the cause of a NaN, the batch, tables of the tensors."""
     parts = ["replay of {home}, {scale}, seed {seed}".format(**payload["run"])]
     if payload["exact"]:
-        parts.append("exact: the environment and the recomputed states match the record")
+        parts.append("exact: the environment and the recomputed checkpoints match the record")
     else:
         parts.append("NOT EXACT, statistical only:\n  " + "\n  ".join(payload["doubts"]))
     if payload["step"] is None:

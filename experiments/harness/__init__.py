@@ -1,1 +1,1 @@
-"""How a run is made, kept and judged."""
+"""How a run is trained, saved and judged."""

@@ -1,1 +1,1 @@
-"""The search for hyperparameters: KerasTuner's oracles, made exact, over an experiment's arms."""
+"""Hyperparameter search over an experiment's arms, with replayable KerasTuner oracles."""

@@ -28,7 +28,8 @@ def draw_maps(axes: Sequence[Axes], search: Search, trials: Trials) -> ScalarMap
     """Draw the maps at the end and after a tenth of the run; return their colour scale."""
     trials = latest_of_each_arm(trials)
     shares = {"at the end": 1.0, "after a tenth of the run": EARLY_SHARE}
-    values = [v for s in shares.values() for t in trials.values() if (v := _map_value(t, s))]
+    found = [_map_value(trial, share) for share in shares.values() for trial in trials.values()]
+    values = [value for value in found if value is not None]
     norm = Normalize(min(values, default=0), max(values, default=1))
     for axis, (title, share) in zip(axes, shares.items(), strict=True):
         _draw_map(axis, search, trials, share, norm)

@@ -82,7 +82,7 @@ def summary(search: Search, trials: Trials) -> str:
     diverged = sum(trial.diverged for trial in trials.values())
     share = f"{diverged} of {len(trials)} trials diverged ({diverged / max(1, len(trials)):.0%})"
     if not best:
-        return f"{share}: there is no best one"
+        return f"{share}; there is no best trial"
     header = ["trial", *(d.short for d in search.trainer.space)]
     header += [f"validation {search.trainer.objective}", "after a tenth"]
     body = [

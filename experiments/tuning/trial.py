@@ -79,17 +79,13 @@ class TrialTrainer:
 
 
 def summarize_runs(runs: Sequence[Run], objective: str, intervals: int | None = None) -> Outcome:
-    """Return the outcome of runs after so many intervals, by default all of them."""
+    """Return the outcome of runs after ``intervals`` intervals, by default all of them."""
     curves, diverged, last = [], [], []
     sign, worst = OBJECTIVES[objective].sign, OBJECTIVES[objective].worst
     for run in runs:
         rows = run.history.rows[:intervals]
-        nonfinite = (
-            int(row["step"])
-            for row in rows
-            if not (math.isfinite(row["loss"]) and math.isfinite(row["test_loss"]))
-        )
-        step = next(nonfinite, None)
+        finite = run.history.finite[:intervals]
+        step = int(rows[finite.index(False)]["step"]) if False in finite else None
         values = [row[f"test_{objective}"] for row in rows]
         curve = [value if math.isfinite(value) else None for value in values]
         curves.append(curve)

@@ -46,11 +46,11 @@ def candidates(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
     """Yield each single change: its description, and the arguments of ``determinism.start``."""
     recorded = recorded_start(environment)
     threads, deterministic = recorded["threads"], recorded["deterministic"]
-    switched = "off, not on" if deterministic else "on, not off"
+    switched = "off instead of on" if deterministic else "on instead of off"
     yield f"determinism: {switched}", recorded | {"deterministic": not deterministic}
     for count in _thread_counts(cpu.available_count()):
         if count != threads:
-            yield f"threads: {count}, not {threads}", recorded | {"threads": count}
+            yield f"threads: {count} instead of {threads}", recorded | {"threads": count}
     for cause, choices in SETTINGS[environment["backend"]].items():
         for settings in choices:
             values = " ".join(f"{name}={value}" for name, value in settings.items())

@@ -118,7 +118,7 @@ def _cause_without_tensors(a: Run, b: Run, interval: int) -> str:
     """Return the cause of different links if all tensors are equal."""
     if names := _differing_values(_metrics(a, interval), _metrics(b, interval)):
         return f"metrics: {', '.join(names)}; the network is the same"
-    return "the record: the link was edited; all that it hashes is equal"
+    return "the record: the link was edited; the tensors and metrics that it hashes are equal"
 
 
 def _metrics(run: Run, interval: int) -> Mapping[str, float]:

@@ -90,7 +90,7 @@ class Verifier:
                 logger.info(f"cannot try it: {error}")
                 continue
             if link == self.run.chain[interval]:
-                found = replace(found, cause=f"{cause}: reproduces the recorded bits")
+                found = replace(found, cause=f"{cause} reproduces the recorded bits")
                 return self._find_step(found, before, start) if before else found
         return replace(found, cause=UNKNOWN)
 

@@ -180,7 +180,7 @@ def test_the_command_prints_tables_json_and_a_picture(finished, tmp_path, capsys
         (["{tmp}", "--step", "1"], "holds no run"),
         (["{run}", "--step", "13"], "the run has steps 1 to 12"),
         (["{run}", "--step", "0"], "the run has steps 1 to 12"),
-        (["{run}", "--step", "1", "--data", "frames"], "not a source of that"),
+        (["{run}", "--step", "1", "--data", "frames"], "--data frames is for frames"),
         (["{run}", "--step", "1", "--data", "{other}"], "the run was trained on digits"),
         (["{run}", "--step", "1", "--data", "no/such.npz"], "no file no/such.npz"),
         (["{run}", "--step", "1", "--data", "digits", "--images", "no/such/a.png"], "cannot write"),

@@ -7,6 +7,7 @@ from matplotlib.image import imread
 from experiments.harness.spec import Dimension
 from experiments.harness.spec.search_space import DEFAULT_SPACE, KERNEL, RATE, merge, parse
 from experiments.tuning import maps, plots
+from experiments.tuning.trial import Outcome
 from tests.helpers import fake_search
 
 STD = f"{KERNEL}.stddev"
@@ -60,3 +61,16 @@ def test_values_may_be_lists_and_a_condition_may_come_last(tmp_path):
     assert count_drawn(search, trials) == (0, len(trials))
     plots.draw(search, trials, tmp_path / "map.png")
     assert imread(tmp_path / "map.png").std() > 0.05
+
+
+def test_the_colours_start_at_the_least_value_even_if_it_is_0():
+    rates = Dimension((RATE,), (1e-3, 1e-2))
+    search = fake_search.make_search("grid", space=(rates,))
+
+    def train(values):
+        final = 0.0 if values[RATE] == 1e-3 else 1.0
+        return Outcome(final, [[final] * 9], [None], ["f"])
+
+    trials = fake_search.run(search, train)
+    colours = maps.draw_maps(Figure().subplots(1, 2), search, trials)
+    assert (colours.norm.vmin, colours.norm.vmax) == (0.0, 1.0)

@@ -50,7 +50,7 @@ def test_another_number_of_threads(tmp_path):
     found = diagnose(tmp_path, threads=1)
     assert found.interval == 1
     assert found.step is not None
-    assert found.cause == f"threads: 1, not {PROCESSORS}: reproduces the recorded bits"
+    assert found.cause == f"threads: 1 instead of {PROCESSORS} reproduces the recorded bits"
     assert found.distance.share > 0
 
 
@@ -60,4 +60,4 @@ def test_another_number_of_threads(tmp_path):
 def test_determinism_switched_off(tmp_path):
     found = diagnose(tmp_path, deterministic=False)
     assert found.interval == 1
-    assert found.cause == "determinism: off, not on: reproduces the recorded bits"
+    assert found.cause == "determinism: off instead of on reproduces the recorded bits"

@@ -2,7 +2,7 @@
 
 On TensorFlow that is a ``tf.data.Dataset`` with two departures from what Keras builds itself:
 
-- A Python generator is asked for several batches at a time. One at a time costs a seventh of a step
+- A Python generator yields several batches at a time. One at a time costs a seventh of a step
   of AlexNet's miniature, and a twentieth of the MNIST CNN's.
 - Autotuning is off. Its thread sleeps for up to a minute, and ending an iterator may wait for it:
   ``fit`` took up to 51 s to return after 70 s of training in two processes on two cores.

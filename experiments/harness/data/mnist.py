@@ -38,7 +38,10 @@ def load(source: str) -> tuple[Dataset, str | None]:
             _download()
         except Exception as error:  # Keras raises a bare Exception when offline
             reason = (str(error) or repr(error)).splitlines()[0][:120]
-            return _digits(), f"MNIST is not cached and could not be downloaded ({reason})"
+            return _digits(), (
+                f"MNIST is not cached and could not be downloaded ({reason}); "
+                "scikit-learn's digits are used instead"
+            )
     dataset = _from_file(cached)
     if dataset.stand_in:
         raise UserError(f"{cached} is not Keras's MNIST; move it away, or name a file with --data")

@@ -18,7 +18,7 @@ def _epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
 
 
 def batch_positions(seed: int, step: int, batch_size: int, examples: int) -> NDArray[np.int64]:
-    """Return the indices of the batch at ``step``, among so many ``examples``.
+    """Return the indices of the batch at ``step``, of ``examples`` examples.
 
     Each epoch has its own permutation. A batch that reaches past an epoch's end continues with the
     start of the next, as in the documents' loader.

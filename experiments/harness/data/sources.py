@@ -30,7 +30,7 @@ def sources_by_dataset(sources: Iterable[str], wanted: Iterable[str]) -> dict[st
         name = dataset_for_source(source)
         if name not in by_dataset:
             names = " and ".join(sorted(by_dataset))
-            raise UserError(f"these arms train on {names}; --data {source} is not a source of that")
+            raise UserError(f"these arms train on {names}, but --data {source} is for {name}")
         if by_dataset[name] != name:
             raise UserError(f"--data names {name} twice: {by_dataset[name]} and {source}")
         by_dataset[name] = source

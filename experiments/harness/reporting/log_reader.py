@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,16 @@ from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 from experiments.harness.spec.judge import judge
 from experiments.harness.storage import run_directory, run_record
+
+WHOLE_PICTURE, PART_PICTURE = "curves.png", "curves-part.png"
+
+
+def draw_and_judge(
+    experiment: Experiment, runs: Sequence[Run], logdir: Path, picture: Path
+) -> Result:
+    """Draw the runs as ``picture``, judge the claims, and return the result."""
+    plots.draw(experiment, runs, picture)
+    return Result(experiment, runs, judge(experiment, runs), logdir, picture)
 
 
 def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
@@ -28,10 +38,8 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
             selected = _select_runs(runs, experiment, scale, logdir)
             if any(run.spec.experiment == experiment.name for run in selected):
                 selected = _complete_seeds(selected, experiment, scale)
-                picture = logdir / experiment.name / scale / "curves.png"
-                plots.draw(experiment, selected, picture)
-                verdicts = judge(experiment, selected)
-                found.append(Result(experiment, selected, verdicts, logdir, picture))
+                picture = logdir / experiment.name / scale / WHOLE_PICTURE
+                found.append(draw_and_judge(experiment, selected, logdir, picture))
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import isclose
@@ -31,7 +30,7 @@ def write(result: Result, folder: Path) -> Path:
     payload = result.summary()
     path = folder / f"{payload['experiment']}-{payload['scale']}.json"
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(result.picture, path.with_suffix(".png"))
+    filesystem.write_atomic(path.with_suffix(".png"), result.picture.read_bytes())
     text = json.dumps(payload, indent=1)
     text = PLAIN_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     filesystem.write_atomic(path, text + "\n")

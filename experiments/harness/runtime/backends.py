@@ -37,9 +37,8 @@ def installed_backend() -> str:
     if backend not in PACKAGES:
         raise UserError(f"unknown backend {backend!r} in KERAS_BACKEND{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:
-        raise UserError(
-            f"{backend} is not installed: pip install -c constraints.txt -e '.[{backend}]'"
-        )
+        extra = "" if backend == "tensorflow" else f"[{backend}]"  # TensorFlow is a dependency
+        raise UserError(f"{backend} is not installed: pip install -c constraints.txt -e '.{extra}'")
     return backend
 
 

@@ -42,7 +42,7 @@ def start(
     ``threads``: use that many processors, default all. ``deterministic``: default True; False
     skips all of it, and the environment records that. ``settings``: environment variables to set
     before the backend starts. Raises ``UserError`` for a backend that is unknown, not installed or
-    already started otherwise, and for a device or flags that are not deterministic.
+    already started with other arguments, and for a device or flags that are not deterministic.
     """
     if not _environment:
         with _without_garbage_collection():
@@ -55,7 +55,7 @@ def start(
         has = (
             f"{_environment['threads']} threads, {'' if is_deterministic else 'not '}deterministic"
         )
-        raise UserError(f"this process was started with {has}; start a new one for another way")
+        raise UserError(f"this process was started with {has}; other settings need a new process")
     needed = env_vars.resolve(_environment["backend"], is_deterministic, settings or {})
     if not needed.items() <= _environment["settings"].items():
         raise UserError("this process was started with other settings; start a new one for these")

@@ -27,6 +27,7 @@ _deferrals = 0  # how many blocks of ``defer_signals`` are active
 @contextmanager
 def handle_signals() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` on SIGINT and SIGTERM within the block."""
+    # The frame of the caller's with statement: 0 is this generator, 1 contextlib's __enter__.
     handler = partial(_on_signal, sys._getframe(2))
     old_handlers = {number: signal.signal(number, handler) for number in (*SIGNALS, RETRY_SIGNAL)}
     old_hook = sys.unraisablehook

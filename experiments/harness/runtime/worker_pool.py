@@ -28,12 +28,12 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")  # a started backend cannot be forked
     messages = context.Queue()
     listener = QueueListener(messages, Relay())
-    initial = (determinism.environment(), messages)
-    pool = ProcessPoolExecutor(jobs, context, start_worker, initial)
+    environment = determinism.environment()
+    pool = ProcessPoolExecutor(jobs, context, start_worker, (environment, messages))
     listener.start()
     try:
         # The pool notices the death only of workers that existed at the last result.
-        for ready in [pool.submit(check_worker, *initial[:1]) for _ in range(jobs)]:
+        for ready in [pool.submit(check_worker, environment) for _ in range(jobs)]:
             ready.result()
         yield pool
     except BrokenProcessPool:  # the pool has ended the other workers itself

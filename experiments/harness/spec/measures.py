@@ -19,12 +19,12 @@ UNDERFLOW = 85.0
 
 def first_nan(arm: str) -> Measure:
     """Measure the first interval with a non-finite loss, from 1; infinity if none."""
-    return lambda runs: _first_true(not finite for finite in _losses_finite(runs[arm]))
+    return lambda runs: _first_true(not finite for finite in runs[arm].history.finite)
 
 
 def nan_intervals(arm: str) -> Measure:
     """Measure the number of intervals with a non-finite loss."""
-    return lambda runs: sum(not finite for finite in _losses_finite(runs[arm]))
+    return lambda runs: sum(not finite for finite in runs[arm].history.finite)
 
 
 def first_above(arm: str, column: str, bound: float) -> Measure:
@@ -160,13 +160,7 @@ def difference(a: Measure, b: Measure) -> Measure:
 
 def finite_intervals(run: Run) -> int:
     """Return the number of intervals before the first non-finite one."""
-    return [*_losses_finite(run), False].index(False)
-
-
-def _losses_finite(run: Run) -> list[bool]:
-    """Return whether both losses are finite, by interval."""
-    losses = zip(run.history["loss"], run.history["test_loss"], strict=True)
-    return [isfinite(train) and isfinite(test) for train, test in losses]
+    return [*run.history.finite, False].index(False)
 
 
 def _first_true(flags: Iterable[bool]) -> float:

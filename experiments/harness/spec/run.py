@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal, Self
 
 from experiments.harness.spec.arm import Arm, Scale
@@ -69,6 +70,11 @@ class History(Mapping[str, tuple[float, ...]]):
     def columns(self) -> tuple[str, ...]:
         """The names of the metrics, in order."""
         return tuple(self.rows[0]) if self.rows else ()
+
+    @property
+    def finite(self) -> tuple[bool, ...]:
+        """Whether the training and the test loss are finite, by interval."""
+        return tuple(isfinite(row["loss"]) and isfinite(row["test_loss"]) for row in self.rows)
 
 
 @dataclass(frozen=True)

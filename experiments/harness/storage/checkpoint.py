@@ -91,7 +91,7 @@ def nonfinite_candidates(history: History) -> list[int]:
     test = [math.isfinite(row["test_loss"]) for row in history.rows]
     first = training.index(False) + 1 if False in training else len(training) + 1
     before = [first - 1] if first > 1 and not test[first - 2] else []
-    return before + [first] * (first <= len(training))
+    return [*before, first] if first <= len(training) else before
 
 
 def load_newest(folder: Path, until: float = math.inf) -> tuple[Checkpoint | None, list[str]]:

@@ -15,12 +15,12 @@ def packages() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the git commit of the code, with ``+`` where it is modified; None outside git."""
+    """Return the code's git commit, with ``+`` appended if it is modified; None outside git."""
     here = Path(__file__).parents[3]
 
-    def git(*words: str) -> str:
+    def git(*argv: str) -> str:
         return subprocess.run(
-            ["git", *words], cwd=here, check=True, capture_output=True, text=True
+            ["git", *argv], cwd=here, check=True, capture_output=True, text=True
         ).stdout.strip()
 
     try:

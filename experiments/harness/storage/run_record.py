@@ -25,11 +25,17 @@ from experiments.harness.storage.provenance import packages
 
 FORMAT = 1
 UNREADABLE = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error),
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    csv.Error,
 )
 csv.field_size_limit(2**31 - 1)  # the checksums of an interval's batches are one field
 TABLES = ("history", "digests")  # fields of a run that are CSV files of their own
-RENAMED = {"overrides": "changes"}  # fields that run.json spells otherwise
+RENAMED = {"overrides": "changes"}  # fields with another name in run.json
 
 ENVIRONMENT: dict[str, Callable[[Any], bool]] = {  # needed to recreate it, and valid values
     "backend": lambda backend: backend in [*DETERMINISTIC],
@@ -94,8 +100,8 @@ def load(directory: Path) -> Run | None:
         return _read(directory)
     except DamagedError as error:
         if not any(directory.glob("state/*")):
-            raise UserError(f"{error}, and there is no state; --fresh starts over") from None
-        logger.warning(f"{error}; it will be written again from the state")
+            raise UserError(f"{error}, and there is no checkpoint; --fresh starts over") from None
+        logger.warning(f"{error}; it will be rewritten from the checkpoint")
         return None
 
 

@@ -13,19 +13,16 @@ from pathlib import Path
 
 from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
-from experiments.harness.reporting import plots, tensorboard
+from experiments.harness.reporting import log_reader, tensorboard
 from experiments.harness.reporting.result import Result
 from experiments.harness.runtime import filesystem, log, signals
 from experiments.harness.runtime.log import logger
 from experiments.harness.runtime.worker_pool import check_worker, worker_pool
 from experiments.harness.spec import Run, RunSpec, UserError
-from experiments.harness.spec.judge import judge
 from experiments.harness.storage import run_directory
 from experiments.harness.study import run_one
 from experiments.harness.study.plan import Study
 from experiments.harness.training.options import TrainOptions
-
-WHOLE_PICTURE, PART_PICTURE = "curves.png", "curves-part.png"
 
 
 class StartGate:
@@ -62,9 +59,9 @@ def run_studies(
 ) -> Iterator[Result]:
     """Train or load every run of the studies; yield each study's result.
 
-    ``fresh`` first deletes the runs' own files. With ``jobs`` above 1 all runs are trained first,
-    so many at a time, in worker processes. A study is skipped if there was no time for any of its
-    runs. Raises ``UserError`` for everything that the user can mend.
+    ``fresh`` first deletes the runs' own files. With ``jobs`` above 1, all runs are trained first,
+    ``jobs`` at a time, in worker processes. A study is skipped if there was no time for any of its
+    runs. Raises ``UserError`` for errors that the user can fix.
     """
     if options.stop_after is not None and options.stop_after < 1:
         raise UserError(f"stop_after must be 1 or more, not {options.stop_after}")
@@ -198,7 +195,7 @@ def _load_dataset(name: str, source: str) -> Dataset:
 def _result(study: Study, runs: Sequence[Run], logdir: Path) -> Result:
     """Draw and judge the study's runs."""
     complete = len(runs) == len(study.specs) and all(run.status == "complete" for run in runs)
-    name = WHOLE_PICTURE if study.covers_everything and complete else PART_PICTURE
+    whole = study.covers_everything and complete
+    name = log_reader.WHOLE_PICTURE if whole else log_reader.PART_PICTURE
     picture = study_directory(study, logdir) / name
-    plots.draw(study.experiment, runs, picture)
-    return Result(study.experiment, runs, judge(study.experiment, runs), logdir, picture)
+    return log_reader.draw_and_judge(study.experiment, runs, logdir, picture)

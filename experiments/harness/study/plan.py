@@ -16,11 +16,11 @@ Load = Callable[[str, str], tuple[Dataset, str | None]]
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """A part of an experiment, as a user asks for it; empty fields mean the experiment's own.
+    """A part of an experiment, as a user requests it; empty fields mean the experiment's own.
 
     ``scale``: by default ``full`` on an accelerator, else ``mini``. ``data`` names sources
-    (``data.sources``). ``batch_runs`` trains runs that can share a program in batches of at most so
-    many; 0 is no limit, None trains each run alone.
+    (``data.sources``). ``batch_runs`` trains runs that can share a program in batches of at most
+    this size; 0 is no limit, None trains each run alone.
     """
 
     experiment: Experiment
@@ -71,21 +71,7 @@ def plan_study(
     chosen = sources.sources_by_dataset(request.data, {arm.dataset for arm in arms.values()})
     loaded = {name: load(name, source) for name, source in chosen.items()}
     data = {name: dataset for name, (dataset, _) in loaded.items()}
-    specs = [
-        RunSpec(
-            experiment=owner,
-            arm_name=owned_name,
-            arm=arm,
-            seed=seed,
-            scale=scale,
-            dataset=data[arm.dataset].identity(),
-            environment=environment,
-            overrides=request.overrides,
-        )
-        for seed in dict.fromkeys(request.seeds or experiment.seeds)
-        for name, arm in arms.items()
-        for owner, owned_name in [experiment.arm_ids[name].split(":")]
-    ]
+    specs = _plan_runs(request, scale, arms, data, environment)
     batches = [] if request.batch_runs is None else batching.group_runs(specs, request.batch_runs)
     batched = {(spec.arm_id, spec.seed): spec for batch in batches for spec in batch}
     specs = [batched.get((spec.arm_id, spec.seed), spec) for spec in specs]
@@ -99,6 +85,32 @@ def plan_study(
         covers_everything=all_seeds and not (request.arms or request.overrides),
         batches=batches,
     )
+
+
+def _plan_runs(
+    request: StudyRequest,
+    scale: Scale,
+    arms: Mapping[str, Arm],
+    data: Mapping[str, Dataset],
+    environment: Mapping[str, Any],
+) -> list[RunSpec]:
+    """Return the runs of the request, seed by seed."""
+    specs = []
+    for seed in dict.fromkeys(request.seeds or request.experiment.seeds):
+        for name, arm in arms.items():
+            owner, owned_name = request.experiment.arm_ids[name].split(":")
+            spec = RunSpec(
+                experiment=owner,
+                arm_name=owned_name,
+                arm=arm,
+                seed=seed,
+                scale=scale,
+                dataset=data[arm.dataset].identity(),
+                environment=environment,
+                overrides=request.overrides,
+            )
+            specs.append(spec)
+    return specs
 
 
 def default_scale(environment: Mapping[str, Any]) -> Scale:

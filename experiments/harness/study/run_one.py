@@ -28,7 +28,7 @@ def train_or_load(
     with filesystem.lock_directory(directory):
         found = load_existing(spec, logdir)
         if found and is_finished(found, options.stop_after):
-            logger.info(f"{directory} holds this run; --fresh trains it again")
+            logger.info(f"already trained: {directory}; --fresh retrains it")
             return found
         from experiments.harness.training.trainer import train  # imports keras
 
@@ -49,7 +49,7 @@ def train_or_load_batch(
         runs = {path: load_existing(spec, logdir) for path, spec in planned.items()}
         paths = [p for p, run in runs.items() if not (run and is_finished(run, options.stop_after))]
         for path in [path for path in planned if path not in paths]:
-            logger.info(f"{path} holds this run; --fresh trains it again")
+            logger.info(f"already trained: {path}; --fresh retrains it")
         if paths:
             from experiments.harness.training.batched.trainer import train  # imports keras
 

@@ -34,5 +34,5 @@ class TrainOptions:
     callbacks: Sequence[Any] = ()
 
     def last_interval(self, intervals: int) -> int:
-        """Return the interval to stop after, for an arm of so many."""
+        """Return the interval to stop after, for an arm with ``intervals`` intervals."""
         return intervals if self.stop_after is None else min(self.stop_after, intervals)

@@ -18,5 +18,5 @@ def check_address(address: str) -> str:
     if not valid:
         raise UserError(f"{address!r} is not HOST:PORT with an IP address as the host")
     if ip.is_unspecified or not ip.is_private:
-        raise UserError(f"{host} is neither loopback nor private; anyone there could give orders")
+        raise UserError(f"{host} is neither loopback nor private; the port has no authentication")
     return address

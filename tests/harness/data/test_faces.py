@@ -107,5 +107,5 @@ def test_sources_are_assigned_to_their_datasets(tmp_path, monkeypatch):
     assert by_dataset == {"mnist": "digits", "frames": str(tmp_path)}
     with pytest.raises(UserError, match="twice"):
         sources.sources_by_dataset(["digits", "own.npz"], both)
-    with pytest.raises(UserError, match="not a source of that"):
+    with pytest.raises(UserError, match="--data no/such/folder is for mnist"):
         sources.sources_by_dataset(["no/such/folder"], ["frames"])

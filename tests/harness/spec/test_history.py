@@ -30,3 +30,12 @@ def test_an_empty_history_has_no_columns():
 def test_columns_of_different_lengths_are_an_error():
     with pytest.raises(ValueError, match="shorter"):
         History.from_columns({"step": [3, 6], "loss": [2.0]})
+
+
+def test_an_interval_is_finite_if_both_losses_are():
+    nan, inf = float("nan"), float("inf")
+    history = History.from_columns(
+        {"loss": [1.0, nan, 1.0, inf], "test_loss": [1.0, 1.0, -inf, nan], "gap": [nan] * 4}
+    )
+    assert history.finite == (True, False, False, False)
+    assert History().finite == ()

@@ -199,7 +199,7 @@ def test_a_damaged_record_is_written_again_from_the_checkpoint(
     (directory / "history.csv").write_text("step,loss\n")
     for path in (directory / "state").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="there is no state; --fresh"):
+    with pytest.raises(UserError, match="there is no checkpoint; --fresh"):
         train(plan_run(schedule=[[2, 0.1]]), tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_a_complete_run_is_loaded_not_repeated(tmp_path, caplog):
     first = train(spec, tmp_path)
     caplog.clear()
     assert train(spec, tmp_path) == first
-    assert caplog.messages[0].endswith("holds this run; --fresh trains it again")
+    assert caplog.messages[0].endswith("; --fresh retrains it")
 
 
 def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
