@@ -19,9 +19,10 @@ from experiments.harness.model import probes
 from experiments.harness.model.variables import read
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.backends import restore_generator_state
-from experiments.harness.spec import Run, RunSpec, Status
+from experiments.harness.runtime.log import logger
+from experiments.harness.spec import Run, RunSpec, Status, UserError
 from experiments.harness.spec.overrides import flatten
-from experiments.harness.storage import checkpoint, run_record
+from experiments.harness.storage import checkpoint, provenance, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import batch_checksum, link, tensor_digests
 from experiments.harness.telemetry.callback import DEFAULT_EVERY, Telemetry
@@ -137,6 +138,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     ) -> None:
         """Save the checkpoint after an epoch, then the record."""
         before, steps = self.checkpoint, self.run.spec.arm.steps
+        self._check_steps(epoch, tensors)
         row = history_row((epoch + 1) * steps, logs)
         batches = (self.checksums.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
         now = replace(
@@ -152,6 +154,18 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.checkpoint = now  # not before: an interrupted save must not count as done
         self.write_record("running")
 
+    def _check_steps(self, epoch: int, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Raise ``UserError`` if the optimiser did not take every step of the interval."""
+        counts = [int(value) for path, value in tensors.items() if path.endswith("/iteration")]
+        steps = self.run.spec.arm.steps
+        taken = max(counts, default=0) - epoch * steps
+        if taken != steps:
+            raise UserError(
+                f"{self.directory}: the optimizer took {taken} steps in interval {epoch + 1}, not "
+                f"{steps}; something outside of the arm, such as a callback that sets "
+                "stop_training, changed the training, so the interval is not saved"
+            )
+
     def finish(self) -> Run:
         """Write the final record: complete at the arm's last interval, else partial."""
         done = self.checkpoint.interval == self.run.spec.arm.intervals
@@ -160,6 +174,9 @@ class CheckpointCallback(keras.callbacks.Callback):
     def write_record(self, status: Status) -> Run:
         """Write the record of the run as it is now, and return it."""
         now = self.checkpoint
+        commit_at_end = None if status == "running" else provenance.commit()
+        if commit_at_end and commit_at_end != self.run.commit:
+            logger.warning(provenance.change(replace(self.run, commit_at_end=commit_at_end)))
         self.run = replace(
             self.run,
             status=status,
@@ -168,6 +185,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             chain=now.chain,
             digests=now.digests,
             seconds=now.seconds,
+            commit_at_end=commit_at_end,
         )
         run_record.save(self.run, self.directory)
         return self.run

@@ -16,7 +16,7 @@ from experiments.harness.data.dataset import Dataset
 from experiments.harness.model import variables
 from experiments.harness.model.build import build_for_run, export
 from experiments.harness.runtime import signals
-from experiments.harness.runtime.backends import translate_backend_errors
+from experiments.harness.runtime.backends import refuse_keras_limits, translate_backend_errors
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
 from experiments.harness.storage import checkpoint
@@ -47,6 +47,7 @@ def train(
     They resume after the last interval that all of them have; a run that is further repeats the
     rest, to the same bits. All stop if one of them is to stop. Otherwise as ``trainer.train``.
     """
+    refuse_keras_limits()
     arm = runs[0].spec.arm
     end = options.last_interval(arm.intervals)
     batch = _resumed(runs, directories, dataset, end, options)
