@@ -22,6 +22,7 @@ MAX_BYTES = 1 << 30
 CLASSES = 10
 SHAPES = ((28, 28), (28, 28, 1))  # of an image
 ROUNDING = 0.1  # levels: float16 near 1 is off by 0.06
+SECOND_HOME = "/tmp/.keras"  # where Keras downloads to if it cannot write in its own folder
 
 
 def load(source: str) -> tuple[Dataset, str | None]:
@@ -39,6 +40,7 @@ def load(source: str) -> tuple[Dataset, str | None]:
     if not cached.exists():
         try:
             _download()
+            cached = _keras_cache()
         except Exception as error:  # Keras raises a bare Exception when offline
             reason = (str(error) or repr(error)).splitlines()[0][:120]
             return _digits(), f"MNIST is not cached and could not be downloaded ({reason})"
@@ -49,8 +51,10 @@ def load(source: str) -> tuple[Dataset, str | None]:
 
 
 def _keras_cache() -> Path:
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home) / "datasets" / "mnist.npz"
+    """Return the path of Keras's copy."""
+    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")  # noqa: PTH111
+    at_home, instead = (Path(base) / "datasets" / "mnist.npz" for base in (home, SECOND_HOME))
+    return instead if instead.exists() and not at_home.exists() else at_home
 
 
 def _download() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from experiments.harness.data import order
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.data.keras_input import evaluation_input
 from experiments.harness.model import probes
+from experiments.harness.model.build import LearningRate
 from experiments.harness.model.variables import read
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.backends import restore_generator_state
@@ -89,6 +90,15 @@ class EvaluationCallback(keras.callbacks.Callback):
             model, self.first_batch, self.first, self.start, read(model), untrained
         )
         return {k: v for name in self.arm.probes for k, v in probes.PROBES[name](given).items()}
+
+
+class LearningRateCallback(keras.callbacks.Callback):
+    """After each epoch, add the rate that the optimiser's own schedule has reached to the logs."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            logs["learning_rate"] = float(rate)
 
 
 class RandomStateCallback(keras.callbacks.Callback):
@@ -195,15 +205,21 @@ def make_callbacks(
     spec: RunSpec,
     directory: Path,
     evaluation: EvaluationCallback,
-    learning_rate: Callable[[int], float],
+    learning_rate: LearningRate,
     options: TrainOptions,
     shared_with: Telemetry | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks that set the learning rate, evaluate, and write TensorBoard events.
 
-    ``shared_with`` is the telemetry of another run of the same model.
+    ``learning_rate`` is that of ``build_for_run``, ``shared_with`` the telemetry of another run of
+    the same model.
     """
-    first = [keras.callbacks.LearningRateScheduler(learning_rate), evaluation]
+    rate = (
+        keras.callbacks.LearningRateScheduler(learning_rate)
+        if learning_rate
+        else LearningRateCallback()
+    )
+    first = [rate, evaluation]
     if options.telemetry_every == 0:
         return first
     telemetry = Telemetry(

@@ -76,7 +76,7 @@ def train(
                 ],
                 verbose=options.verbose,
             )
-        export(model, directory)
+        export(model, saving.checkpoint.tensors, directory)
     except KeyboardInterrupt:
         saving.write_record("interrupted")
         raise

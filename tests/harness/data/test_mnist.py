@@ -168,6 +168,15 @@ def test_cache_path_matches_keras(tmp_path, monkeypatch):
     assert mnist._keras_cache() == Path.home() / ".keras/datasets/mnist.npz"
 
 
+def test_with_a_read_only_home_the_copy_is_where_keras_downloads_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", "/proc/nonexistent")
+    monkeypatch.setattr(mnist, "SECOND_HOME", str(tmp_path))
+    assert mnist._keras_cache() == Path("/proc/nonexistent/datasets/mnist.npz")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/mnist.npz").write_bytes(b"")
+    assert mnist._keras_cache() == tmp_path / "datasets/mnist.npz"
+
+
 def test_digits_stand_in_for_missing_mnist_with_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "_keras_cache", lambda: tmp_path / "mnist.npz")
 
