@@ -58,12 +58,17 @@ def run(
     results; ``jobs`` trains so many runs at a time. Progress is logged to ``rerun_zoo``, and
     printed unless logging is configured. Raises ``UserError`` for everything that you can mend.
     """
-    from experiments.harness.runtime import determinism, log
+    from experiments.harness.runtime import determinism, filesystem, log, worker_pool
     from experiments.harness.study import execute
     from experiments.harness.study.plan import StudyRequest, plan_study
     from experiments.harness.training.options import TrainOptions
 
     request = StudyRequest(
+    worker_pool.exit_if_importing_main()
+    try:
+        folder = filesystem.check_local(logdir)
+    except ValueError as error:
+        raise UserError(str(error)) from None
         load(name),
         scale=scale,
         arms=[arms] if isinstance(arms, str) else [*arms],
@@ -81,7 +86,7 @@ def run(
     with log.to_stdout_by_default():
         determinism.start(deterministic=deterministic)
         study = plan_study(request, determinism.environment())
-        (result,) = execute.run_studies([study], Path(logdir), options, fresh=fresh, jobs=jobs)
+        (result,) = execute.run_studies([study], folder, options, fresh=fresh, jobs=jobs)
     return result
 
 

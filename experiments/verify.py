@@ -45,10 +45,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("directory", nargs="?", type=Path, metavar="RUN_DIR", help="train the run in it again, in "
-        "a temporary folder; if its bits differ, print where, how far, and the likely cause")
-    add("--against", type=Path, metavar="RUN_DIR", help="compare with this run instead; train "
-        "nothing")
+    add("directory", nargs="?", type=cli.local_directory, metavar="RUN_DIR",
+        help="train the run in it again, in a temporary folder; if its bits differ, print where, "
+        "how far, and the likely cause")
+    add("--against", type=cli.local_directory, metavar="RUN_DIR",
+        help="compare with this run instead; train nothing")
     add("--self-test", action="store_true", help="check that training is bit-reproducible on this "
         "machine: repeat short runs in fresh processes, on each installed backend and device; "
         "about a minute per backend")
