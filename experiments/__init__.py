@@ -63,12 +63,12 @@ def run(
     from experiments.harness.study.plan import StudyRequest, plan_study
     from experiments.harness.training.options import TrainOptions
 
-    request = StudyRequest(
     worker_pool.exit_if_importing_main()
     try:
         folder = filesystem.check_local(logdir)
     except ValueError as error:
         raise UserError(str(error)) from None
+    request = StudyRequest(
         load(name),
         scale=scale,
         arms=[arms] if isinstance(arms, str) else [*arms],
