@@ -59,11 +59,16 @@ def run(
     and printed unless logging is configured. Raises ``UserError`` for errors that the caller can
     fix.
     """
-    from experiments.harness.runtime import determinism, log
+    from experiments.harness.runtime import determinism, filesystem, log, worker_pool
     from experiments.harness.study import execute
     from experiments.harness.study.plan import StudyRequest, plan_study
     from experiments.harness.training.options import TrainOptions
 
+    worker_pool.exit_if_importing_main()
+    try:
+        folder = filesystem.check_local(logdir)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     request = StudyRequest(
         load(name),
         scale=scale,
@@ -82,7 +87,7 @@ def run(
     with log.to_stdout_by_default():
         determinism.start(deterministic=deterministic)
         study = plan_study(request, determinism.environment())
-        (result,) = execute.run_studies([study], Path(logdir), options, fresh=fresh, jobs=jobs)
+        (result,) = execute.run_studies([study], folder, options, fresh=fresh, jobs=jobs)
     return result
 
 

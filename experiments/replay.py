@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("directory", type=Path, metavar="RUN_DIR", help="a run's directory, with its run.json")
+    add("directory", type=cli.local_directory, metavar="RUN_DIR",
+        help="a run's directory, with its run.json")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--step", type=int, metavar="N", help="the step to replay, from 1; "
         "history.csv counts the same way")

@@ -77,7 +77,12 @@ def read_results(args: argparse.Namespace) -> list[Result]:
     """Return the results in the log directory; log the runs that are left out on stderr."""
     from experiments.harness.reporting import log_reader
 
-    experiments = [catalog.load(name) for name in args.experiment or catalog.names()]
+    if args.experiment:
+        experiments = [catalog.load(name) for name in args.experiment]
+    else:
+        experiments, broken = catalog.load_all()
+        for line in broken:
+            print(f"report: {line}", file=sys.stderr)
     if not args.logdir.is_dir():
         raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
     with contextlib.redirect_stdout(sys.stderr):

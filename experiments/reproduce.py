@@ -198,8 +198,10 @@ def report_progress(
 
 
 def catalog_table() -> str:
-    """Return a table of all experiments."""
-    experiments = [catalog.load(name) for name in catalog.names()]
+    """Return a table of all experiments; print a line on stderr for each broken file."""
+    experiments, broken = catalog.load_all()
+    for line in broken:
+        print(f"reproduce: {line}", file=sys.stderr)
     from tabulate import tabulate
 
     rows = [(each.name, each.question, each.document) for each in experiments]

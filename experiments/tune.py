@@ -14,7 +14,6 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments import catalog
@@ -104,7 +103,7 @@ def _add_worker_flags(command: argparse.ArgumentParser) -> None:
         help="the chief gives up if it hears from no worker for this long; default: 600")
     add("--shard", type=_shard, metavar="I/N",
         help="only every Nth trial, of grid and random, for machines that share nothing")
-    add("--merge", nargs="+", type=Path, default=[], metavar="DIR",
+    add("--merge", nargs="+", type=cli.local_directory, default=[], metavar="DIR",
         help="train nothing: merge the trials of shards with the same flags, by log directory")
     # fmt: on
 
@@ -299,7 +298,8 @@ def report(
         argv += ["--data", args.data] * bool(args.data)
         argv += ["--set-file", str(paths["best"])]
         print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
-    print(f"{'TensorBoard':12} tensorboard --logdir {location.directory}")
+    argv = ["tensorboard", "--logdir", str(location.directory)]
+    print(f"{'TensorBoard':12} {shlex.join(argv)}")
     return results.rows(search, trials)
 
 

@@ -45,12 +45,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("directory", nargs="?", type=Path, metavar="RUN_DIR", help="train the run in it again, in "
-        "a temporary folder; if its bits differ, print where, how far, and the likely cause")
-    add("--against", type=Path, metavar="RUN_DIR", help="compare with this run instead; train "
-        "nothing")
+    add("directory", nargs="?", type=cli.local_directory, metavar="RUN_DIR",
+        help="train the run in it again, in a temporary folder; if its bits differ, print where, "
+        "how far, and the likely cause")
+    add("--against", type=cli.local_directory, metavar="RUN_DIR",
+        help="compare with this run instead; train nothing")
     add("--self-test", action="store_true", help="check that training is bit-reproducible on this "
-        "machine: repeat short runs in fresh processes, on each installed backend and device; "
+        "machine: repeat short runs in fresh processes, on each installed backend and device, and "
+        "compare small programs with their exact results; "
         "about a minute per backend")
     add("--repeats", "--times", type=cli.whole_number(2), metavar="N", help="the number of fresh "
         "processes; default: 3")
@@ -81,7 +83,8 @@ def choose_check(args: argparse.Namespace) -> Check:
     elif args.against:
         check, applicable = compare_with, {"RUN_DIR"}
     for option, applies_to in APPLIES_TO.items():
-        if getattr(args, option) and applies_to not in applicable:
+        given = getattr(args, option) not in (None, False)
+        if given and applies_to not in applicable:
             raise UserError(f"--{option.replace('_', '-')} applies only to {applies_to}")
     return check
 
@@ -127,23 +130,28 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.verification import golden, self_test
 
     results: list[SelfTestResult] = []
+    known_answers: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     for backend in self_test.backends(args.backend or ()):
         try:
+            known_answers += self_test.check_known_answers(backend)
             results += self_test.run_backend(backend, args.repeats or 3)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
     rows = [result.to_json() for result in results]
     print(f"\n{tables.self_test(rows)}\n")
+    for answers in known_answers:
+        print(self_test.describe_known_answers(answers))
     for backend, failure in failures.items():
         print(f"{backend} FAILED: {failure}")
+    wrong = any(found["wrong"] for answers in known_answers for found in answers["operations"])
     passed = [result for result in results if result.verdict == "KEPT"]
-    for result in passed if args.update_golden else ():
+    for result in passed if args.update_golden and not wrong else ():
         golden.update(result.environment, result.run, result.fingerprints[0])
         print(f"saved {result.run} of {result.environment['backend']} in {golden.PATH}")
     differs = any(result.repository == "OTHER" for result in results) and not args.update_golden
-    sound = len(passed) == len(results) and not differs and not failures
-    return {"rows": rows, "failures": failures, "sound": sound}
+    sound = len(passed) == len(results) and not (differs or failures or wrong)
+    return {"rows": rows, "known_answers": known_answers, "failures": failures, "sound": sound}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """``experiments``: what it offers from Python, beside what ``test_report`` uses."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -56,3 +58,30 @@ def test_bad_arguments_are_user_errors(tmp_path):
         with pytest.raises(experiments.UserError, match=message):
             experiments.run("alexnet_lr_decay", **{**OPTIONS, **options}, logdir=tmp_path)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_remote_directory_is_a_user_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(experiments.UserError, match="gs://bucket/x is not a local directory"):
+        experiments.run("alexnet_lr_decay", **OPTIONS, logdir="gs://bucket/x")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_script_without_a_main_guard_is_refused_in_one_line(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import experiments\n"
+        "try:\n"
+        f"    experiments.run('alexnet_lr_decay', **{OPTIONS}, jobs=2, logdir={str(tmp_path)!r})\n"
+        "except experiments.UserError as error:\n"
+        "    print('refused:', error)\n"
+    )
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    completed = subprocess.run(
+        [sys.executable, script], env=environ, capture_output=True, text=True, timeout=300
+    )
+    assert (completed.returncode, completed.stderr) == (0, "")
+    last = completed.stdout.splitlines()[-1]
+    assert last.startswith("refused: ")
+    assert last.endswith('under if __name__ == "__main__":')
+    assert completed.stdout.count("refused: ") == 1

@@ -53,7 +53,7 @@ def read_table(logdir: Path, name: str = "grid") -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory) -> Path:
-    logdir = tmp_path_factory.mktemp("grid")
+    logdir = tmp_path_factory.mktemp("a grid")
     assert tune.main(tune_argv(logdir, "--jobs", "1")) == 0
     return logdir
 
@@ -93,6 +93,7 @@ def test_repeating_a_search_trains_nothing_and_prints_the_same(grid, capsys):
     assert tune.main(tune_argv(grid, "--jobs", "1", "--json")) == 0
     out, err = capsys.readouterr()
     assert "resuming after 4 finished trials" in err
+    assert f"tensorboard --logdir '{grid}/search/grid'" in err
     assert [row["trial"] for row in json.loads(out)] == [0, 1, 2, 3]
     assert (search_directory(grid) / "trials.csv").read_bytes() == before
 

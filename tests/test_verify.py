@@ -17,23 +17,31 @@ from tests.helpers.environment import ENVIRONMENT
 
 
 class FakeProcesses:
-    """Replaces ``subprocesses.call``: the nth training ends in the nth of ``fingerprints``."""
+    """Replaces ``subprocesses.call``: the nth training ends in the nth of ``fingerprints``.
 
-    def __init__(self, fingerprints: str, device: str = "cpu") -> None:
-        self.fingerprints, self.device = iter(fingerprints), device
+    ``wrong`` values of the known answers are wrong.
+    """
+
+    def __init__(self, fingerprints: str, device: str = "cpu", wrong: int = 0) -> None:
+        self.fingerprints, self.device, self.wrong = iter(fingerprints), device, wrong
         self.calls = []
 
     def __call__(self, function, arguments, *, backend, start):
+        cpu_only = start["settings"] == self_test.CPU_ONLY[backend]
+        environment = {
+            "backend": backend,
+            "device": "cpu" if cpu_only else self.device,
+            "versions": {backend: "1.2"},
+        }
+        if function == self_test.KNOWN_ANSWERS:
+            found = {"operation": "pool", "result": "output", "index": [1, 0], "ulp": 16384.0}
+            found |= {"bound": 7.5, "wrong": self.wrong, "elements": 12}
+            return {"environment": environment, "operations": [found]}
         assert function == self_test.SHORT_RUNS
         self.calls.append((backend, arguments, start))
         complete = [d for d, n in arguments["directories"].items() if n is None]
-        cpu_only = start["settings"] == self_test.CPU_ONLY[backend]
         return {
-            "environment": {
-                "backend": backend,
-                "device": "cpu" if cpu_only else self.device,
-                "versions": {backend: "1.2"},
-            },
+            "environment": environment,
             "fingerprints": {"run": [next(self.fingerprints) for _ in complete]},
             "seconds": {"run": [0.02, 0.04]} if arguments["timing"] else {},
         }
@@ -92,6 +100,27 @@ def test_beside_an_accelerator_the_cpu_is_tested_too(monkeypatch, capsys):
     )
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["environment"]["device"] for row in rows] == ["H200", "cpu"]
+
+
+@pytest.mark.usefixtures("golden_file")
+def test_right_known_answers_are_a_line_for_each_device_and_a_key(monkeypatch, capsys):
+    assert run_self_test(monkeypatch, FakeProcesses("aaaaaa", "H200")) == 0
+    out = capsys.readouterr().out
+    assert "jax 1.2 on H200: 1 operations, all within their bounds of the exact results\n" in out
+    assert "jax 1.2 on cpu: 1 operations, all within their bounds of the exact results\n" in out
+    assert run_self_test(monkeypatch, FakeProcesses("aaa"), "--json") == 0
+    (answers,) = json.loads(capsys.readouterr().out)["known_answers"]
+    assert answers["operations"][0]["operation"] == "pool"
+
+
+def test_a_wrong_known_answer_is_a_line_fails_and_does_not_become_golden(
+    monkeypatch, capsys, golden_file
+):
+    processes = FakeProcesses("aaa", wrong=3)
+    assert run_self_test(monkeypatch, processes, "--update-golden") == 1
+    line = "jax 1.2 on cpu: WRONG: pool: output[1, 0] is off by 1.64e+04 ULP, bound 7.5 "
+    assert f"{line}(3 of 12 values are wrong)\n" in capsys.readouterr().out
+    assert json.loads(golden_file.read_text()) == {}
 
 
 @pytest.mark.usefixtures("golden_file")

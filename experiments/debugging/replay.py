@@ -119,7 +119,7 @@ def open_replay(
     ``dataset`` is the run's (``sources.load_recorded``), ``environment`` is
     ``determinism.environment()``.
     """
-    here = dict(environment)
+    here = identity.known_to(run.spec.environment, environment)
     if run.spec.environment.get(batching.FIELD) == batching.IN_TURN:
         here[batching.FIELD] = batching.IN_TURN  # the same bits as if trained alone
     differing = identity.differences(dict(run.spec.environment), here)

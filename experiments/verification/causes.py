@@ -32,13 +32,15 @@ def recorded_start(environment: Mapping[str, Any]) -> dict[str, Any]:
 
     With fewer threads if this machine has fewer processors.
     """
-    settings, deterministic = environment["settings"], environment.get("deterministic", True)
-    if deterministic:  # start adds its defaults by itself
-        settings = env_vars.without_defaults(environment["backend"], settings)
+    backend, deterministic = environment["backend"], environment.get("deterministic", True)
+    settings, omitted_flags = env_vars.without_defaults(
+        backend, deterministic, environment["settings"]
+    )
     return {
         "threads": min(environment["threads"], cpu.available_count()),
         "deterministic": deterministic,
         "settings": settings,
+        "omitted_flags": omitted_flags,
     }
 
 
@@ -56,6 +58,14 @@ def candidates(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, 
             values = " ".join(f"{name}={value}" for name, value in settings.items())
             merged = env_vars.merge(recorded["settings"], settings)
             yield f"{cause}: {values}", recorded | {"settings": merged}
+    if (flag := env_vars.CORRECT_XLA_FLAG) in env_vars.default_flags(
+        environment["backend"], deterministic
+    ):
+        others = [omitted for omitted in recorded["omitted_flags"] if omitted != flag]
+        was_on = flag in recorded["omitted_flags"]
+        switched = "off instead of on" if was_on else "on instead of off"
+        toggled = others if was_on else [*others, flag]
+        yield f"XLA's YNN fusion: {switched}", recorded | {"omitted_flags": toggled}
 
 
 def _thread_counts(most: int) -> list[int]:

@@ -38,7 +38,7 @@ class Divergence:
 
 def environment_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """Return a line for each difference of two environments; bits are comparable if none."""
-    differences = identity.differences(dict(a), dict(b))
+    differences = identity.differences(identity.known_to(b, a), identity.known_to(a, b))
     return [f"{path}: {x} in the first run, {y} in the second" for path, x, y in differences]
 
 

@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from experiments.harness.reporting.result import json_safe
 from experiments.harness.spec import Run
+from experiments.harness.storage import provenance
 from experiments.verification.divergence import Divergence
 from experiments.verification.tensor_diff import Distance
 
@@ -43,6 +44,11 @@ def summary(
         "fingerprint": first.fingerprint,
         "commits": [first.commit, second.commit],
         "environments differ": [*environment_lines],
+        "code changed": [
+            f"{name} run: {line}"
+            for name, run in (("first", first), ("second", second))
+            if (line := provenance.change(run))
+        ],
     }
     if environment_lines:
         payload["statistics"] = _statistics(first, second)
@@ -90,6 +96,10 @@ def _statistics(first: Run, second: Run) -> list[dict[str, Any]]:
 
 def text(payload: Mapping[str, Any]) -> str:
     """Return a summary as text."""
+    return "\n".join([_comparison_text(payload), *payload["code changed"]])
+
+
+def _comparison_text(payload: Mapping[str, Any]) -> str:
     if payload["environments differ"]:
         lines = "\n  ".join(payload["environments differ"])
         rows = [[*row.values()] for row in payload["statistics"]]
@@ -113,7 +123,7 @@ def _divergence_text(payload: Mapping[str, Any]) -> str:
         "tensors": ", ".join([*found["tensors"][:4], *["..."] * (len(found["tensors"]) > 4)]),
         "distance": distance and f"{distance['text']}, after {distance['at']}",
         "likely cause": found["cause"],
-        "commits": " and ".join(map(str, commits)) if len(set(commits)) > 1 else "",
+        "commits": " and ".join(map(provenance.describe, commits)) if len(set(commits)) > 1 else "",
         "links": _links(*found["links"]),
     }
     rows = "\n".join(f"{name:13}{line}" for name, line in lines.items() if line)

@@ -16,6 +16,7 @@ from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError, nearest
 from experiments.verification import golden
 
+KNOWN_ANSWERS = "experiments.verification.known_answers.check:check"
 SHORT_RUNS = "experiments.verification.self_test_runs:train_short_runs"
 CPU_ONLY = {  # settings that hide accelerators from a backend
     "tensorflow": {"CUDA_VISIBLE_DEVICES": "-1"},
@@ -60,6 +61,40 @@ def backends(wanted: Sequence[str] = ()) -> list[str]:
         if name not in PACKAGES:
             raise UserError(f"unknown backend {name!r}{nearest(name, PACKAGES)}")
     return list(wanted) or [name for name in PACKAGES if importlib.util.find_spec(name)]
+
+
+def check_known_answers(backend: str) -> list[dict[str, Any]]:
+    """Compare small programs with their exact results, on each device, in fresh processes.
+
+    Returns what ``known_answers.check.check`` does, for each device. Raises as ``run_backend``.
+    """
+
+    def check(settings: Mapping[str, str]) -> Any:
+        start = {"deterministic": True, "settings": settings}
+        return subprocesses.call(KNOWN_ANSWERS, {}, backend=backend, start=start)
+
+    first = check({})
+    if first["environment"]["device"] == "cpu":
+        return [first]
+    return [first, check(CPU_ONLY[backend])]
+
+
+def describe_known_answers(result: Mapping[str, Any]) -> str:
+    """Return a device's known-answer test as a line."""
+    environment, operations = result["environment"], result["operations"]
+    backend = environment["backend"]
+    device = f"{backend} {environment['versions'][backend]} on {environment['device']}"
+    if failures := [_describe_failure(each) for each in operations if each["wrong"]]:
+        return f"{device}: WRONG: {'; '.join(failures)}"
+    return f"{device}: {len(operations)} operations, all within their bounds of the exact results"
+
+
+def _describe_failure(finding: Mapping[str, Any]) -> str:
+    by = "not finite" if finding["ulp"] is None else f"off by {finding['ulp']:.3g} ULP"
+    return (
+        f"{finding['operation']}: {finding['result']}{list(finding['index'])} is {by}, bound "
+        f"{finding['bound']:.3g} ({finding['wrong']} of {finding['elements']} values are wrong)"
+    )
 
 
 def run_backend(backend: str, repeats: int) -> list[SelfTestResult]:

@@ -15,7 +15,7 @@ from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.runtime import determinism
 from experiments.harness.spec import Run, RunSpec, batching, identity
-from experiments.harness.storage import checkpoint, run_record
+from experiments.harness.storage import checkpoint, provenance, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import tensor_digest
 from experiments.harness.training import trainer
@@ -85,7 +85,8 @@ def _load(recorded: str, source: str | None) -> tuple[Run, Dataset]:
 
 def _spec_here(spec: RunSpec) -> RunSpec:
     """Return the spec with the environment of this process."""
-    here = replace(spec, environment=determinism.environment())
+    environment = identity.known_to(spec.environment, determinism.environment())
+    here = replace(spec, environment=environment)
     if how := spec.environment.get(batching.FIELD):
         same_device = here.environment["device"] == spec.environment["device"]
         return batching.mark_batched(here, how if same_device else batching.IN_TURN)
@@ -95,6 +96,7 @@ def _spec_here(spec: RunSpec) -> RunSpec:
 def _train(run: Run, folder: Path, dataset: Dataset, options: TrainOptions) -> Run:
     """Train a run alone or, if it was batched, in the program of its batch."""
     options = replace(options, telemetry_every=0)
+    run = replace(run, commit=provenance.commit())
     if batching.FIELD not in run.spec.environment:
         return trainer.train(run, folder, dataset, options)
     from experiments.harness.training.batched.trainer import train  # imports JAX

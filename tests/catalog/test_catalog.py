@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -73,8 +74,59 @@ def test_an_experiment_is_one_new_file_and_nothing_else(tmp_path, monkeypatch, c
     monkeypatch.setattr(catalog, "__path__", [*catalog.__path__, str(tmp_path)])
     assert "batch_size" in catalog.names()
     argv = ["batch_size", "--scale", "mini", "--data", "digits", "--seed", "0"]
-    argv += ["--set", "intervals=2", "steps=3", "--logdir", str(tmp_path / "logs")]
+    argv += ["--set", "intervals=2", "steps=3", "--logdir", str(tmp_path / "the logs")]
     assert reproduce.main(argv) == 0
     out = capsys.readouterr().out
     assert "REPRODUCED" in out or "REFUTED" in out
-    assert (tmp_path / "logs/batch_size/mini").is_dir()
+    assert (tmp_path / "the logs/batch_size/mini").is_dir()
+    assert f"tensorboard --logdir '{tmp_path}/the logs'" in out
+
+
+BROKEN = {
+    "syntax": ("EXPERIMENT = Experiment(\n", "SyntaxError: '(' was never closed"),
+    "nothing": ("", "it defines no EXPERIMENT"),
+    "type": ("EXPERIMENT = 3\n", "TypeError"),
+    "argument": (
+        "from experiments.harness.spec import Arm\nEXPERIMENT = Arm(batchsize=3)\n",
+        "unexpected keyword argument 'batchsize'",
+    ),
+    "base": (
+        "from dataclasses import replace\n"
+        "from experiments.catalog.alexnet_lr_decay import EXPERIMENT\n"
+        "from experiments.harness.spec import Variant\n"
+        "arms = {**EXPERIMENT.arms, 'new': Variant('fixed_rat')}\n"
+        "EXPERIMENT = replace(EXPERIMENT, arms=arms)\n",
+        "arm 'new' is a variant of 'fixed_rat', and broken has no such arm; did you mean",
+    ),
+    "field": (
+        "from dataclasses import replace\n"
+        "from experiments.catalog.alexnet_lr_decay import EXPERIMENT\n"
+        "from experiments.harness.spec import Variant\n"
+        "arms = {**EXPERIMENT.arms, 'new': Variant('fixed_rate', {'step': 3})}\n"
+        "EXPERIMENT = replace(EXPERIMENT, arms=arms)\n",
+        "an arm has no field 'step'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_named_in_a_line_and_the_rest_is_listed(
+    tmp_path, monkeypatch, capsys, name
+):
+    source, message = BROKEN[name]
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    monkeypatch.setattr(catalog, "__path__", [*catalog.__path__, str(tmp_path)])
+    importlib.invalidate_caches()
+    monkeypatch.delitem(sys.modules, "experiments.catalog.broken", raising=False)
+    with pytest.raises(UserError) as error:
+        catalog.load("broken")
+    assert str(error.value).startswith(f"{path}: ")
+    assert message in str(error.value)
+    assert reproduce.main(["--list"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"reproduce: {error.value}\n"
+    assert all(experiment.name in printed.out for experiment in EXPERIMENTS)
+    assert reproduce.main(["broken", "--dry-run", "--scale", "mini"]) == 2
+    assert capsys.readouterr().err == f"reproduce: {error.value}\n"
+    monkeypatch.delitem(sys.modules, "experiments.catalog.broken", raising=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness.runtime import subprocesses
+from experiments.harness.runtime import env_vars, subprocesses
 from experiments.verification.divergence import Divergence
 from experiments.verification.rerun import Verifier
 from tests.helpers.environment import ENVIRONMENT
@@ -61,3 +61,9 @@ def test_determinism_switched_off(tmp_path):
     found = diagnose(tmp_path, deterministic=False)
     assert found.interval == 1
     assert found.cause == "determinism: off instead of on reproduces the recorded bits"
+
+
+@pytest.mark.skipif(ENVIRONMENT["backend"] != "jax", reason="only XLA has it")
+def test_xlas_ynn_fusion_switched_on(tmp_path):
+    found = diagnose(tmp_path, omitted_flags=[env_vars.CORRECT_XLA_FLAG])
+    assert found.cause == "XLA's YNN fusion: on instead of off reproduces the recorded bits"

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 import zoo.losses
-from experiments.harness.model import probes
+from experiments.harness.model import probes, variables
 from experiments.harness.model.metrics import CUSTOM_METRICS
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, RunSpec, UserError
+from experiments.harness.spec.overrides import check_schedules
+
+LearningRate = Callable[[int], float] | None  # by the number of finished intervals
 
 
-def export(model: keras.Model, directory: Path) -> None:
-    """Save the uncompiled network in ``directory`` as ``model.keras``."""
+def export(model: keras.Model, tensors: Mapping[str, NDArray[Any]], directory: Path) -> None:
+    """Save the uncompiled network with the weights of a checkpoint as ``model.keras``.
+
+    What training left in the model does not count: a callback may have changed it at the end.
+    """
+    variables.write(model, tensors)
     with filesystem.atomic_replace(directory / "model.keras") as temporary:
         uncompiled = keras.Model(model.inputs, model.outputs, name=model.name)
         uncompiled.save(temporary)
 
 
-def build_for_run(spec: RunSpec) -> tuple[keras.Model, Callable[[int], float]]:
-    """Return a run's initial model, and a function from finished intervals to the learning rate."""
+def build_for_run(spec: RunSpec) -> tuple[keras.Model, LearningRate]:
+    """Return a run's initial model, and a function from finished intervals to the learning rate.
+
+    The latter is None if the optimiser has a schedule of its own.
+    """
     keras.utils.clear_session()
     keras.utils.set_random_seed(spec.seed)
     model = build_compiled(spec.arm)
+    if spec.arm.has_keras_schedule:
+        return model, None
     base_rate = float(model.optimizer.learning_rate)
     return model, lambda interval: base_rate * spec.arm.learning_rate_factor(interval)
 
@@ -37,24 +51,43 @@ def build_compiled(arm: Arm) -> keras.Model:
     try:
         model = zoo.build(arm.network["class_name"], **arm.network["config"])
         _freeze(model, arm.frozen)
-        optimizer = keras.optimizers.get(copy.deepcopy(arm.optimizer))
+        optimizer = _optimizer(arm)
         loss = keras.losses.get(copy.deepcopy(arm.loss))
         optimizer.build(model.trainable_variables)
         loss(np.zeros(1, "int32"), np.zeros((1, *model.output_shape[1:]), "float32"))
         if unknown := set(arm.probes) - set(probes.PROBES):
             known = ", ".join(probes.PROBES)
             raise ValueError(f"unknown probe {unknown.pop()!r}; available: {known}")
-        metrics = _metrics(arm.metrics)
+        metrics = _metrics(arm.metrics, model.output_shape[1:])
     except Exception as error:  # a loss that does not fit raises another error on each backend
         raise UserError(f"the arm cannot be built: {' '.join(str(error).split())[:300]}") from None
     model.compile(optimizer=optimizer, loss=loss, metrics=metrics)
     return model
 
 
-def _metrics(names: Sequence[str]) -> list[keras.metrics.Metric | str]:
-    """Return the metrics for ``compile``; ``ValueError`` for an unknown one."""
+def _optimizer(arm: Arm) -> keras.optimizers.Optimizer:
+    check_schedules(arm)
+    config = copy.deepcopy(arm.optimizer)
+    if arm.has_keras_schedule:  # Keras itself wants the schedule's module too
+        rate = keras.optimizers.schedules.deserialize(config["config"]["learning_rate"])
+        if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            raise ValueError(f"{rate!r} is not a learning rate schedule")
+        config["config"]["learning_rate"] = rate
+    optimizer = keras.optimizers.get(config)
+    # Else fit would end by overwriting the weights with their moving averages (use_ema), and they
+    # would depend on where a training stopped.
+    optimizer.finalize_variable_values = lambda _: None
+    return optimizer
+
+
+def _metrics(names: Sequence[str], output_shape: Sequence[int]) -> list[keras.metrics.Metric | str]:
+    """Return the metrics for ``compile``; raise if one is unknown or does not fit."""
     for name in {*names} - {*CUSTOM_METRICS, "accuracy"}:
-        keras.metrics.get(name)  # an unknown metric would fail only within fit
+        metric = keras.metrics.get(name)  # an unknown metric would fail only within fit
+        if isinstance(metric, keras.metrics.Metric):
+            metric.update_state(np.zeros(1, "int32"), np.zeros((1, *output_shape), "float32"))
+            if keras.ops.ndim(metric.result()):
+                raise ValueError(f"the metric {name!r} has several values; a column takes one")
     return [CUSTOM_METRICS[name]() if name in CUSTOM_METRICS else name for name in names]
 
 

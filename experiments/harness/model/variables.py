@@ -17,17 +17,28 @@ Variables = Callable[[keras.Model], dict[str, Any]]
 
 def training_variables(model: keras.Model) -> dict[str, Any]:
     """Return the training state's variables, by path: weights, seeds, optimiser; no metrics."""
-    metrics = {id(variable) for variable in model.metrics_variables}
-    state = [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
+    state = _state(model)
     by_path = {variable.path: variable for variable in state}
     assert len(by_path) == len(state), "two variables share a path"
     return by_path
 
 
 def forward_variables(model: keras.Model) -> dict[str, Any]:
-    """Return the variables that a forward pass may change, by path: moving averages, seeds."""
+    """Return the variables that a forward pass may change: moving averages, states, seeds.
+
+    The states of a recurrent layer are not among the model's variables and share a path, so the
+    keys begin with a number.
+    """
     optimized = {id(v) for v in (*model.trainable_variables, *model.optimizer.variables)}
-    return {path: v for path, v in training_variables(model).items() if id(v) not in optimized}
+    states = [getattr(layer, "states", None) for layer in model._flatten_layers()]
+    recurrent = [v for v in keras.tree.flatten(states) if isinstance(v, keras.Variable)]
+    changing = [v for v in (*_state(model), *recurrent) if id(v) not in optimized]
+    return {f"{number} {variable.path}": variable for number, variable in enumerate(changing)}
+
+
+def _state(model: keras.Model) -> list[Any]:
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
 
 
 def read(model: keras.Model, which: Variables = training_variables) -> dict[str, NDArray[Any]]:

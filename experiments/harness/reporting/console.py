@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from experiments.harness.reporting import labels, tables
@@ -63,7 +64,7 @@ def study_summary(result: Result) -> str:
             "\nDeviations from the document:",
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
             f"\npicture      {result.picture}",
-            f"TensorBoard  tensorboard --logdir {logdir}",
+            f"TensorBoard  {shlex.join(['tensorboard', '--logdir', str(logdir)])}",
             "\nRuns and their fingerprints; each directory has a history.csv:\n",
             tables.runs(result.runs, logdir),
         ]

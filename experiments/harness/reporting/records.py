@@ -14,6 +14,7 @@ from experiments.harness.reporting.result import Result, summary
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, Experiment, History, Run, RunSpec, UserError, batching
 from experiments.harness.spec.judge import judge
+from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
 ACCEPTED_STAND_INS = {"frames"}  # the document's own are not public
@@ -56,6 +57,7 @@ def objections(result: Result) -> list[str]:
         "runs of several environments": len(set(map(_without_batch, environments))) > 1,
         "runs without determinism": any(e.get("deterministic") is False for e in environments),
         "runs of uncommitted code": any(str(run.commit).endswith(("+", "None")) for run in runs),
+        "the code changed during a run": any(map(provenance.change, runs)),
     }
     return [
         *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),

@@ -143,6 +143,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "started": run.started,
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
+        "commit_at_end": run.commit_at_end,
         "initial": {name: _shortest(value) for name, value in run.initial.items()},
         "history": {name: [_shortest(v) for v in values] for name, values in run.history.items()},
     }

@@ -28,17 +28,26 @@ NONDETERMINISTIC_OP = re.compile(  # the backends' errors for an op without a de
     re.IGNORECASE,
 )
 
+VECTOR_FUNCTIONS = (  # of PyTorch; aten/src/ATen/cpu/vml.h calls MKL for most of them
+    *("abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "erfinv", "exp"),
+    *("expm1", "floor", "log", "log10", "log1p", "log2", "reciprocal", "round", "rsqrt"),
+    *("sigmoid", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"),
+)
+
 Accelerators = list[tuple[str, str]]  # kind, name
 
 
 def installed_backend() -> str:
-    """Return the backend named by ``KERAS_BACKEND``; ``UserError`` if unknown or not installed."""
-    backend = env_vars.keras_backend()
+    """Return the backend that Keras would choose; ``UserError`` if unknown or not installed."""
+    backend, source = env_vars.named_backend()
     if backend not in PACKAGES:
-        raise UserError(f"unknown backend {backend!r} in KERAS_BACKEND{nearest(backend, PACKAGES)}")
+        raise UserError(f"unknown backend {backend!r} in {source}{nearest(backend, PACKAGES)}")
     if importlib.util.find_spec(backend) is None:
         extra = "" if backend == "tensorflow" else f"[{backend}]"  # TensorFlow is a dependency
-        raise UserError(f"{backend} is not installed: pip install -c constraints.txt -e '.{extra}'")
+        raise UserError(
+            f"{backend} ({source}) is not installed: "
+            f"pip install -c constraints.txt -e '.{extra}', or set KERAS_BACKEND"
+        )
     return backend
 
 
@@ -52,6 +61,17 @@ def translate_backend_errors() -> Iterator[None]:
         if match is None:
             raise
         raise UserError(f"{match[0].strip()[:300]}; {ALLOW_HINT}") from error
+
+
+def refuse_keras_limits() -> None:
+    """Raise ``UserError`` if Keras is configured to cut training or evaluation short."""
+    import keras
+
+    if keras.config.max_epochs() or keras.config.max_steps_per_epoch():
+        raise UserError(
+            "keras.config limits the epochs or steps; call set_max_epochs(None) and "
+            "set_max_steps_per_epoch(None)"
+        )
 
 
 def generator_state() -> dict[str, NDArray[Any]]:
@@ -109,6 +129,7 @@ def start_torch(threads: int, deterministic: bool) -> Accelerators:
     """Configure PyTorch; return its accelerators."""
     import torch
 
+    _call_vector_functions()
     torch.set_num_threads(threads)
     if deterministic:
         torch.use_deterministic_algorithms(True)
@@ -116,6 +137,20 @@ def start_torch(threads: int, deterministic: bool) -> Accelerators:
     others = [name for name in ("mps", "xpu") if getattr(torch, name).is_available()]
     gpus = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
     return [*(("cuda", name) for name in gpus), *((name, name) for name in others)]
+
+
+def _call_vector_functions() -> None:
+    """Call each vector function that PyTorch takes from MKL, on one thread.
+
+    MKL before 2025.0 chooses a function's kernel in its first call. If several threads make that
+    call at once, one may get a kernel of low precision (github.com/pytorch/pytorch, issue 188792).
+    """
+    import torch
+
+    for dtype in (torch.float32, torch.float64):
+        values = torch.full((64,), 0.5, dtype=dtype)  # too few for several threads
+        for name in VECTOR_FUNCTIONS:
+            getattr(torch, name)(values)
 
 
 def device_name(accelerators: Accelerators, deterministic: bool) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from experiments.harness.runtime import log, signals
+from experiments.harness.runtime import filesystem, log, signals
 from experiments.harness.spec import ProcessError, UserError
 
 DONE, FAILED, BAD_USE = 0, 1, 2
@@ -35,6 +35,7 @@ def shared_flags(*names: str) -> list[argparse.ArgumentParser]:
 def run_command(command: str, work: Callable[[], int], after_interrupt: str = "") -> int:
     """Call ``work`` and return its exit code; report the user's errors in one line on stderr."""
     try:
+        check_platform()
         with signals.handle_signals(), log.to_stdout():
             code = work()
             sys.stdout.flush()
@@ -51,6 +52,12 @@ def run_command(command: str, work: Callable[[], int], after_interrupt: str = ""
     except KeyboardInterrupt:
         print(f"\n{command}: interrupted{after_interrupt}", file=sys.stderr)
         return signals.INTERRUPTED
+
+
+def check_platform() -> None:
+    """Raise ``UserError`` on a system that is not POSIX."""
+    if os.name != "posix":
+        raise UserError("needs Linux or macOS; on Windows use WSL")
 
 
 def whole_number(least: int, below: float = math.inf) -> Callable[[str], int]:
@@ -74,6 +81,14 @@ def minutes(text: str) -> float:
     if not 0 < 60 * value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of minutes")
     return value
+
+
+def local_directory(text: str) -> Path:
+    """Parse the path of a directory; ``filesystem.check_local``."""
+    try:
+        return filesystem.check_local(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def key_value(text: str) -> tuple[str, Any]:
@@ -105,7 +120,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "print the result as JSON, and nothing else, on stdout",
     },
     "logdir": {
-        "type": Path,
+        "type": local_directory,
         "default": Path("logs"),
         "metavar": "DIR",
         "help": "the log directory; default: logs",

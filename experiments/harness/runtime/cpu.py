@@ -33,6 +33,22 @@ def pin(wanted: int | None) -> int:
     return wanted
 
 
+def caches() -> str:
+    """Return the sizes of the first processor's caches, by which kernels choose their blocks.
+
+    Empty if the system does not say.
+    """
+    sizes = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with suppress(OSError):
+            level, kind, size = (
+                (folder / name).read_text().strip() for name in ("level", "type", "size")
+            )
+            if kind != "Instruction":
+                sizes[f"L{level}{'d' * (kind == 'Data')}"] = size
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
 def describe() -> str:
     """Return the processor's model, architecture and a hash of its features (SIMD and others)."""
     info: dict[str, str] = {}

@@ -1,8 +1,9 @@
 """Everything that must be set before a backend starts, so that a run repeats to the last bit.
 
-Call ``start()`` before anything imports keras. It reads ``KERAS_BACKEND`` (default: TensorFlow) and
-pins what changes bits; ``environment()`` then returns what was set and found. Two runs of one arm,
-seed and dataset are bit-identical if their environments are equal.
+Call ``start()`` before anything imports keras. It chooses the backend as Keras does (by
+``KERAS_BACKEND``, then ``keras.json``, then TensorFlow) and pins what changes bits;
+``environment()`` then returns what was set and found. Two runs of one arm, seed and dataset are
+bit-identical if their environments are equal.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -36,17 +37,22 @@ def start(
     threads: int | None = None,
     deterministic: bool | None = None,
     settings: Mapping[str, str] | None = None,
+    omitted_flags: Collection[str] = (),
 ) -> None:
     """Make this process deterministic and import keras; a second call only checks its arguments.
 
     ``threads``: use that many processors, default all. ``deterministic``: default True; False
     skips all of it, and the environment records that. ``settings``: environment variables to set
-    before the backend starts. Raises ``UserError`` for a backend that is unknown, not installed or
-    already started with other arguments, and for a device or flags that are not deterministic.
+    before the backend starts. ``omitted_flags``: default XLA flags to leave out. Raises
+    ``UserError`` for a backend that is unknown, not installed or already started with other
+    arguments, for a device or flags that are not deterministic, and for variables that cut a
+    training short.
     """
     if not _environment:
         with _without_garbage_collection():
-            _environment.update(_start(threads, deterministic is not False, settings or {}))
+            _environment.update(
+                _start(threads, deterministic is not False, settings or {}, omitted_flags)
+            )
     is_deterministic = _environment.get("deterministic", True)
     if threads not in (None, _environment["threads"]) or deterministic not in (
         None,
@@ -56,7 +62,9 @@ def start(
             f"{_environment['threads']} threads, {'' if is_deterministic else 'not '}deterministic"
         )
         raise UserError(f"this process was started with {has}; other settings need a new process")
-    needed = env_vars.resolve(_environment["backend"], is_deterministic, settings or {})
+    needed = env_vars.resolve(
+        _environment["backend"], is_deterministic, settings or {}, omitted_flags
+    )
     if not needed.items() <= _environment["settings"].items():
         raise UserError("this process was started with other settings; start a new one for these")
 
@@ -68,12 +76,18 @@ def environment() -> dict[str, Any]:
     return _environment
 
 
-def _start(threads: int | None, deterministic: bool, settings: Mapping[str, str]) -> dict[str, Any]:
+def _start(
+    threads: int | None,
+    deterministic: bool,
+    settings: Mapping[str, str],
+    omitted_flags: Collection[str],
+) -> dict[str, Any]:
+    env_vars.refuse_limits(settings)
     backend = os.environ["KERAS_BACKEND"] = installed_backend()
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    recorded = env_vars.apply(backend, deterministic, settings)
+    recorded = env_vars.apply(backend, deterministic, settings, omitted_flags)
     threads = cpu.pin(threads)
     with _quiet():
         start_backend = {
@@ -96,6 +110,7 @@ def _start(threads: int | None, deterministic: bool, settings: Mapping[str, str]
         "device": device,
         "threads": threads,
         "cpu": cpu.describe(),
+        "caches": cpu.caches(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
         "settings": recorded,

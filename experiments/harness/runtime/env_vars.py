@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from experiments.harness.spec import UserError
 
+# Without YNN fusion: on a CPU it computes wrong sums in jaxlib 0.10.2 (github.com/jax-ml/jax,
+# issue 39103), and crashes in 0.11.0. Set without determinism too, unless the user names the flag.
+CORRECT_XLA_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
 DETERMINISTIC = {  # what deterministic training needs; a backend reads it once, as it starts
     "tensorflow": {"TF_DETERMINISTIC_OPS": "1", "TF_ENABLE_ONEDNN_OPTS": "1"},
-    "jax": {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0"},
+    "jax": {
+        "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_autotune_level=0 "
+        + CORRECT_XLA_FLAG
+    },
     "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
 }
 MATH_LIBRARIES = (  # not KMP_*: scikit-learn sets some on import
@@ -21,18 +29,25 @@ MATH_LIBRARIES = (  # not KMP_*: scikit-learn sets some on import
     "CUBLAS_*",
     "CUDNN_*",
     "NVIDIA_TF32_OVERRIDE",
+    "OPENBLAS_*",
+    "NPY_*",
+    "GLIBC_TUNABLES",
 )
 RECORDED = {  # patterns of variables that change bits, recorded if the user has set them
     "tensorflow": (
         *MATH_LIBRARIES,
         "XLA_FLAGS",
         "TF_XLA_FLAGS",
+        "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
+        "TF_AUTO_MIXED_PRECISION_*",
         "TF_CUDNN_*",
         "TF_DETERMINISTIC_OPS",
         "TF_DISABLE_*",
         "TF_ENABLE_*",
         "TF_NUM_*_THREADS",
+        "TF_ONEDNN_*",
         "TF_OVERRIDE_GLOBAL_THREADPOOL",
+        "TF_SET_ONEDNN_FPMATH_MODE",
     ),
     "jax": (
         *MATH_LIBRARIES,
@@ -42,7 +57,9 @@ RECORDED = {  # patterns of variables that change bits, recorded if the user has
         "JAX_DEFAULT_PRNG_IMPL",
         "JAX_DISABLE_JIT",
         "JAX_ENABLE_X64",
+        "JAX_NUMPY_*",
         "JAX_THREEFRY_PARTITIONABLE",
+        "KERAS_NNX_ENABLED",
     ),
     "torch": (
         *MATH_LIBRARIES,
@@ -55,22 +72,52 @@ RECORDED = {  # patterns of variables that change bits, recorded if the user has
 }
 
 DEFAULT_BACKEND = "tensorflow"
+LIMITS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 
 _replaced: dict[str, str | None] = {}  # former values of the variables that ``apply`` set
 
 
 def keras_backend() -> str:
-    """Return the backend named by ``KERAS_BACKEND``, known or not."""
-    return os.environ.get("KERAS_BACKEND", DEFAULT_BACKEND)
+    """Return the backend that Keras would choose, known or not."""
+    return named_backend()[0]
 
 
-def apply(backend: str, deterministic: bool, settings: Mapping[str, str]) -> dict[str, str]:
+def named_backend() -> tuple[str, str]:
+    """Return the backend that Keras would choose, known or not, and where it is named."""
+    if backend := os.environ.get("KERAS_BACKEND"):
+        return backend, "KERAS_BACKEND"
+    path = _keras_json()
+    try:
+        return str(json.loads(path.read_text())["backend"]), str(path)
+    except (OSError, ValueError, LookupError, TypeError):
+        return DEFAULT_BACKEND, "the default"
+
+
+def _keras_json() -> Path:
+    """Return Keras's configuration file, where Keras looks for it."""
+    home = Path("~").expanduser()
+    base = (home if os.access(home, os.W_OK) else Path("/tmp")) / ".keras"
+    return Path(os.environ.get("KERAS_HOME", base)).expanduser() / "keras.json"
+
+
+def refuse_limits(settings: Mapping[str, str]) -> None:
+    """Raise ``UserError`` if variables make Keras train fewer steps than an arm has."""
+    if names := [name for name in LIMITS if name in os.environ or name in settings]:
+        raise UserError(f"{' and '.join(names)} would cut the training short; unset it")
+
+
+def apply(
+    backend: str,
+    deterministic: bool,
+    settings: Mapping[str, str],
+    omitted_flags: Collection[str] = (),
+) -> dict[str, str]:
     """Set the variables of ``resolve``; return every variable that changes the run's bits.
 
     Call it before the backend starts. Raises ``UserError`` for flags that conflict with
     determinism.
     """
-    resolved = resolve(backend, deterministic, settings)
+    resolved = resolve(backend, deterministic, settings, omitted_flags)
     _replaced.update({name: os.environ.get(name) for name in resolved})
     os.environ.update(resolved)
     recorded = [
@@ -78,8 +125,7 @@ def apply(backend: str, deterministic: bool, settings: Mapping[str, str]) -> dic
         for name in sorted(os.environ)
         if any(fnmatchcase(name, pattern) for pattern in RECORDED[backend])
     ]
-    defaults = DETERMINISTIC[backend] if deterministic else {}
-    names = dict.fromkeys([*defaults, *settings, *recorded])
+    names = dict.fromkeys([*resolved, *recorded])
     return {name: os.environ[name] for name in names}
 
 
@@ -94,24 +140,60 @@ def original_environ() -> dict[str, str]:
     return environ
 
 
-def resolve(backend: str, deterministic: bool, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to set: ``settings`` over the defaults of determinism, flags joined."""
-    defaults = DETERMINISTIC[backend] if deterministic else {}
-    resolved = {**defaults, **settings}
-    if flags := defaults.get("XLA_FLAGS"):
-        given = settings.get("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
-        resolved["XLA_FLAGS"] = _join_flags(given, flags)
+def resolve(
+    backend: str,
+    deterministic: bool,
+    settings: Mapping[str, str],
+    omitted_flags: Collection[str] = (),
+) -> dict[str, str]:
+    """Return the variables to set: ``settings`` over the defaults of determinism, flags joined.
+
+    ``omitted_flags`` are those of ``default_flags`` to leave out.
+    """
+    resolved = {**_default_variables(backend, deterministic), **settings}
+    required = [flag for flag in default_flags(backend, deterministic) if flag not in omitted_flags]
+    given = settings.get("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    if not deterministic:
+        named = {flag.partition("=")[0] for flag in given.split()}
+        is_file = not given.startswith("-") and given  # it cannot be joined with flags
+        required = [] if is_file else [f for f in required if f.partition("=")[0] not in named]
+    if required:
+        resolved["XLA_FLAGS"] = _join_flags(given, required)
     return resolved
 
 
-def without_defaults(backend: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """Return ``settings`` without what determinism adds to them: undo ``resolve``."""
-    given = {}
-    for name, value in settings.items():
-        default = DETERMINISTIC[backend].get(name)
-        if value != default:
-            given[name] = value.removesuffix(f" {default}")
-    return given
+def _default_variables(backend: str, deterministic: bool) -> dict[str, str]:
+    """Return the variables that are set by default, without the flags."""
+    defaults = DETERMINISTIC[backend] if deterministic else {}
+    return {name: value for name, value in defaults.items() if name != "XLA_FLAGS"}
+
+
+def default_flags(backend: str, deterministic: bool) -> list[str]:
+    """Return the XLA flags that are set by default."""
+    if deterministic:
+        return DETERMINISTIC[backend].get("XLA_FLAGS", "").split()
+    return [CORRECT_XLA_FLAG] if backend == "jax" else []
+
+
+def without_defaults(
+    backend: str, deterministic: bool, settings: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Undo ``resolve``: return its arguments ``settings`` and ``omitted_flags``.
+
+    ``settings`` may be recorded by an older version, with fewer default flags.
+    """
+    recorded = settings.get("XLA_FLAGS", "").split()
+    flags = default_flags(backend, deterministic)
+    omitted = [flag for flag in flags if flag not in recorded]
+    defaults = _default_variables(backend, deterministic)
+    if present := " ".join(flag for flag in flags if flag not in omitted):
+        defaults["XLA_FLAGS"] = present
+    given = {
+        name: value.removesuffix(f" {defaults.get(name)}")
+        for name, value in settings.items()
+        if value != defaults.get(name)
+    }
+    return given, omitted
 
 
 def merge(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
@@ -123,14 +205,15 @@ def merge(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
     return merged
 
 
-def _join_flags(given: str, required: str) -> str:
+def _join_flags(given: str, required: Collection[str]) -> str:
     """Return the user's XLA flags with the required ones; ``UserError`` if they conflict."""
-    required_values = dict(flag.split("=") for flag in required.split())
+    required_values = dict(flag.split("=") for flag in required)
+    text = " ".join(required)
     for flag in given.split():
         name, _, value = flag.partition("=")
         if not name.startswith("--") or value.lower() != required_values.get(name, value.lower()):
             raise UserError(
-                f"XLA_FLAGS={given} conflicts with determinism, which requires {required}; "
+                f"XLA_FLAGS={given} conflicts with determinism, which requires {text}; "
                 f"remove {flag}, or use --allow-nondeterministic"
             )
-    return given if required in given else f"{given} {required}".strip()
+    return given if f"{text} " in f"{given} " else f"{given} {text}".strip()

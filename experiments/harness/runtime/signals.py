@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 
 INTERRUPTED = 130  # the exit code
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-RETRY_SIGNAL = signal.SIGALRM  # checks again whether the import has ended
+# Checks again whether the import has ended. None without timers: signals interrupt imports too.
+RETRY_SIGNAL = getattr(signal, "SIGALRM", None) if hasattr(signal, "setitimer") else None
 RETRY_DELAY = 0.05  # seconds
 _received: list[int] = []  # the signals since the block of ``handle_signals`` began
 _deferrals = 0  # how many blocks of ``defer_signals`` are active
@@ -29,7 +30,8 @@ def handle_signals() -> Iterator[None]:
     """Raise ``KeyboardInterrupt`` on SIGINT and SIGTERM within the block."""
     # The frame of the caller's with statement: 0 is this generator, 1 contextlib's __enter__.
     handler = partial(_on_signal, sys._getframe(2))
-    old_handlers = {number: signal.signal(number, handler) for number in (*SIGNALS, RETRY_SIGNAL)}
+    handled = (*SIGNALS, RETRY_SIGNAL) if RETRY_SIGNAL else SIGNALS
+    old_handlers = {number: signal.signal(number, handler) for number in handled}
     old_hook = sys.unraisablehook
     sys.unraisablehook = lambda dropped: _is_interrupt(dropped) or old_hook(dropped)
     try:
@@ -38,7 +40,8 @@ def handle_signals() -> Iterator[None]:
         raise_if_interrupted()
         raise
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if RETRY_SIGNAL:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         sys.unraisablehook = old_hook
         for number, old_handler in old_handlers.items():
             signal.signal(number, old_handler)
@@ -90,7 +93,7 @@ def _on_signal(block: FrameType, number: int, frame: FrameType | None) -> None:
     if number != RETRY_SIGNAL:
         _received.append(number)
     first = len(_received) == 1
-    if first and _is_importing(frame, block):
+    if first and RETRY_SIGNAL and _is_importing(frame, block):
         signal.setitimer(signal.ITIMER_REAL, RETRY_DELAY)
     elif not (first and _deferrals):
         raise KeyboardInterrupt

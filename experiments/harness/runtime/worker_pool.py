@@ -17,14 +17,21 @@ from experiments.harness.runtime.log import logger
 from experiments.harness.runtime.subprocesses import exit_with_parent
 from experiments.harness.spec import ProcessError, UserError
 
+NO_MAIN_GUARD = 87  # exit code of a worker
+NEEDS_MAIN_GUARD = (
+    "worker processes import the script that starts them: put what it does under "
+    'if __name__ == "__main__":'
+)
+
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of ``jobs`` processes, whose messages this process logs.
 
     If the block fails, the workers are interrupted and waited for. Raises ``ProcessError`` if a
-    worker dies.
+    worker dies, ``UserError`` if it imports a script without a main guard.
     """
+    exit_if_importing_main()
     context = multiprocessing.get_context("spawn")  # a started backend cannot be forked
     messages = context.Queue()
     listener = QueueListener(messages, Relay())
@@ -33,10 +40,14 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     listener.start()
     try:
         # The pool notices the death only of workers that existed at the last result.
-        for ready in [pool.submit(check_worker, environment) for _ in range(jobs)]:
+        checks = [pool.submit(check_worker, environment) for _ in range(jobs)]
+        workers = multiprocessing.active_children()
+        for ready in checks:
             ready.result()
         yield pool
     except BrokenProcessPool:  # the pool has ended the other workers itself
+        if any(worker.exitcode == NO_MAIN_GUARD for worker in workers):
+            raise UserError(NEEDS_MAIN_GUARD) from None
         raise ProcessError("a worker process died; run again to resume") from None
     except BaseException:
         for worker in multiprocessing.active_children():
@@ -47,6 +58,15 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         listener.stop()
         messages.close()
         messages.join_thread()  # else an interrupted process leaks its semaphores
+
+
+def exit_if_importing_main() -> None:
+    """End this process if it is a worker that imports a script without a main guard.
+
+    ``worker_pool`` in the script's own process then says what is missing.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise SystemExit(NO_MAIN_GUARD)
 
 
 class Relay(logging.Handler):

@@ -25,7 +25,8 @@ class Arm:
     network. ``metrics`` are Keras's or the harness's own. ``frozen`` names the variables
     (``kernel``, ``bias``) that keep their initial values in every layer.
     ``schedule`` lists ``(interval, factor)``: from that many finished intervals on, the learning
-    rate is the optimiser's times the factor.
+    rate is the optimiser's times the factor. It is empty if the optimiser's ``learning_rate`` is
+    itself the config of a Keras schedule, which counts steps.
     ``dataset`` is ``mnist`` or ``frames``. Its first ``held_out`` training examples (at most a
     twelfth of a small stand-in's) are not trained on.
     Training takes ``intervals`` of ``steps`` steps. After each interval, the first
@@ -61,6 +62,11 @@ class Arm:
         fields = asdict(self)
         del fields["role"], fields["about"], fields["result_file"]
         return json.loads(json.dumps(fields))
+
+    @property
+    def has_keras_schedule(self) -> bool:
+        """Whether the optimiser's learning rate is the config of a Keras schedule."""
+        return isinstance(self.optimizer["config"].get("learning_rate"), Mapping)
 
     def learning_rate_factor(self, interval: int) -> float:
         """Return the schedule's factor for the interval after ``interval`` finished ones."""

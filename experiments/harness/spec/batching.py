@@ -88,7 +88,8 @@ def _program(spec: RunSpec) -> dict[str, Any]:
     """Return the arm's identity without the inputs of a program: initial values, the rate."""
     arm = spec.arm.identity()
     del arm["schedule"]
-    arm["optimizer"]["config"].pop("learning_rate", None)
+    if not spec.arm.has_keras_schedule:  # a Keras schedule is compiled in
+        arm["optimizer"]["config"].pop("learning_rate", None)
     options = arm["network"]["config"]
     for name in [name for name in options if name.endswith("_initializer")]:
         del options[name]

@@ -9,6 +9,8 @@ from typing import Any
 
 from experiments.harness.spec.run import RunSpec
 
+LATER_FIELDS = ("caches",)  # of an environment, that older records lack
+
 
 def identity_of(spec: RunSpec) -> dict[str, Any]:
     """Return the identity of a run, as JSON types; equal identities give equal fingerprints."""
@@ -23,6 +25,15 @@ def identity_of(spec: RunSpec) -> dict[str, Any]:
 def run_id(spec: RunSpec) -> str:
     """Return the SHA-256 of the identity, in hexadecimal."""
     return json_digest(identity_of(spec))
+
+
+def known_to(recorded: Mapping[str, Any], environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``environment`` without the fields that ``recorded`` is too old to have."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in recorded or name not in LATER_FIELDS
+    }
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]]:

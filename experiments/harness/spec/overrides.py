@@ -15,6 +15,7 @@ FIXED = ("dataset", "result_file", "role", "about")
 SETTABLE = [field.name for field in fields(Arm) if field.name not in FIXED]
 MINIMUM = dict.fromkeys(("batch_size", "steps", "intervals", "test_examples", "test_batch"), 1)
 MINIMUM |= dict.fromkeys(("held_out", "train_examples"), 0)
+RATE = "optimizer.learning_rate"
 CONFIGS = ("network", "loss", "optimizer")
 CONFIG = set(config(""))  # the keys of a config
 
@@ -32,13 +33,24 @@ def resolve_experiment(experiment: Experiment, load: Callable[[str], Experiment]
         other = load(owner) if owner else replace(experiment, at=at, arm_ids=arm_ids)
         for scale, arms in at.items():
             changes = {**entry.changes, **(entry.mini if scale == "mini" else {})}
-            arm = override(other.at[scale][base], changes)
+            arm = override(_base(other, scale, base, name), changes)
             arms[name] = replace(arm, role=entry.role, about=entry.about)
         if not (entry.changes or entry.mini):
             arm_ids[name] = other.arm_ids[base]
     at_mini = experiment.mini_names or arm_ids
     at["mini"] = {name: arm for name, arm in at["mini"].items() if name in at_mini}
     return replace(experiment, at=at, arm_ids=arm_ids)
+
+
+def _base(other: Experiment, scale: Scale, base: str, name: str) -> Arm:
+    """Return the arm that the variant ``name`` changes."""
+    if base not in other.at[scale]:
+        suffix = f" at {scale}" if base in other.at["full"] else ""
+        raise UserError(
+            f"arm {name!r} is a variant of {base!r}, and {other.name or 'the experiment'} has no "
+            f"such arm{suffix}{nearest(base, other.at[scale])}"
+        )
+    return other.at[scale][base]
 
 
 def resolve(
@@ -91,7 +103,17 @@ def override(arm: Arm, changes: Mapping[str, Any]) -> Arm:
     for name, minimum in MINIMUM.items():
         if getattr(arm, name) < minimum:
             raise UserError(f"{name} must be {minimum} or more, not {getattr(arm, name)}")
+    check_schedules(arm)
     return arm
+
+
+def check_schedules(arm: Arm) -> None:
+    """Raise ``UserError`` if an arm has a schedule of its own beside a Keras schedule."""
+    if arm.schedule and arm.has_keras_schedule:
+        raise UserError(
+            "optimizer.learning_rate is a Keras schedule, so the arm's own schedule must be empty: "
+            "--set schedule=[]"
+        )
 
 
 def _replaced(old: Any, keys: list[str], value: Any, path: str) -> Any:
@@ -111,6 +133,8 @@ def _replaced(old: Any, keys: list[str], value: Any, path: str) -> Any:
 
 def _coerced(old: Any, value: Any, path: str) -> Any:
     """Return ``value`` as the type of ``old``; ``UserError`` if it is of another type."""
+    if path == RATE and _is_rate(old) and _is_rate(value) and _is_config(old) != _is_config(value):
+        return value
     if not _fits(old, value, path):
         raise UserError(
             f"cannot set {path} to {json.dumps(value)}: its value, {json.dumps(old)}, is of "
@@ -148,6 +172,10 @@ def _item_check(path: str) -> Callable[[Any], bool]:
 
 def _is_config(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == CONFIG
+
+
+def _is_rate(value: Any) -> bool:
+    return _is_config(value) or (_is_number(value) and not isinstance(value, bool))
 
 
 def _is_number(value: Any) -> bool:

@@ -85,7 +85,8 @@ class Run:
     before the first step and after each interval. ``digests`` holds, for the same times, each
     tensor's digest by its path, and under ``batches`` the checksums of the interval's batches
     (``storage/fingerprint.py``). ``started`` is an ISO 8601 time, ``seconds`` the training time,
-    ``commit`` that of this code.
+    ``commit`` is that of the code when the run began, ``commit_at_end`` when its training last
+    ended, with ``+`` if the code is modified; None outside git, in training, and in old records.
     """
 
     spec: RunSpec
@@ -97,6 +98,7 @@ class Run:
     started: str = ""
     seconds: float = 0.0
     commit: str | None = None
+    commit_at_end: str | None = None
 
     @property
     def intervals(self) -> int:

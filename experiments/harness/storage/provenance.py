@@ -7,11 +7,28 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
+from experiments.harness.spec import Run
+
 
 @cache
 def packages() -> dict[str, str]:
     """Return the version of every distribution that is installed, by name."""
     return {d.name: d.version for d in sorted(distributions(), key=lambda d: d.name.lower())}
+
+
+def describe(commit: str | None) -> str:
+    """Return a recorded commit as text."""
+    if commit is None:
+        return "no commit"
+    return f"{commit[:-1]} (modified)" if commit.endswith("+") else commit
+
+
+def change(run: Run) -> str:
+    """Return a line about code that changed while a run was trained; empty if it did not."""
+    if run.commit_at_end in (None, run.commit):
+        return ""
+    begin, end = describe(run.commit), describe(run.commit_at_end)
+    return f"the code changed during the run: {begin} at its start, {end} at its end"
 
 
 def commit() -> str | None:
@@ -25,7 +42,9 @@ def commit() -> str | None:
 
     try:
         return git("rev-parse", "HEAD") + (
-            "+" if git("status", "--porcelain", "--", "zoo", "experiments") else ""
+            "+"
+            if git("--no-optional-locks", "status", "--porcelain", "--", "zoo", "experiments")
+            else ""
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -130,7 +130,8 @@ def _read(directory: Path) -> Run | None:
         for each in (path, *(directory / f"{table}.csv" for table in TABLES)):
             if each.exists() and not each.is_file():
                 raise ValueError(f"{each.name} is not a file")
-        payload = {"initial": {}} | json.loads(path.read_text())  # older records lack it
+        missing: dict[str, Any] = {"initial": {}, "commit_at_end": None}  # in older records
+        payload = missing | json.loads(path.read_text())
         if payload["format"] != FORMAT:
             raise ValueError(f"format {payload['format']}, not {FORMAT}")
         _check(payload)
@@ -145,7 +146,9 @@ def _read(directory: Path) -> Run | None:
             history=_history(directory / "history.csv", len(links) - 1),
             **{
                 name: payload[name]
-                for name in ("status", "initial", "started", "seconds", "commit")
+                for name in (
+                    *("status", "initial", "started", "seconds", "commit", "commit_at_end"),
+                )
             },
         )
     except UNREADABLE as error:

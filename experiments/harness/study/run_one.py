@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.runtime import filesystem, log
 from experiments.harness.runtime.log import logger
-from experiments.harness.spec import Run, RunSpec, batching
+from experiments.harness.spec import Run, RunSpec, batching, identity
 from experiments.harness.storage import checkpoint, provenance, run_directory, run_record
 from experiments.harness.training.options import TrainOptions
 
@@ -88,6 +88,8 @@ def load_existing(spec: RunSpec, logdir: Path) -> Run | None:
     directory = run_directory.directory_of(spec, logdir)
     if (found := run_record.load(directory)) is None:
         return None
+    environment = identity.known_to(found.spec.environment, spec.environment)
+    spec = replace(spec, environment=environment)
     run_directory.check_same_run(found.spec, spec, directory)
     return replace(found, spec=spec)
 
@@ -116,5 +118,8 @@ def _start(spec: RunSpec, found: Run | None) -> Run:
     """Return a run as it is when its training starts or resumes."""
     commit, now = provenance.commit(), datetime.now(UTC).isoformat(timespec="seconds")
     if found and found.commit != commit:
-        logger.info(f"started by commit {found.commit}, resuming with {commit}")
-    return Run(spec, started=found.started if found else now, commit=commit)
+        begin, here = provenance.describe(found.commit), provenance.describe(commit)
+        logger.info(f"started by commit {begin}, resuming with {here}")
+    if found is None:
+        return Run(spec, started=now, commit=commit)
+    return Run(found.spec, started=found.started, commit=found.commit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import keras
 import numpy as np
 
 from experiments.harness.model.gradients import Batch
-from experiments.harness.telemetry import image_grid, scalars
+from experiments.harness.runtime.filesystem import check_local
+from experiments.harness.runtime.log import logger
+from experiments.harness.telemetry import example_batch, image_grid, scalars
 from experiments.harness.telemetry.activations import BatchReader
 from experiments.harness.telemetry.event_writer import EventWriter
 from experiments.harness.telemetry.graph import graph_def
@@ -20,14 +22,14 @@ from experiments.harness.telemetry.scalars import Numbers, Tensors
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
 DEFAULT_EVERY = 10
-MAX_EXAMPLES = 32
 
 
 class Telemetry(keras.callbacks.Callback):
     """Write TensorBoard events of a functional model's training, on any backend.
 
-    Each epoch's logs are written as scalars. Before the first step, after every ``every``th epoch
-    and after the last, histograms and derived scalars are written for each of ``kinds``:
+    Each epoch's logs are written as scalars, a metric of several values as one each. Before the
+    first step, after every ``every``th epoch and after the last, histograms and derived scalars are
+    written for each of ``kinds``:
 
     - ``variables``: each weight and bias; the number of distinct units in each layer;
     - ``updates``: the epoch's change of each variable; its norm relative to the norm before;
@@ -37,14 +39,16 @@ class Telemetry(keras.callbacks.Callback):
     - ``images``: the batch as the first layer with weights receives it, and that layer's filters;
     - ``graph``: one node per layer, in groups.
 
-    ``batch`` is inputs, targets and optional sample weights, cut to 32 examples; without it there
+    ``batch`` is inputs, targets and optional sample weights: arrays, DataFrames or dicts of one
+    array, cut to 32 examples, or to as many as the model's fixed batch size; without it there
     are no outputs, gradients or batch image. ``hyperparameters`` go to the HParams tab. Non-finite
     values are counted as ``nonfinite/...`` and left out of histograms. The step is the optimiser's:
-    its axis is continuous if a resumed training restores the optimiser. The model is only read:
-    training is bit-identical with and without this callback. ``shared_with`` is a callback whose
-    training has begun with the same model: its compiled functions are reused. Raises ``ValueError``
-    for an invalid option and, when training begins, for a model that is not functional or has
-    several inputs or outputs.
+    its axis is continuous if a resumed training restores the optimiser, in any order of callbacks.
+    The model is only read: training is bit-identical with and without this callback. What cannot be
+    read is logged once and left out from then on. ``shared_with`` is a callback whose training has
+    begun with the same model: its compiled functions are reused. Raises ``ValueError`` for an
+    invalid option, a remote directory and, when training begins, for a model that is not functional
+    or has several inputs or outputs, and for a batch smaller than the model's fixed batch size.
     """
 
     def __init__(
@@ -62,16 +66,43 @@ class Telemetry(keras.callbacks.Callback):
             raise ValueError(f"unknown kind {unknown.pop()!r}; choose from {', '.join(KINDS)}")
         if every < 1:
             raise ValueError(f"every must be 1 or more, not {every!r}")
-        self.directory, self.every, self.kinds = Path(directory), every, frozenset(kinds)
-        if batch is not None and not (isinstance(batch, tuple) and len(batch) in (2, 3)):
-            raise ValueError("batch must be a tuple of inputs, targets and optional sample weights")
-        self.batch = tuple(part[:MAX_EXAMPLES] for part in batch) if batch else None
+        self.directory, self.every, self.kinds = check_local(directory), every, frozenset(kinds)
+        self.batch = example_batch.to_arrays(batch) if batch is not None else None
         self.hyperparameters, self.shared_with = hyperparameters or {}, shared_with
+        self.events: EventWriter | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.anatomy = layer_tags(self.model)
-        self.probe = self._batch_reader(self.batch) if self.batch else None
+        self.unreadable: set[str] = set()
+        self.probe: BatchReader | None = None
         self.before: Tensors = {}
+        self.events = None
+        if self.batch:
+            size = example_batch.size_for(self.model, self.batch)
+            self._attempt("batch", self._prepare_probe, tuple(part[:size] for part in self.batch))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.events is None:  # not before: a later callback may restore in on_train_begin
+            self._start_events()
+        self.before = {}
+        if self._snapshot_due(epoch) and "updates" in self.kinds:
+            self._attempt("updates", self._remember_variables)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        step = self._step()
+        self._attempt("learning_rate", self._write_learning_rate, step, logs or {})
+        for name in logs or {}:
+            self._attempt(name, self._write_metric, step, name, logs)
+        if self._snapshot_due(epoch):
+            self._write_snapshot(step)
+        self._writer().flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.events is not None:  # no epoch may have begun
+            self.events.close()
+
+    def _start_events(self) -> None:
+        """Create the event file; it drops what earlier files have from the next step on."""
         step = self._step()
         resuming = step and any(self.directory.glob("events*"))
         self.events = EventWriter(self.directory, step + 1 if resuming else step)
@@ -80,26 +111,28 @@ class Telemetry(keras.callbacks.Callback):
             self._write_snapshot(step)
             self.events.flush()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        needed = self._snapshot_due(epoch) and "updates" in self.kinds
-        self.before = self._variables() if needed else {}
+    def _attempt(self, what: str, action: Callable[..., None], *args: Any) -> None:
+        """Call ``action``; if it fails, log that once and do not call it for ``what`` again."""
+        if what in self.unreadable:
+            return
+        try:
+            action(*args)
+        except OSError:  # the event file cannot be written
+            raise
+        except Exception as error:  # training must not die of being watched
+            self.unreadable.add(what)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            logger.warning(f"telemetry cannot read {what} and leaves it out: {reason}")
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        step = self._step()
-        logs = {"learning_rate": self._learning_rate(), **(logs or {})}
-        for name, value in logs.items():
-            self.events.scalar(step, tensorboard_tag(name, logs), value)
-        if self._snapshot_due(epoch):
-            self._write_snapshot(step)
-        self.events.flush()
+    def _writer(self) -> EventWriter:
+        assert self.events is not None, "no epoch has begun"
+        return self.events
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.events.close()
-
-    def _batch_reader(self, batch: Batch) -> BatchReader:
+    def _prepare_probe(self, batch: Batch) -> None:
         if self.shared_with and self.shared_with.probe:
-            return self.shared_with.probe.for_batch(batch)
-        return BatchReader(self.model, batch, self.anatomy)
+            self.probe = self.shared_with.probe.for_batch(batch)
+        else:
+            self.probe = BatchReader(self.model, batch, self.anatomy)
 
     def _snapshot_due(self, epoch: int) -> bool:
         return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
@@ -107,46 +140,85 @@ class Telemetry(keras.callbacks.Callback):
     def _step(self) -> int:
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
-    def _learning_rate(self) -> float:
-        return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+    def _write_learning_rate(self, step: int, logs: Mapping[str, Any]) -> None:
+        if "learning_rate" not in logs:
+            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            self._writer().scalar(step, "learning_rate", float(rate))
+
+    def _write_metric(self, step: int, name: str, logs: Mapping[str, Any]) -> None:
+        """Write a metric's value; several values one by one, as ``name/0``, ``name/1``."""
+        value = logs[name]
+        if keras.ops.is_tensor(value):
+            value = keras.ops.convert_to_numpy(value)
+        values = np.asarray(value, dtype="float64")
+        tag = tensorboard_tag(name, logs)
+        for index in np.ndindex(values.shape):
+            suffix = f"/{'_'.join(map(str, index))}" if values.size > 1 else ""
+            self._writer().scalar(step, f"{tag}{suffix}", float(values[index]))
 
     def _variables(self) -> Tensors:
         tags = self.anatomy.variables
         return {tag: np.array(keras.ops.convert_to_numpy(v)) for tag, v in tags.items()}
 
+    def _remember_variables(self) -> None:
+        self.before = self._variables()
+
     def _write_static_events(self) -> None:
         if self.hyperparameters:
-            self.events.hyperparameters(self.hyperparameters)
-        if "graph" in self.kinds:
-            self.events.graph(graph_def(self.model, self.anatomy.groups))
-        if "images" in self.kinds and self.probe:
+            self._attempt("hyperparameters", self._writer().hyperparameters, self.hyperparameters)
+        for kind, write in (("graph", self._write_graph), ("images", self._write_batch_image)):
+            if kind in self.kinds:
+                self._attempt(kind, write)
+
+    def _write_graph(self) -> None:
+        self._writer().graph(graph_def(self.model, self.anatomy.groups))
+
+    def _write_batch_image(self) -> None:
+        if self.probe:
             batch = self.probe.first_input()
             if image_grid.are_images(batch):
-                self.events.image(0, f"{BATCH_TAG}/seen", image_grid.image_grid(batch))
+                self._writer().image(0, f"{BATCH_TAG}/seen", image_grid.image_grid(batch))
 
     def _write_snapshot(self, step: int) -> None:
-        variables = self._variables()
-        for suffix, tensors, numbers in self._measure(variables):
-            for tag, tensor in tensors.items():
-                self.events.histogram(step, f"{tag}{suffix}", tensor)
-            for tag, value in numbers.items():
-                self.events.scalar(step, tag, value)
-        filters = variables.get(self.anatomy.filters or "")
-        if "images" in self.kinds and filters is not None and image_grid.are_filters(filters):
-            self.events.image(
-                step, f"{self.anatomy.filters}/filters", image_grid.filter_grid(filters)
-            )
+        for kind, write in (
+            ("variables", self._write_variables),
+            ("updates", self._write_updates),
+            ("outputs", self._write_outputs),
+            ("gradients", self._write_gradients),
+            ("images", self._write_filters),
+        ):
+            if kind in self.kinds:
+                self._attempt(kind, write, step)
 
-    def _measure(self, variables: Tensors) -> Iterator[tuple[str, Tensors, Numbers]]:
-        """Yield, for each kind: the suffix of its histograms' tags, its tensors, its scalars."""
-        if "variables" in self.kinds:
-            yield "", variables, scalars.count_distinct_units(variables)
+    def _write_variables(self, step: int) -> None:
+        variables = self._variables()
+        self._write(step, "", variables, scalars.count_distinct_units(variables))
+
+    def _write_updates(self, step: int) -> None:
         if self.before:
-            updates = scalars.changes(self.before, variables)
-            yield "/update", updates, scalars.relative_updates(updates, self.before)
-        if "outputs" in self.kinds and self.probe:
+            updates = scalars.changes(self.before, self._variables())
+            self._write(step, "/update", updates, scalars.relative_updates(updates, self.before))
+
+    def _write_outputs(self, step: int) -> None:
+        if self.probe:
             outputs = self.probe.outputs()
-            yield "", outputs, scalars.output_statistics(outputs, self.anatomy.relu_outputs)
-        if "gradients" in self.kinds and self.probe:
+            rectified = self.anatomy.relu_outputs
+            self._write(step, "", outputs, scalars.output_statistics(outputs, rectified))
+
+    def _write_gradients(self, step: int) -> None:
+        if self.probe:
             gradients = self.probe.gradients()
-            yield "/gradient", gradients, scalars.gradient_norms(gradients)
+            self._write(step, "/gradient", gradients, scalars.gradient_norms(gradients))
+
+    def _write_filters(self, step: int) -> None:
+        if tag := self.anatomy.filters:
+            filters = np.asarray(keras.ops.convert_to_numpy(self.anatomy.variables[tag]))
+            if image_grid.are_filters(filters):
+                self._writer().image(step, f"{tag}/filters", image_grid.filter_grid(filters))
+
+    def _write(self, step: int, suffix: str, tensors: Tensors, numbers: Numbers) -> None:
+        """Write a histogram of each tensor, at its tag and ``suffix``, and the scalars."""
+        for tag, tensor in tensors.items():
+            self._writer().histogram(step, f"{tag}{suffix}", tensor)
+        for tag, value in numbers.items():
+            self._writer().scalar(step, tag, value)

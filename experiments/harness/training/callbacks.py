@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from experiments.harness.data import order
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.data.keras_input import evaluation_input
 from experiments.harness.model import probes
+from experiments.harness.model.build import LearningRate
 from experiments.harness.model.variables import read
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.backends import restore_generator_state
-from experiments.harness.spec import Run, RunSpec, Status
+from experiments.harness.runtime.log import logger
+from experiments.harness.spec import Run, RunSpec, Status, UserError
 from experiments.harness.spec.overrides import flatten
-from experiments.harness.storage import checkpoint, run_record
+from experiments.harness.storage import checkpoint, provenance, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import batch_checksum, link, tensor_digests
 from experiments.harness.telemetry.callback import DEFAULT_EVERY, Telemetry
@@ -90,6 +92,15 @@ class EvaluationCallback(keras.callbacks.Callback):
         return {k: v for name in self.arm.probes for k, v in probes.PROBES[name](given).items()}
 
 
+class LearningRateCallback(keras.callbacks.Callback):
+    """After each epoch, add the rate that the optimiser's own schedule has reached to the logs."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            logs["learning_rate"] = float(rate)
+
+
 class RandomStateCallback(keras.callbacks.Callback):
     """At a fit's first batch, restore the generators outside of the model from ``tensors``."""
 
@@ -137,6 +148,7 @@ class CheckpointCallback(keras.callbacks.Callback):
     ) -> None:
         """Save the checkpoint after an epoch, then the record."""
         before, steps = self.checkpoint, self.run.spec.arm.steps
+        self._check_steps(epoch, tensors)
         row = history_row((epoch + 1) * steps, logs)
         batches = (self.checksums.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
         now = replace(
@@ -152,6 +164,18 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.checkpoint = now  # not before: an interrupted save must not count as done
         self.write_record("running")
 
+    def _check_steps(self, epoch: int, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Raise ``UserError`` if the optimiser did not take every step of the interval."""
+        counts = [int(value) for path, value in tensors.items() if path.endswith("/iteration")]
+        steps = self.run.spec.arm.steps
+        taken = max(counts, default=0) - epoch * steps
+        if taken != steps:
+            raise UserError(
+                f"{self.directory}: the optimizer took {taken} steps in interval {epoch + 1}, not "
+                f"{steps}; something outside of the arm, such as a callback that sets "
+                "stop_training, changed the training, so the interval is not saved"
+            )
+
     def finish(self) -> Run:
         """Write the final record: complete at the arm's last interval, else partial."""
         done = self.checkpoint.interval == self.run.spec.arm.intervals
@@ -160,6 +184,9 @@ class CheckpointCallback(keras.callbacks.Callback):
     def write_record(self, status: Status) -> Run:
         """Write the record of the run as it is now, and return it."""
         now = self.checkpoint
+        commit_at_end = None if status == "running" else provenance.commit()
+        if commit_at_end and commit_at_end != self.run.commit:
+            logger.warning(provenance.change(replace(self.run, commit_at_end=commit_at_end)))
         self.run = replace(
             self.run,
             status=status,
@@ -168,6 +195,7 @@ class CheckpointCallback(keras.callbacks.Callback):
             chain=now.chain,
             digests=now.digests,
             seconds=now.seconds,
+            commit_at_end=commit_at_end,
         )
         run_record.save(self.run, self.directory)
         return self.run
@@ -177,15 +205,21 @@ def make_callbacks(
     spec: RunSpec,
     directory: Path,
     evaluation: EvaluationCallback,
-    learning_rate: Callable[[int], float],
+    learning_rate: LearningRate,
     options: TrainOptions,
     shared_with: Telemetry | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks that set the learning rate, evaluate, and write TensorBoard events.
 
-    ``shared_with`` is the telemetry of another run of the same model.
+    ``learning_rate`` is that of ``build_for_run``, ``shared_with`` the telemetry of another run of
+    the same model.
     """
-    first = [keras.callbacks.LearningRateScheduler(learning_rate), evaluation]
+    rate = (
+        keras.callbacks.LearningRateScheduler(learning_rate)
+        if learning_rate
+        else LearningRateCallback()
+    )
+    first = [rate, evaluation]
     if options.telemetry_every == 0:
         return first
     telemetry = Telemetry(

@@ -56,7 +56,8 @@ class Stepper:
         self.end = self.done + spec.arm.steps
         self.model, learning_rate = build_for_run(spec)
         variables.write(self.model, first.tensors)
-        self.model.optimizer.learning_rate = learning_rate(first.interval)
+        if learning_rate:
+            self.model.optimizer.learning_rate = learning_rate(first.interval)
 
     def tensors(self) -> Tensors:
         """Return the current values of all variables by path."""

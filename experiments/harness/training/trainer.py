@@ -9,7 +9,7 @@ from experiments.harness.data.dataset import Dataset
 from experiments.harness.data.keras_input import evaluation_input, training_input
 from experiments.harness.model.build import build_for_run, export
 from experiments.harness.runtime import signals, tf_memory
-from experiments.harness.runtime.backends import translate_backend_errors
+from experiments.harness.runtime.backends import refuse_keras_limits, translate_backend_errors
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
 from experiments.harness.training.callbacks import (
@@ -39,6 +39,7 @@ def train(
     ``options`` stopped it before. Raises ``UserError`` if the directory belongs to another run or a
     file cannot be written.
     """
+    refuse_keras_limits()
     spec, arm = run.spec, run.spec.arm
     end = options.last_interval(arm.intervals)
     model, learning_rate = build_for_run(spec)
@@ -75,7 +76,7 @@ def train(
                 ],
                 verbose=options.verbose,
             )
-        export(model, directory)
+        export(model, saving.checkpoint.tensors, directory)
     except KeyboardInterrupt:
         saving.write_record("interrupted")
         raise

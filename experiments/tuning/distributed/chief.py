@@ -16,7 +16,7 @@ import grpc
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
-from experiments.harness.runtime import signals
+from experiments.harness.runtime import signals, worker_pool
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
 from experiments.tuning.replayable_oracle import ReplayableOracle
@@ -107,6 +107,8 @@ def _release_dead(
         if process in alive:
             continue
         oracle.release_worker(process.name)
+        if process.exitcode == worker_pool.NO_MAIN_GUARD:
+            raise UserError(worker_pool.NEEDS_MAIN_GUARD)
         if process.exitcode == 2:
             raise UserError("a worker failed; its message is above")
         if process.exitcode:

@@ -23,6 +23,7 @@ def start(
     They give up if the chief cannot be reached for ``timeout`` seconds. A worker ends when this
     process dies.
     """
+    worker_pool.exit_if_importing_main()
     context = multiprocessing.get_context("spawn")  # a started backend cannot be forked
     started = []
     try:

@@ -62,3 +62,33 @@ def test_an_unexpected_error_keeps_its_traceback():
 
     with pytest.raises(LookupError):
         cli.run_command("verify", fails)
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "s3://bucket/x"])
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        ("reproduce", ["--logdir"]),
+        ("report", ["--logdir"]),
+        ("tune", ["--logdir"]),
+        ("tune", ["--merge"]),
+        ("replay", []),
+        ("verify", []),
+        ("verify", ["--against"]),
+    ],
+)
+def test_a_remote_directory_is_refused_in_one_line(capsys, command, argv, address):
+    with pytest.raises(SystemExit) as exit_info:
+        importlib.import_module(f"experiments.{command}").parser().parse_args([*argv, address])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{address} is not a local directory" in error
+    assert error.count("\n") == 1
+
+
+def test_a_system_that_is_not_posix_is_refused_in_one_line(capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(cli.os, "name", "nt")
+        code = cli.run_command("verify", lambda: 0)
+    assert code == 2
+    assert capsys.readouterr().err == "verify: needs Linux or macOS; on Windows use WSL\n"

@@ -40,7 +40,9 @@ def test_imported_objects_are_exempt_from_garbage_collection_which_stays_enabled
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_environment_records_what_decides_bits_and_a_child_has_the_same(backend):
     first = start(backend)
-    assert set(first) == {"backend", "device", "threads", "cpu", "python", "versions", "settings"}
+    assert set(first) == {
+        *("backend", "device", "threads", "cpu", "caches", "python", "versions", "settings")
+    }
     assert first["backend"] == backend
     assert first["device"]
     assert set(first["versions"]) == {"keras", "numpy", *backends.PACKAGES[backend]}
@@ -81,7 +83,9 @@ def test_a_process_has_the_threads_and_settings_that_it_was_started_with(backend
 
 
 def test_without_determinism_nothing_is_set_and_the_environment_records_it():
-    environment = subprocesses.call(ENVIRONMENT_OF, {}, start={"deterministic": False})
+    environment = subprocesses.call(
+        ENVIRONMENT_OF, {}, backend="tensorflow", start={"deterministic": False}
+    )
     assert environment["deterministic"] is False
     assert not environment["settings"]
 
@@ -103,18 +107,147 @@ def test_more_threads_than_processors_are_refused():
         subprocesses.call(ENVIRONMENT_OF, {}, start={"threads": 10_000})
 
 
-@pytest.mark.parametrize("flags", ["--xla_gpu_deterministic_ops=false", "flags.txt"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--xla_gpu_deterministic_ops=false",
+        "--xla_cpu_experimental_ynn_fusion_type=reduce",
+        "flags.txt",
+    ],
+)
 def test_flags_that_conflict_with_determinism_are_refused(flags):
     with pytest.raises(UserError, match="--allow-nondeterministic"):
         env_vars.resolve("jax", True, {"XLA_FLAGS": flags})
-    assert env_vars.resolve("jax", False, {"XLA_FLAGS": flags}) == {"XLA_FLAGS": flags}
+    others = env_vars.resolve("jax", False, {"XLA_FLAGS": flags})["XLA_FLAGS"].split()
+    assert others[0] == flags
+    assert others[1:] == [env_vars.CORRECT_XLA_FLAG] * ("gpu" in flags)
+
+
+WRONG_SUM = """if True:  # github.com/jax-ml/jax, issue 39103
+    import sys
+    from experiments.harness.runtime import determinism
+    determinism.start(deterministic=sys.argv[1] == "True")
+    import jax
+    from jax import numpy as jnp
+    k = jnp.arange(32769, dtype="float32")
+    rows = jnp.stack([k, 0 * k, 0 * k], 1)
+    print(int(jax.jit(jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2)))(rows)[-1]))
+"""
+
+
+@jax
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_xla_sums_a_product_of_matrix_and_vector_as_it_is(deterministic):
+    ours = {name: text for name, text in os.environ.items() if name != "XLA_FLAGS"}
+    printed = subprocess.run(
+        [sys.executable, "-c", WRONG_SUM, str(deterministic)],
+        env=ours | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert int(printed) == 32768**2
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("name", env_vars.LIMITS)
+def test_a_variable_that_cuts_a_training_short_is_refused(monkeypatch, name, deterministic):
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UserError, match=f"{name} would cut the training short; unset it"):
+        subprocesses.call(ENVIRONMENT_OF, {}, start={"deterministic": deterministic})
+
+
+@pytest.mark.parametrize("backend", backends.PACKAGES)
+def test_variables_of_the_libraries_below_a_backend_are_recorded(monkeypatch, backend):
+    given = {"OPENBLAS_CORETYPE": "Haswell", "NPY_DISABLE_CPU_FEATURES": "AVX2"}
+    given["GLIBC_TUNABLES"] = "glibc.cpu.hwcaps=-AVX2_Usable"
+    if backend == "tensorflow":
+        given["TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL"] = "0"
+    monkeypatch.setattr(os, "environ", dict(given))
+    monkeypatch.setattr(env_vars, "_replaced", {})
+    recorded = env_vars.apply(backend, True, {})
+    assert recorded == env_vars.DETERMINISTIC[backend] | given
+
+
+@pytest.mark.parametrize(
+    ("content", "backend"),
+    [
+        ('{"backend": "jax"}', "jax"),
+        ('{"backend": "abacus"}', "abacus"),
+        ('{"floatx": "float32"}', "tensorflow"),
+        ("{", "tensorflow"),
+        ("[]", "tensorflow"),
+        (None, "tensorflow"),
+    ],
+)
+def test_the_backend_is_the_one_that_keras_would_choose(monkeypatch, tmp_path, content, backend):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    if content:
+        (tmp_path / "keras.json").write_text(content)
+    assert env_vars.keras_backend() == backend
+    if backend == "abacus":
+        with pytest.raises(UserError, match=f"unknown backend 'abacus' in {tmp_path}/keras.json"):
+            backends.installed_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert env_vars.named_backend() == ("torch", "KERAS_BACKEND")
+
+
+@jax
+def test_the_backend_of_keras_json_is_started_and_its_other_settings_are_not(tmp_path):
+    (tmp_path / ".keras").mkdir()
+    content = {"backend": "jax", "floatx": "float16", "image_data_format": "channels_first"}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(content))
+    code = """if True:
+        from experiments.harness.runtime import determinism
+        determinism.start()
+        import keras
+        assert determinism.environment()["backend"] == keras.backend.backend() == "jax"
+        assert keras.config.dtype_policy().name == keras.config.floatx() == "float32"
+        assert keras.config.image_data_format() == "channels_last"
+    """
+    gone = {"KERAS_BACKEND", "KERAS_HOME", "XLA_FLAGS"}
+    environ = {name: text for name, text in os.environ.items() if name not in gone}
+    subprocess.run([sys.executable, "-c", code], env=environ | {"HOME": str(tmp_path)}, check=True)
+
+
+@pytest.mark.skipif("torch" not in BACKENDS, reason="PyTorch is not installed")
+def test_pytorchs_vector_functions_are_called_before_threads_start():
+    code = """if True:
+        import torch
+        from experiments.harness.runtime import backends
+        calls, set_num_threads = [], torch.set_num_threads
+        def counted(name):
+            function = getattr(torch, name)
+            def call(values):
+                calls.append((name, values.dtype))
+                return function(values)
+            return call
+        for name in backends.VECTOR_FUNCTIONS:
+            setattr(torch, name, counted(name))
+        def check(threads):
+            assert {"exp", "log", "sqrt", "tanh", "erf"} <= {name for name, _ in calls}
+            assert len(set(calls)) == 2 * len(backends.VECTOR_FUNCTIONS)
+            set_num_threads(threads)
+            print("checked")
+        torch.set_num_threads = check
+        backends.start_torch(2, True)
+    """
+    argv = [sys.executable, "-c", code]
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"checked\n"
 
 
 @pytest.mark.parametrize("flags", ["", "--xla_cpu_enable_fast_math=false"])
-def test_the_defaults_of_determinism_can_be_removed_from_settings(flags):
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_defaults_can_be_removed_from_settings(monkeypatch, flags, deterministic):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
     given = {"XLA_FLAGS": flags, "NPROC": "1"} if flags else {"NPROC": "1"}
-    settings = env_vars.resolve("jax", True, given)
-    assert env_vars.without_defaults("jax", settings) == given
+    settings = env_vars.resolve("jax", deterministic, given)
+    assert env_vars.without_defaults("jax", deterministic, settings) == (given, [])
+    for number in range(1, len(env_vars.default_flags("jax", deterministic)) + 1):
+        omitted = env_vars.default_flags("jax", deterministic)[-number:]
+        old = env_vars.resolve("jax", deterministic, given, omitted)
+        assert env_vars.without_defaults("jax", deterministic, old) == (given, omitted)
     more = env_vars.merge(given, {"XLA_FLAGS": "--xla_cpu_max_isa=AVX"})
     assert more["XLA_FLAGS"] == f"{flags} --xla_cpu_max_isa=AVX".strip()
     assert more["NPROC"] == "1"

@@ -1,8 +1,11 @@
+import errno
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,52 @@ def test_an_unwritable_directory_is_a_user_error(tmp_path):
         filesystem.lock_directory(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def fail_with(code: int):
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    return fails
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_without_sync_costs_a_line(tmp_path, monkeypatch, caplog, code):
+    filesystem._warn_once.cache_clear()
+    monkeypatch.setattr(os, "fsync", fail_with(code))
+    for content in ("one", "two"):
+        filesystem.write_atomic(tmp_path / "run.json", content)
+        assert (tmp_path / "run.json").read_text() == content
+    (line,) = caplog.messages
+    assert "cannot sync" in line
+
+
+def test_a_disk_that_fails_to_sync_is_a_user_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fail_with(errno.EIO))
+    with pytest.raises(UserError, match="Input/output error"):
+        filesystem.write_atomic(tmp_path / "run.json", "one")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_costs_a_line(tmp_path, monkeypatch, caplog, code):
+    filesystem._warn_once.cache_clear()
+    monkeypatch.setattr(fcntl, "flock", fail_with(code))
+    for _ in range(2):
+        with filesystem.lock_directory(tmp_path / "run"):
+            (tmp_path / "run" / "file").write_text("")
+    (line,) = caplog.messages
+    assert "has no locks" in line
+    monkeypatch.undo()
+    with filesystem.lock_directory(tmp_path / "run"):  # nothing is left that locks it
+        pass
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "s3://b", "file:///tmp", Path("gs://b/x")])
+def test_an_address_is_no_local_directory(address):
+    with pytest.raises(ValueError, match="is not a local directory"):
+        filesystem.check_local(address)
+
+
+@pytest.mark.parametrize("path", ["logs", "/tmp/a b", "a:b", "./gs:/x", Path("logs")])
+def test_any_path_is_a_local_directory(path):
+    assert filesystem.check_local(path) == Path(path)

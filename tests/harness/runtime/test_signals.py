@@ -122,3 +122,17 @@ def test_a_signal_during_shutdown_does_not_change_the_exit_code(code):
     )
     completed = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=False)
     assert completed.returncode == code
+
+
+def test_without_timers_a_signal_interrupts_too():
+    code = """if True:
+        import signal, sys
+        del signal.SIGALRM, signal.setitimer
+        from experiments.harness.runtime import signals
+        try:
+            with signals.handle_signals():
+                signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            sys.exit(3)
+    """
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 3

@@ -1,7 +1,10 @@
 """Event files of a model that is not the project's, read with TensorBoard's own reader."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -163,3 +166,173 @@ def test_invalid_options_raise(tmp_path):
         Telemetry(tmp_path, every=0)
     with pytest.raises(ValueError, match="batch must be a tuple"):
         Telemetry(tmp_path, X)
+
+
+class Killed(keras.callbacks.Callback):
+    """Dies at the first step of the third epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["telemetry first", "telemetry last"])
+def test_the_axis_is_unbroken_if_another_callback_restores(tmp_path, order):
+    def callbacks() -> list:
+        telemetry = Telemetry(tmp_path / "events", (X, Y), every=1)
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+        return [telemetry, backup][::order]
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(build_model(), *callbacks(), Killed())
+    fit(build_model(), *callbacks())
+    events = read_events(tmp_path / "events")
+    assert [event.step for event in events.Scalars("loss/train")] == [3, 6, 9, 12]
+    assert [event.step for event in events.Histograms("conv1/kernel")] == [0, 3, 6, 9, 12]
+
+
+def test_a_training_without_an_epoch_leaves_no_events(tmp_path):
+    fit(build_model(), Telemetry(tmp_path / "events"), epochs=0)
+    assert not (tmp_path / "events").exists()
+
+
+def test_a_metric_of_several_values_is_a_scalar_each(tmp_path):
+    model = build_model()
+    model.compile("adam", "categorical_crossentropy", metrics=[keras.metrics.F1Score()])
+    model.fit(X, np.eye(3)[Y], epochs=1, verbose=0, callbacks=[Telemetry(tmp_path, kinds=[])])
+    events = read_events(tmp_path)
+    values = model.evaluate(X, np.eye(3)[Y], verbose=0, return_dict=True)["f1_score"]
+    assert len(values) == 3
+    tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("f1_score")}
+    assert tags == {"f1_score/0", "f1_score/1", "f1_score/2"}
+
+
+def test_a_log_that_is_not_a_number_is_left_out_and_logged_once(tmp_path, caplog):
+    class AddText(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            logs |= {"phase": "warm-up"}
+
+    fit(build_model(), AddText(), Telemetry(tmp_path, kinds=[]), epochs=2)
+    assert [event.step for event in read_events(tmp_path).Scalars("loss/train")] == [3, 6]
+    (line,) = caplog.messages
+    assert line.startswith("telemetry cannot read phase and leaves it out: ValueError")
+
+
+class Unreadable(keras.layers.Layer):
+    """Refuses batches of more examples than training has."""
+
+    def call(self, x):
+        if x.shape[0] is not None and x.shape[0] > 16:
+            raise RuntimeError("too many\nexamples")
+        return x
+
+
+def test_a_model_that_cannot_be_read_trains_on(tmp_path, caplog):
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        image = keras.Input((8, 8, 1))
+        x = keras.layers.Dense(3, name="dense")(keras.layers.Flatten()(Unreadable()(image)))
+        model = keras.Model(image, x)
+        model.compile("adam", "sparse_categorical_crossentropy")
+        return model
+
+    plain = read(fit(build(), epochs=2))
+    logged = read(fit(build(), Telemetry(tmp_path, (X, Y), every=1), epochs=2))
+    events = read_events(tmp_path)
+    assert [event.step for event in events.Histograms("dense/kernel")] == [0, 3, 6]
+    assert "dense/output" not in events.Tags()["histograms"]
+    for kind in ("outputs", "gradients"):
+        (line,) = [line for line in caplog.messages if f"cannot read {kind}" in line]
+        assert "too many examples" in line
+    assert [value.tobytes() for value in plain.values()] == [v.tobytes() for v in logged.values()]
+
+
+def test_a_full_disk_still_raises(tmp_path, monkeypatch):
+    def fails(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("experiments.harness.telemetry.callback.EventWriter.histogram", fails)
+    with pytest.raises(OSError, match="No space left"):
+        fit(build_model(), Telemetry(tmp_path, (X, Y)), epochs=1)
+
+
+def test_a_fixed_batch_size_decides_how_many_examples_are_read(tmp_path, caplog):
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)
+        sequence = keras.Input(batch_shape=(10, 4, 1))
+        x = keras.layers.LSTM(5, stateful=True, name="lstm")(sequence)
+        model = keras.Model(sequence, keras.layers.Dense(3, name="output")(x))
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    def train(*callbacks: keras.callbacks.Callback) -> list[np.ndarray]:
+        model = build()
+        model.fit(x, y, batch_size=10, epochs=2, shuffle=False, verbose=0, callbacks=callbacks)
+        return model.get_weights() + [keras.ops.convert_to_numpy(model.layers[1].states[0])]
+
+    x, y = np.random.default_rng(0).random((100, 4, 1), "float32"), np.arange(100) % 3
+    plain, logged = train(), train(Telemetry(tmp_path, (x, y), every=1))
+    assert not caplog.messages
+    for one, other in zip(plain, logged, strict=True):
+        np.testing.assert_array_equal(one, other)
+    events = read_events(tmp_path)
+    outputs = events.Histograms("output/output")
+    assert [event.histogram_value.num for event in outputs] == [10 * 3] * 3
+    with pytest.raises(ValueError, match="takes 10 examples at once; batch has 9"):
+        train(Telemetry(tmp_path, (x[:9], y[:9])))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda x, y: ({"image": x}, y),
+        lambda x, y: ([x], {"output": y}),
+        lambda x, y: (keras.ops.convert_to_tensor(x), pd.Series(y), None),
+        lambda x, y: (x, pd.DataFrame({"label": y})),
+        lambda x, y: (x.tolist(), y.tolist(), [1.0] * len(y)),
+    ],
+    ids=["dict", "list and dict", "tensor and series", "frame", "lists"],
+)
+def test_a_batch_may_come_as_anything_like_an_array(tmp_path, wrap):
+    arrays = Telemetry(tmp_path, wrap(X, Y)).batch
+    np.testing.assert_array_equal(arrays[0], X)
+    np.testing.assert_array_equal(arrays[1].ravel(), Y)
+
+
+def test_frames_train_as_arrays_do(tmp_path, caplog):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="dense")])
+    model.compile("sgd", "mse")
+    frame = pd.DataFrame({"a": np.arange(40.0), "b": np.ones(40)}, index=range(100, 140))
+    model.fit(frame, frame["a"], verbose=0, callbacks=[Telemetry(tmp_path, (frame, frame["a"]))])
+    assert not caplog.messages
+    assert read_events(tmp_path).Histograms("dense/output")[0].histogram_value.num == 32
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        ({"a": X, "b": X}, Y),
+        (X, Y[:5]),
+        (X, None),
+        (X[:0], Y[:0]),
+        (X, 3),
+        (pd.DataFrame({"a": ["x", 1]}), [0, 1]),
+        {"inputs": X, "targets": Y},
+        (),
+    ],
+    ids=["two inputs", "lengths", "no targets", "empty", "number", "objects", "dict", "nothing"],
+)
+def test_any_other_batch_is_a_value_error_at_once(tmp_path, batch):
+    with pytest.raises(ValueError, match=r"^batch must be a tuple of inputs[^\n]*$"):
+        Telemetry(tmp_path, batch)
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/x", "s3://bucket/x", Path("hdfs://host/x")])
+def test_a_remote_directory_is_refused_before_anything_is_created(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is not a local directory"):
+        Telemetry(address)
+    assert not [*tmp_path.iterdir()]

@@ -11,6 +11,7 @@ from experiments.harness.training import trainer
 from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.stepper import Stepper
 from tests.harness.training.test_trainer import DIGITS, FACES, plan_faces_run, plan_run
+from tests.helpers.optimizer_runs import AVERAGED, COSINE
 
 
 class StepRecorder(keras.callbacks.Callback):
@@ -50,6 +51,11 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 RUNS = {
     "dropout, decayed rate": (plan_run(schedule=[[1, 0.1]], intervals=2), DIGITS),
+    "moving averages": (plan_run(intervals=2, **AVERAGED), DIGITS),
+    "Keras's schedule": (
+        plan_run(intervals=2, schedule=[], **{"optimizer.learning_rate": COSINE}),
+        DIGITS,
+    ),
     "moments": (plan_run(optimizer="Adam", intervals=2), DIGITS),
     "weighted samples": (plan_faces_run("as_documented", held_out=3, intervals=2), FACES),
 }

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from tensorboardX import SummaryWriter
 import zoo.layers  # noqa: F401  (all that a saved model needs)
 from experiments.harness.data import mnist, order, sources
 from experiments.harness.model import build
-from experiments.harness.runtime import signals
+from experiments.harness.runtime import backends, signals, subprocesses
 from experiments.harness.spec import History, Run, RunSpec, UserError
 from experiments.harness.storage import checkpoint, fingerprint, run_directory, run_record
 from experiments.harness.study import run_one
@@ -24,6 +25,7 @@ from experiments.harness.training import callbacks
 from experiments.harness.training.options import TrainOptions
 from tests.helpers import corrupted_runs
 from tests.helpers.environment import ENVIRONMENT
+from tests.helpers.optimizer_runs import AVERAGED, COSINE
 from tests.helpers.planning import plan_specs
 
 DIGITS = mnist.load("digits")[0]
@@ -337,6 +339,7 @@ def test_nan_is_trained_through_counted_and_compared(tmp_path):
         {"loss": "categorical_crossentropy"},
         {"probes": ["no_such_probe"]},
         {"metrics": ["no_such_metric"]},
+        {"metrics": ["F1Score"]},
         {"frozen": ["weights"]},
     ],
 )
@@ -379,3 +382,83 @@ def test_frozen_variables_keep_their_initial_values(tmp_path, arm, frozen, train
     run = train_faces(plan_faces_run(arm, intervals=1), tmp_path)
     assert run.history[f"{frozen}_update"][-1] == run.history[f"{frozen}_drift"][-1] == 0
     assert run.history[f"{trained}_update"][-1] > 0
+
+
+def exported(spec: RunSpec, logdir) -> list[bytes]:
+    path = run_directory.directory_of(spec, logdir) / "model.keras"
+    return [values.tobytes() for values in keras.saving.load_model(path).get_weights()]
+
+
+@pytest.mark.parametrize(
+    "overrides", [AVERAGED, AVERAGED | {"optimizer.ema_overwrite_frequency": 2}, {}]
+)
+def test_the_exported_model_is_a_function_of_the_last_checkpoint(tmp_path, overrides):
+    class Spoil(keras.callbacks.Callback):
+        def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+            kernel = self.model.trainable_variables[0]
+            kernel.assign(np.zeros(kernel.shape))
+
+    spec = plan_run(intervals=2, **overrides)
+    whole = train(spec, tmp_path / "a", telemetry_every=1)
+    train(spec, tmp_path / "b", callbacks=[Spoil()], telemetry_every=0)
+    directory = run_directory.directory_of(spec, tmp_path / "b")
+    record = run_record.load(directory)
+    run_record.save(replace(record, status="running"), directory)  # as killed after the last state
+    (directory / "model.keras").unlink()
+    again = train(spec, tmp_path / "b")
+    assert (again.status, again.chain) == (whole.status, whole.chain)
+    assert exported(spec, tmp_path / "a") == exported(spec, tmp_path / "b")
+    newest, _ = checkpoint.load_newest(directory / "state")
+    model, _ = build.build_for_run(spec)
+    weights = [newest.tensors[variable.path].tobytes() for variable in model.weights]
+    assert exported(spec, tmp_path / "a") == weights
+    events = EventAccumulator(
+        str(run_directory.directory_of(spec, tmp_path / "a")), size_guidance={"histograms": 0}
+    )
+    events.Reload()
+    kernel = newest.tensors[model.trainable_variables[0].path]
+    assert events.Histograms("conv1/kernel")[-1].histogram_value.sum == pytest.approx(
+        kernel.sum(dtype="float64")
+    )
+
+
+def test_a_keras_schedule_sets_the_rate_and_is_in_the_record(tmp_path):
+    overrides = {"optimizer.learning_rate": COSINE, "schedule": []}
+    run = train(plan_run(**overrides), tmp_path / "a", telemetry_every=1)
+    rates = 4e-3 * (1 + np.cos(np.pi * np.array([3, 6, 9, 12]) / 12)) / 2
+    assert run.history["learning_rate"] == pytest.approx(rates, abs=1e-9)
+    directory = run_directory.directory_of(run.spec, tmp_path / "a")
+    assert [event.value for event in scalars(directory, "learning_rate")] == pytest.approx(
+        rates, abs=1e-9
+    )
+    assert run_record.read(directory).spec.arm.optimizer["config"]["learning_rate"] == COSINE
+    train(plan_run(**overrides), tmp_path / "b", stop_after=2)
+    assert train(plan_run(**overrides), tmp_path / "b").chain == run.chain
+
+
+@pytest.mark.parametrize(
+    "backend", [name for name in backends.PACKAGES if name != "tensorflow" and find_spec(name)]
+)
+def test_schedules_and_averages_repeat_on_the_other_backends(tmp_path, backend):
+    found = subprocesses.call(
+        "tests.helpers.optimizer_runs:train_whole_stopped_and_replayed",
+        {"folder": str(tmp_path)},
+        backend=backend,
+        start={},
+    )
+    rates = 4e-3 * (1 + np.cos(np.pi * np.array([3, 6, 9, 12]) / 12)) / 2
+    assert found["rates"] == pytest.approx(rates, abs=1e-9)
+    assert found["chains"][0] == found["chains"][1]
+    assert found["differing"] == []
+    assert found["exported"]
+
+
+def test_an_arm_has_a_keras_schedule_or_its_own(tmp_path):
+    with pytest.raises(UserError, match=r"must be empty: --set schedule=\[\]"):
+        plan_run(**{"optimizer.learning_rate": COSINE, "schedule": [[2, 0.1]]})
+    spec = plan_run(**{"optimizer.learning_rate": COSINE, "schedule": []})
+    with pytest.raises(UserError, match="must be empty"):
+        train(replace(spec, arm=replace(spec.arm, schedule=((2, 0.1),))), tmp_path)
+    unknown = COSINE | {"class_name": "CosinDecay"}
+    with pytest.raises(UserError, match="cannot be built"):
+        train(plan_run(**{"optimizer.learning_rate": unknown, "schedule": []}), tmp_path)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.model import variables
-from experiments.harness.model.build import build_for_run, export
+from experiments.harness.model.build import LearningRate, build_for_run, export
 from experiments.harness.runtime import signals
-from experiments.harness.runtime.backends import translate_backend_errors
+from experiments.harness.runtime.backends import refuse_keras_limits, translate_backend_errors
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
 from experiments.harness.storage import checkpoint
@@ -31,7 +31,7 @@ from experiments.harness.training.callbacks import (
 from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.resume import restore_or_init
 
-Initial = tuple[Tensors, Callable[[int], float]]  # values before the first step; learning rates
+Initial = tuple[Tensors, LearningRate]  # values before the first step; learning rates
 
 
 @translate_backend_errors()
@@ -47,6 +47,7 @@ def train(
     They resume after the last interval that all of them have; a run that is further repeats the
     rest, to the same bits. All stop if one of them is to stop. Otherwise as ``trainer.train``.
     """
+    refuse_keras_limits()
     arm = runs[0].spec.arm
     end = options.last_interval(arm.intervals)
     batch = _resumed(runs, directories, dataset, end, options)
@@ -64,7 +65,7 @@ def train(
                     break
             batch.call("on_train_end")
         for member in batch.swap_in():
-            export(batch.model, member.directory)
+            export(batch.model, member.saving.checkpoint.tensors, member.directory)
     except KeyboardInterrupt:
         for member in batch.members:
             member.saving.write_record("interrupted")
