@@ -58,7 +58,7 @@ def start(
         raise UserError(f"this process was started with {has}; other settings need a new process")
     needed = env_vars.resolve(_environment["backend"], is_deterministic, settings or {})
     if not needed.items() <= _environment["settings"].items():
-        raise UserError("this process was started with other settings; start a new one for these")
+        raise UserError("this process was started with other settings; these need a new process")
 
 
 def environment() -> dict[str, Any]:
