@@ -293,7 +293,7 @@ def test_a_nondeterministic_run_is_marked_and_not_mixed_with_others(tmp_path, ca
     assert reproduce.main(argv) == 2
     assert "belongs to another run: environment" in capsys.readouterr().err
     assert reproduce.main([*argv, "--allow-nondeterministic"]) == 2
-    assert "start a new one" in capsys.readouterr().err
+    assert "a new process" in capsys.readouterr().err
 
 
 def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):

@@ -66,7 +66,7 @@ def start(
         _environment["backend"], is_deterministic, settings or {}, omitted_flags
     )
     if not needed.items() <= _environment["settings"].items():
-        raise UserError("this process was started with other settings; start a new one for these")
+        raise UserError("this process was started with other settings; these need a new process")
 
 
 def environment() -> dict[str, Any]:

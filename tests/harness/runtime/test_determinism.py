@@ -98,7 +98,7 @@ def test_a_process_cannot_be_started_again_with_other_options(other):
     determinism.start(deterministic=True, threads=ENVIRONMENT["threads"])
     determinism.start(settings=ENVIRONMENT["settings"])
     assert determinism.environment() is ENVIRONMENT
-    with pytest.raises(UserError, match="start a new"):
+    with pytest.raises(UserError, match="a new process"):
         determinism.start(**other)
 
 

@@ -274,6 +274,7 @@ def test_a_complete_run_is_loaded_not_repeated(tmp_path, caplog):
     first = train(spec, tmp_path)
     caplog.clear()
     assert train(spec, tmp_path) == first
+    assert caplog.messages[0].startswith("already trained: ")
     assert caplog.messages[0].endswith("; --fresh retrains it")
 
 
