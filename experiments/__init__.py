@@ -34,9 +34,9 @@ def run(
     name: str,
     *,
     scale: Scale | None = None,
-    arms: Iterable[str] | str = (),
-    seeds: Iterable[int] = (),
-    data: Iterable[str] | str = (),
+    arms: Iterable[str] | str | None = None,
+    seeds: Iterable[int] | int | None = None,
+    data: Iterable[Path | str] | Path | str | None = None,
     overrides: Mapping[str, Any] | None = None,
     logdir: Path | str = "logs",
     stop_after: int | None = None,
@@ -53,7 +53,8 @@ def run(
     Call it before anything imports keras: it makes the process deterministic first.
 
     ``scale``, ``arms``, ``seeds``, ``data``, ``overrides`` and ``batch_runs`` select and change
-    what is trained (``study.plan.StudyRequest``); ``stop_after``, ``telemetry_every``, ``verbose``
+    what is trained (``study.plan.StudyRequest``): by default all arms and seeds on the default
+    data; a single value stands for a list of it; ``stop_after``, ``telemetry_every``, ``verbose``
     and ``callbacks`` are those of ``training.options.TrainOptions``. ``fresh`` deletes earlier
     results; ``jobs`` is the number of runs trained at a time. Progress is logged to ``rerun_zoo``,
     and printed unless logging is configured. Raises ``UserError`` for errors that the caller can
@@ -72,9 +73,9 @@ def run(
     request = StudyRequest(
         load(name),
         scale=scale,
-        arms=[arms] if isinstance(arms, str) else [*arms],
-        seeds=[*seeds],
-        data=[data] if isinstance(data, str) else [*data],
+        arms=_to_list("arms", arms),
+        seeds=_to_list("seeds", seeds),
+        data=[str(source) for source in _to_list("data", data) or ()],
         overrides=overrides or {},
         batch_runs=batch_runs,
     )
@@ -85,10 +86,25 @@ def run(
         callbacks=callbacks,
     )
     with log.to_stdout_by_default():
-        determinism.start(deterministic=deterministic)
+        determinism.start(deterministic=bool(deterministic))
         study = plan_study(request, determinism.environment())
         (result,) = execute.run_studies([study], folder, options, fresh=fresh, jobs=jobs)
     return result
+
+
+def _to_list(name: str, value: Any) -> list[Any] | None:
+    """Return one or several values as a list, None if not given; ``UserError`` if there is none."""
+    if value is None:
+        return None
+    single = isinstance(value, str) or not hasattr(value, "__iter__") or _has_no_axis(value)
+    values = [value] if single else [*value]
+    if not values or any(isinstance(each, str) and not each for each in values):
+        raise UserError(f"{name} is empty; leave it out for the default")
+    return values
+
+
+def _has_no_axis(value: Any) -> bool:
+    return getattr(value, "shape", None) == ()  # a NumPy number, or an array of one
 
 
 def __getattr__(name: str) -> Any:

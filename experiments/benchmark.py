@@ -88,7 +88,7 @@ def benchmark(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.harness.reporting import benchmark_tables
 
     runner.share_accelerator_memory()
-    source = args.data or DATASET
+    source = DATASET if args.data is None else args.data
     competitors, left_out = select_competitors(args.ways, args.backends)
     dataset, warning = sources.load_source(DATASET, source)
     for line in [*(f"left out: {line}" for line in left_out), *([warning] if warning else [])]:

@@ -99,7 +99,7 @@ def answer(args: argparse.Namespace) -> int:
 
 def selected(args: argparse.Namespace) -> list[Experiment]:
     """Return the experiments that the arguments name, all arguments checked."""
-    if bool(args.experiment) == args.all:
+    if (args.experiment is not None) == args.all:
         raise UserError("name an experiment, or use --all; --list shows the experiments")
     names = catalog.names() if args.all else [args.experiment]
     experiments = [catalog.load(name) for name in names]
@@ -111,7 +111,7 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
         batching.check_backend(env_vars.keras_backend())
     for experiment in experiments:
         scale: Scale = args.scale or "full"
-        for arm in args.arm or experiment.at[scale]:
+        for arm in experiment.at[scale] if args.arm is None else args.arm:
             resolve(experiment, arm, scale, dict(args.set))
     return experiments
 
@@ -156,8 +156,8 @@ def request(experiment: Experiment, args: argparse.Namespace) -> StudyRequest:
     return StudyRequest(
         experiment,
         scale=args.scale,
-        arms=args.arm or (),
-        seeds=args.seed or (),
+        arms=args.arm,
+        seeds=args.seed,
         data=[s for s in args.data if not args.all or sources.dataset_for_source(s) in used],
         overrides=dict(args.set),
         batch_runs=args.batch_runs,
@@ -215,7 +215,7 @@ def resolved(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]
     return {
         "experiment": experiment.name,
         "scale": scale,
-        "seeds": args.seed or experiment.seeds,
+        "seeds": experiment.seeds if args.seed is None else args.seed,
         "arms": {name: arm.identity() for name, arm in arms.items()},
         "homes": {name: experiment.arm_ids[name] for name in arms},
     }

@@ -149,6 +149,8 @@ def _check_flags(args: argparse.Namespace) -> None:
     for flag, other, reason in EXCLUSIVE:
         if {flag, other} <= given:
             raise UserError(f"--{flag} cannot be combined with --{other}: {reason}")
+    if args.name == "":
+        raise UserError("--name is empty; leave it out for the oracle's name")
     if args.trials and args.oracle not in NEED_TRIAL_COUNT:
         raise UserError(
             f"--trials is for {' and '.join(NEED_TRIAL_COUNT)}: the others end by themselves"
@@ -168,7 +170,9 @@ def lookup_scale(args: argparse.Namespace) -> Scale:
 
 def base_arm(experiment: Experiment, args: argparse.Namespace) -> str:
     """Return the name of the arm to vary."""
-    return args.arm or experiment.searched or next(iter(experiment.at[lookup_scale(args)]))
+    if args.arm is not None:
+        return args.arm
+    return experiment.searched or next(iter(experiment.at[lookup_scale(args)]))
 
 
 def role(args: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -231,7 +235,7 @@ def plan(
         scale=args.scale,
         arms=[name],
         seeds=[args.seed],
-        data=[(args.data or trained_on) + sources.VALIDATION_SUFFIX],
+        data=[(trained_on if args.data is None else args.data) + sources.VALIDATION_SUFFIX],
         overrides=dict(args.set) | {"held_out": 0},  # the validation split replaces the test split
     )
     study = plan_study(request, determinism.environment())
@@ -239,7 +243,7 @@ def plan(
     objective = args.objective or ("accuracy" if "accuracy" in template.arm.metrics else "loss")
     trainer = TrialTrainer(template, space, objective, args.executions_per_trial)
     location = SearchLocation(
-        args.logdir / "search" / (args.name or args.oracle),
+        args.logdir / "search" / (args.oracle if args.name is None else args.name),
         study.sources[trained_on],
         args.telemetry_every,
     )
@@ -295,7 +299,7 @@ def report(
     if "best" in paths:
         experiment, _, arm = search.trainer.template.arm_id.partition(":")
         argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
-        argv += ["--data", args.data] * bool(args.data)
+        argv += ["--data", args.data] if args.data else []
         argv += ["--set-file", str(paths["best"])]
         print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
     argv = ["tensorboard", "--logdir", str(location.directory)]

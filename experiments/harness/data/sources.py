@@ -27,6 +27,8 @@ def sources_by_dataset(sources: Iterable[str], wanted: Iterable[str]) -> dict[st
     """
     by_dataset = {name: name for name in wanted}
     for source in sources:
+        if not source.removesuffix(VALIDATION_SUFFIX):
+            raise UserError("--data is empty; leave it out for the default")
         name = dataset_for_source(source)
         if name not in by_dataset:
             names = " and ".join(sorted(by_dataset))
@@ -43,23 +45,39 @@ def load_source(name: str, source: str) -> tuple[Dataset, str | None]:
 
 
 def load_recorded(spec: RunSpec, source: str | None) -> Dataset:
-    """Return the dataset that a run was trained on, from ``source`` or else its recorded name.
+    """Return the dataset that a run was trained on.
 
-    Raises ``UserError`` if the data there differs.
+    It is read from ``source`` or else, if the run's data is still there, from its recorded path or
+    by its recorded name. Raises ``UserError`` if the data there differs.
     """
-    name = spec.dataset["name"]
-    if source is None and name.removesuffix(VALIDATION_SUFFIX) not in BUILT_IN:
-        raise UserError(f"the run was trained on {name}; give its path with --data")
-    if source and name.endswith(VALIDATION_SUFFIX):
+    name, path = spec.dataset["name"], spec.data_source
+    built_in = name.removesuffix(VALIDATION_SUFFIX) in BUILT_IN
+    if source is None and path and Path(path).exists():
+        try:
+            return load_recorded(spec, path)
+        except UserError:
+            if not built_in:
+                raise
+    if source is None and not built_in:
+        location = f" in {path}, which is gone" if path else ""
+        raise UserError(f"the run was trained on {name}{location}; give its path with --data")
+    source = name if source is None else source
+    if name.endswith(VALIDATION_SUFFIX):
         source = source.removesuffix(VALIDATION_SUFFIX) + VALIDATION_SUFFIX
-    dataset, _ = load_source(spec.arm.dataset, source or name)
+    dataset, _ = load_source(spec.arm.dataset, source)
     if dataset.sha256 != spec.dataset["sha256"]:
         recorded = f"{name} (sha256 {spec.dataset['sha256'][:16]})"
-        found = f"{source or name} is {dataset.name} (sha256 {dataset.sha256[:16]})"
+        found = f"{source} is {dataset.name} (sha256 {dataset.sha256[:16]})"
         raise UserError(
             f"the run was trained on {recorded}, but {found}; give its path with --data"
         )
     return dataset
+
+
+def absolute_path(source: str) -> str | None:
+    """Return the absolute path of a source; None if it is not a path."""
+    path = source.removesuffix(VALIDATION_SUFFIX)
+    return None if path in BUILT_IN else str(Path(path).absolute())
 
 
 def load(name: str, source: str) -> tuple[Dataset, str | None]:

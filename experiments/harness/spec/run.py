@@ -18,7 +18,8 @@ class RunSpec:
 
     ``experiment`` and ``arm_name`` name the arm where it is defined; other experiments may share
     it. ``overrides`` are the user's, already applied to ``arm``. ``dataset`` is
-    ``Dataset.identity()``, ``environment`` is ``determinism.environment()``.
+    ``Dataset.identity()``, ``environment`` is ``determinism.environment()``. ``data_source`` is the
+    absolute path of the data, which decides nothing; None for built-in data and in old records.
     """
 
     experiment: str
@@ -29,6 +30,7 @@ class RunSpec:
     dataset: Mapping[str, Any]
     environment: Mapping[str, Any]
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    data_source: str | None = None
 
     @property
     def arm_id(self) -> str:

@@ -130,7 +130,11 @@ def _read(directory: Path) -> Run | None:
         for each in (path, *(directory / f"{table}.csv" for table in TABLES)):
             if each.exists() and not each.is_file():
                 raise ValueError(f"{each.name} is not a file")
-        missing: dict[str, Any] = {"initial": {}, "commit_at_end": None}  # in older records
+        missing: dict[str, Any] = {
+            "initial": {},
+            "commit_at_end": None,
+            "data_source": None,
+        }  # in older records
         payload = missing | json.loads(path.read_text())
         if payload["format"] != FORMAT:
             raise ValueError(f"format {payload['format']}, not {FORMAT}")
@@ -166,6 +170,8 @@ def _check(payload: Mapping[str, Any]) -> None:
         raise ValueError("seed is not a whole number from 0 to 2**32 - 1")
     if payload["status"] not in get_args(Status):
         raise ValueError("status is unknown")
+    if not isinstance(payload["data_source"], str | None):
+        raise ValueError("data_source is not a path")
     for name in ("initial", "changes"):
         if not isinstance(payload[name], Mapping):
             raise ValueError(f"{name} is not a table of values")

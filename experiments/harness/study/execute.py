@@ -65,6 +65,10 @@ def run_studies(
     """
     if options.stop_after is not None and options.stop_after < 1:
         raise UserError(f"stop_after must be 1 or more, not {options.stop_after}")
+    if jobs < 1:
+        raise UserError(f"jobs must be 1 or more, not {jobs}")
+    if options.telemetry_every is not None and options.telemetry_every < 0:
+        raise UserError(f"telemetry_every must be 0 or more, not {options.telemetry_every}")
     if jobs > 1 and any(study.batches for study in studies):
         raise UserError("runs are trained in batches or in several processes, not both")
     if options.callbacks and (jobs > 1 or any(study.batches for study in studies)):

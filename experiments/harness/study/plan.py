@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,25 +17,40 @@ Load = Callable[[str, str], tuple[Dataset, str | None]]
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """A part of an experiment, as a user requests it; empty fields mean the experiment's own.
+    """A part of an experiment, as a user requests it; None means all of the experiment's own.
 
-    ``scale``: by default ``full`` on an accelerator, else ``mini``. ``data`` names sources
-    (``data.sources``). ``batch_runs`` trains runs that can share a program in batches of at most
-    this size; 0 is no limit, None trains each run alone.
+    ``scale``: by default ``full`` on an accelerator, else ``mini``. ``seeds`` are whole numbers,
+    NumPy's too. ``data`` names sources (``data.sources``) that replace the default ones.
+    ``batch_runs`` trains runs that can share a program in batches of at most this size; 0 is
+    no limit, None trains each run alone.
     """
 
     experiment: Experiment
     scale: Scale | None = None
-    arms: Sequence[str] = ()
-    seeds: Sequence[int] = ()
+    arms: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
     data: Sequence[str] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     batch_runs: int | None = None
 
     def resolved_arms(self, scale: Scale) -> dict[str, Arm]:
         """Return the arms by name as they are trained at ``scale``; ``UserError`` for bad ones."""
-        names = dict.fromkeys(self.arms or self.experiment.at[scale])
-        return {name: resolve(self.experiment, name, scale, self.overrides) for name in names}
+        names = self.experiment.at[scale] if self.arms is None else self.arms
+        if not names:
+            raise UserError("no arms are chosen; leave arms out for all of them")
+        if unnamed := [name for name in names if not isinstance(name, str)]:
+            raise UserError(f"arms are named by strings, not {unnamed[0]!r}")
+        return {
+            name: resolve(self.experiment, name, scale, self.overrides)
+            for name in dict.fromkeys(names)
+        }
+
+    def distinct_seeds(self) -> list[int]:
+        """Return the seeds, each once; ``UserError`` for bad ones."""
+        seeds = self.experiment.seeds if self.seeds is None else self.seeds
+        if not len(seeds):
+            raise UserError("no seeds are chosen; leave seeds out for all of them")
+        return [*dict.fromkeys(map(_to_seed, seeds))]
 
 
 @dataclass(frozen=True)
@@ -67,11 +83,11 @@ def plan_study(
     if request.scale not in (None, *experiment.at):
         raise UserError(f"scale must be 'mini' or 'full', not {request.scale!r}")
     scale = request.scale or default_scale(environment)
-    arms = request.resolved_arms(scale)
+    arms, seeds = request.resolved_arms(scale), request.distinct_seeds()
     chosen = sources.sources_by_dataset(request.data, {arm.dataset for arm in arms.values()})
     loaded = {name: load(name, source) for name, source in chosen.items()}
     data = {name: dataset for name, (dataset, _) in loaded.items()}
-    specs = _plan_runs(request, scale, arms, data, environment)
+    specs = _plan_runs(request, seeds, arms, scale, chosen, data, environment)
     batches = [] if request.batch_runs is None else batching.group_runs(specs, request.batch_runs)
     batched = {(spec.arm_id, spec.seed): spec for batch in batches for spec in batch}
     specs = [batched.get((spec.arm_id, spec.seed), spec) for spec in specs]
@@ -82,21 +98,23 @@ def plan_study(
         chosen,
         data,
         [warning for _, warning in loaded.values() if warning],
-        covers_everything=all_seeds and not (request.arms or request.overrides),
+        covers_everything=all_seeds and request.arms is None and not request.overrides,
         batches=batches,
     )
 
 
 def _plan_runs(
     request: StudyRequest,
-    scale: Scale,
+    seeds: Iterable[int],
     arms: Mapping[str, Arm],
+    scale: Scale,
+    chosen: Mapping[str, str],
     data: Mapping[str, Dataset],
     environment: Mapping[str, Any],
 ) -> list[RunSpec]:
     """Return the runs of the request, seed by seed."""
     specs = []
-    for seed in dict.fromkeys(request.seeds or request.experiment.seeds):
+    for seed in seeds:
         for name, arm in arms.items():
             owner, owned_name = request.experiment.arm_ids[name].split(":")
             spec = RunSpec(
@@ -108,9 +126,20 @@ def _plan_runs(
                 dataset=data[arm.dataset].identity(),
                 environment=environment,
                 overrides=request.overrides,
+                data_source=sources.absolute_path(chosen[arm.dataset]),
             )
             specs.append(spec)
     return specs
+
+
+def _to_seed(value: Any) -> int:
+    try:
+        seed = operator.index(value)
+    except TypeError:
+        seed = -1
+    if isinstance(value, bool) or not 0 <= seed < 2**32:
+        raise UserError(f"a seed must be a whole number from 0 to 2**32 - 1, not {value!r}")
+    return seed
 
 
 def default_scale(environment: Mapping[str, Any]) -> Scale:

@@ -27,7 +27,7 @@ JAX = {**ENVIRONMENT, "backend": "jax", "device": "cpu", "versions": {"jax": "0"
 
 
 def plan(*arms: str, seeds=(0,), environment=ENVIRONMENT, dataset=DIGITS, batch_runs=None) -> Study:
-    request = StudyRequest(EXPERIMENT, "mini", arms, seeds, (), TINY, batch_runs)
+    request = StudyRequest(EXPERIMENT, "mini", arms or None, seeds, (), TINY, batch_runs)
     return plan_study(request, environment, lambda *_: (dataset, None))
 
 
