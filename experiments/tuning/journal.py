@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import UserError, identity
 from experiments.tuning.search import FinishedTrial, Search, Trials
-from experiments.tuning.trial import Outcome
+from experiments.tuning.trial import Outcome, rescore
 
 FILE_NAME = "trials.json"
 
@@ -42,10 +42,13 @@ def read(search: Search, directory: Path) -> dict[int, FinishedTrial]:
         return {}
     try:
         payload = json.loads(path.read_text())
-        trials = {int(n): FinishedTrial(t["values"], Outcome(**t["outcome"]))
-                  for n, t in payload["trials"].items()}  # fmt: skip
+        outcomes = {n: Outcome(**t["outcome"]) for n, t in payload["trials"].items()}
+        trials = {
+            int(n): FinishedTrial(t["values"], rescore(outcomes[n], search.trainer.objective))
+            for n, t in payload["trials"].items()
+        }
         differences = identity.differences(payload["search"], search.to_json())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); --fresh starts over") from None
     if differences:
         shown = "; ".join(f"{name} ({was} there, {now} here)" for name, was, now in differences[:3])

@@ -22,7 +22,7 @@ from keras_tuner.engine.trial import Trial
 
 from experiments.harness.spec import UserError
 from experiments.tuning.search import Search
-from experiments.tuning.trial import Outcome
+from experiments.tuning.trial import Outcome, scores
 
 OUTCOME_KEY = "outcome"  # the value with which a worker sends its outcome to the chief, as JSON
 SEARCH_KEY = "search"  # the value that holds the search's digest
@@ -157,6 +157,7 @@ class ReplayableOracle(kt.Oracle):
             needs_new = worker not in self.ongoing_trials and not self._retry_queue
             if needs_new and (self.exhausted or (self.ongoing_trials and self.must_wait())):
                 return None
+            self._score_trials()
             trial = super().create_trial(worker)
             if trial.status != "RUNNING":  # final: the next trial depends on no running one
                 self.exhausted = True
@@ -189,8 +190,19 @@ class ReplayableOracle(kt.Oracle):
             del self.ongoing_trials[worker]
         self._retry_queue = [other for other in self._retry_queue if other != trial_id]
 
+    def _score_trials(self) -> None:
+        """Score the finished trials, since the score of a diverged one depends on all others.
+
+        Trials that are finished but not yet created, in a resumed search, do not count.
+        """
+        finished = {n: self.outcomes[n] for n in map(int, self.trials) if n in self.outcomes}
+        current = scores(finished, self.search.trainer.objective)
+        for trial in self.trials.values():
+            trial.score = current.get(int(trial.trial_id), trial.score)
+
     def score_trial(self, trial: Trial) -> None:
-        trial.score = self.outcomes[int(trial.trial_id)].score
+        number = int(trial.trial_id)  # a diverged trial's score is set before the next trial
+        trial.score = scores({number: self.outcomes[number]}, self.search.trainer.objective)[number]
 
     def save(self) -> None: ...
 

@@ -17,7 +17,7 @@ from experiments.tuning import plots
 from experiments.tuning.objectives import OBJECTIVES
 from experiments.tuning.oracles import TUNER_PREFIX
 from experiments.tuning.search import Search, Trials
-from experiments.tuning.trial import EARLY_SHARE
+from experiments.tuning.trial import EARLY_SHARE, scores
 
 TABLE, BEST, PICTURE = "trials.csv", "best.json", "search.png"
 
@@ -29,6 +29,7 @@ def rows(search: Search, trials: Trials) -> list[dict[str, Any]]:
     step by which it diverged, and the directories and fingerprints of its runs.
     """
     objective = f"validation_{search.trainer.objective}"
+    final = _scores(search, trials)
     table = []
     for number, trial in sorted(trials.items()):
         outcome = trial.outcome
@@ -41,7 +42,7 @@ def rows(search: Search, trials: Trials) -> list[dict[str, Any]]:
                 objective: outcome.after(1.0),
                 f"{objective}_after_a_tenth": outcome.after(EARLY_SHARE),
                 "diverged_by_step": _join(outcome.diverged),
-                "score": outcome.score,
+                "score": final[number],
                 "runs": _join([run_directory.directory_of(spec, Path()) for spec in specs]),
                 "fingerprints": _join(outcome.fingerprints),
             }
@@ -71,9 +72,14 @@ def write(search: Search, trials: Trials, directory: Path) -> dict[str, Path]:
 
 def ranking(search: Search, trials: Trials) -> list[int]:
     """Return the numbers of the trials that did not diverge, the best one first."""
-    sign = OBJECTIVES[search.trainer.objective].sign
+    sign, final = OBJECTIVES[search.trainer.objective].sign, _scores(search, trials)
     finite = [number for number, trial in trials.items() if not trial.diverged]
-    return sorted(finite, key=lambda number: (sign * trials[number].outcome.score, number))
+    return sorted(finite, key=lambda number: (sign * final[number], number))
+
+
+def _scores(search: Search, trials: Trials) -> dict[int, float]:
+    outcomes = {number: trial.outcome for number, trial in trials.items()}
+    return scores(outcomes, search.trainer.objective)
 
 
 def summary(search: Search, trials: Trials) -> str:

@@ -144,9 +144,7 @@ class JournalWriter:
         facts = [f"{d.short}={trial.values[d.name]}" for d in space if d.name in trial.values]
         if EPOCHS_KEY in trial.values:
             facts.append(f"{trial.values[EPOCHS_KEY]} intervals")
-        steps = [str(step) for step in trial.outcome.diverged if step is not None]
-        score = f"{objective} {trial.outcome.score:.4g}"
-        outcome = f"diverged by step {', '.join(steps)}" if steps else score
+        outcome = trial.outcome.summary(objective)
         left = self.oracle.expected_trials() - len(self.trials)
         seconds = (time.monotonic() - self.started) / (len(self.trials) - self.known_count)
         eta = f"; about {seconds * left / 60:.0f} min left" if left > 0 else ""

@@ -72,7 +72,7 @@ class FinishedTrial:
     @property
     def diverged(self) -> bool:
         """Whether any of the trial's runs diverged."""
-        return any(step is not None for step in self.outcome.diverged)
+        return self.outcome.has_diverged
 
 
 Trials = Mapping[int, FinishedTrial]

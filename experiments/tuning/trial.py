@@ -25,13 +25,26 @@ class Outcome:
 
     ``curves``: the objective on the validation split after each interval, None if nonfinite.
     ``diverged``: the last step of the interval in which a loss became nonfinite, None if none did.
-    ``score``: the mean of the last values, with the objective's worst value for diverged runs.
+    ``score``: the mean of the last values, with the objective's worst value for diverged runs; None
+    if a run diverged and the objective is unbounded: such a trial's score depends on the others'.
     """
 
-    score: float
+    score: float | None
     curves: Sequence[Sequence[float | None]]
     diverged: Sequence[int | None]
     fingerprints: Sequence[str]
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether any of the runs diverged."""
+        return any(step is not None for step in self.diverged)
+
+    def summary(self, objective: str) -> str:
+        """Return the score, or the steps by which the runs diverged, as a short text."""
+        steps = [str(step) for step in self.diverged if step is not None]
+        if steps or self.score is None:
+            return f"diverged by step {', '.join(steps)}"
+        return f"{objective} {self.score:.4g}"
 
     def after(self, share: float) -> float | None:
         """Return the mean objective after that share of the intervals, None if nonfinite."""
@@ -81,7 +94,7 @@ class TrialTrainer:
 def summarize_runs(runs: Sequence[Run], objective: str, intervals: int | None = None) -> Outcome:
     """Return the outcome of runs after ``intervals`` intervals, by default all of them."""
     curves, diverged, last = [], [], []
-    sign, worst = OBJECTIVES[objective].sign, OBJECTIVES[objective].worst
+    target = OBJECTIVES[objective]
     for run in runs:
         rows = run.history.rows[:intervals]
         finite = run.history.finite[:intervals]
@@ -90,7 +103,21 @@ def summarize_runs(runs: Sequence[Run], objective: str, intervals: int | None = 
         curve = [value if math.isfinite(value) else None for value in values]
         curves.append(curve)
         diverged.append(step)
-        last.append(worst if step is not None or curve[-1] is None else curve[-1])
-    score = sign * min(sign * math.fsum(last) / len(last), sign * worst)
+        last.append(target.worst if step is not None or curve[-1] is None else curve[-1])
+    score = math.fsum(last) / len(last)
     fingerprints = [run.chain[len(curve)] for run, curve in zip(runs, curves, strict=True)]
-    return Outcome(score, curves, diverged, fingerprints)
+    return rescore(Outcome(score, curves, diverged, fingerprints), objective)
+
+
+def rescore(outcome: Outcome, objective: str) -> Outcome:
+    """Return an outcome with its score under an unbounded objective; older ones have 10 at most."""
+    if OBJECTIVES[objective].bounded:
+        return outcome
+    return replace(outcome, score=None if outcome.has_diverged else outcome.after(1.0))
+
+
+def scores(outcomes: Mapping[int, Outcome], objective: str) -> dict[int, float]:
+    """Return the scores of trials, by number; those that diverged are the worst."""
+    finite = {n: each.score for n, each in outcomes.items() if each.score is not None}
+    diverged_score = OBJECTIVES[objective].diverged_score(finite.values())
+    return {number: finite.get(number, diverged_score) for number in outcomes}

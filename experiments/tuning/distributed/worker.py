@@ -124,7 +124,7 @@ def run_worker(
 
     def train_and_log(values: Mapping[str, Any]) -> Outcome:
         outcome = train(values)
-        logger.info(f"{search.trainer.objective} {outcome.score:.4g}: {values}")
+        logger.info(f"{outcome.summary(search.trainer.objective)}: {values}")
         return outcome
 
     client = Client(address, timeout)
