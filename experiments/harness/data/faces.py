@@ -7,8 +7,10 @@ in [-1, 1]; noise and an occluding bar lower the confidence, in (0, 1].
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +18,18 @@ from numpy.typing import NDArray
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.spec import UserError
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SIDE = 112  # pixels: document 003's network needs 89 to 120
 TRAIN, TEST = 4096, 512  # drawn, from seeds 0 and 1
 LABELS = ("file", "valence", "confidence")
 CHUNK = 64
 TEST_EVERY = 9  # every ninth frame of a user's folder is for the test
+
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")  # Pillow's, 8 bits
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
+UNSIGNED, WHITE_IS_ZERO = 1, 0  # values of the last two
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]
 
@@ -120,12 +129,67 @@ def _read_row(folder: Path, line: int, row: dict[str, Any]) -> tuple[Any, Any, A
     return _read_image(path), valence, confidence
 
 
+def _as_shown(image: Image.Image) -> Image.Image:
+    """Return an image, its first frame if it has several, as a viewer shows it, in RGB.
+
+    Raises ``ValueError`` for pixels that viewers show differently.
+    """
+    from PIL import Image, ImageOps
+
+    levels, clear = _gray_levels(image), image.info.get("transparency")
+    if clear is not None and (levels is not None or image.mode == "RGB"):
+        raise ValueError("it has a transparent colour; save it without one")
+    if levels is not None:
+        gray = Image.fromarray(levels)
+        gray.info = image.info
+        image = gray
+    if image.mode not in MODES:
+        raise ValueError(f"it has pixels of type {image.mode}; save it with 8 bits in RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ValueError("it is transparent in part; save it on a background")
+    image = ImageOps.exif_transpose(image)
+    return _to_srgb(image if image.mode == "L" else image.convert("RGB"))
+
+
+def _gray_levels(image: Image.Image) -> NDArray[np.uint8] | None:
+    """Return the upper 8 bits of a gray image with more; None if it has 8, or colours."""
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    if any(kind != UNSIGNED for kind in tags.get(SAMPLE_FORMAT, ())):
+        raise ValueError("its pixels are floats or signed; save it with 8 bits in RGB")
+    deep = image.mode in ("I;16", "I;16B", "I;16L") or (
+        image.mode == "I" and image.format in ("PNG", "PPM")
+    )
+    if not deep:
+        return None
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    levels = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    return 255 - levels if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else levels
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Return an image in RGB, its embedded colour profile applied."""
+    from PIL import ImageCms
+
+    profile = image.info.get("icc_profile")
+    if profile:
+        with suppress(ImageCms.PyCMSError):  # viewers ignore an unusable profile
+            given = ImageCms.getOpenProfile(BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(given).lower():
+                srgb = ImageCms.createProfile("sRGB")
+                converted = ImageCms.profileToProfile(image, given, srgb, outputMode="RGB")
+                return cast("Image.Image", converted)
+    return image.convert("RGB")
+
+
 def _read_image(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            image.load()
+            small = _as_shown(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
             return np.asarray(small, "uint8")
     except Exception as error:  # an untrusted file can make the decoder raise anything
         reason = " ".join(str(error).split())[:120]
