@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ MNIST_SHA256 = "4f76fd525c9488d99230d37a7938f691808bcdfed8df1288cdf34070a4642551
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 MAX_BYTES = 1 << 30
 CLASSES = 10
+SHAPES = ((28, 28), (28, 28, 1))  # of an image
+ROUNDING = 0.1  # levels: float16 near 1 is off by 0.06
 
 
 def load(source: str) -> tuple[Dataset, str | None]:
@@ -96,20 +99,63 @@ def _from_file(path: Path) -> Dataset:
     except Exception as error:  # an untrusted file can make numpy and zipfile raise anything
         reason = " ".join(str(error).split())[:120]
         raise UserError(f"{path} cannot be read as an .npz file of arrays: {reason}") from None
-    for split in ("train", "test"):
-        _check_split(path, split, found[f"x_{split}"], found[f"y_{split}"])
-    for labels in ("y_train", "y_test"):
-        found[labels] = found[labels].astype(np.int32)
-    x_train, y_train, x_test, y_test = (found[name] for name in ARRAYS)
+    try:
+        x_train, x_test = _to_bytes(found["x_train"], found["x_test"])
+        y_train, y_test = _to_labels(found, "train"), _to_labels(found, "test")
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
     dataset = Dataset(path.name, x_train, y_train, x_test, y_test)
     real = dataset.sha256 == MNIST_SHA256
     return replace(dataset, name="mnist", stand_in=False) if real else dataset
 
 
-def _check_split(path: Path, split: str, x: NDArray[Any], y: NDArray[Any]) -> None:
-    if x.dtype != np.uint8 or x.shape[1:] != (28, 28) or not len(x):
-        raise UserError(f"{path}: x_{split} is {x.dtype} {x.shape}, not uint8 (n, 28, 28)")
-    if y.dtype.kind not in "iu" or y.shape != x.shape[:1]:
-        raise UserError(f"{path}: y_{split} is {y.dtype} {y.shape}, not integers ({len(x)},)")
+def _to_bytes(train: NDArray[Any], test: NDArray[Any]) -> list[NDArray[np.uint8]]:
+    """Return the images of both splits as bytes; ``ValueError`` if that would change them.
+
+    Truth values and floats from 0 to 1 become 0 to 255; whole numbers keep their values.
+    """
+    splits = []
+    for name, x in (("x_train", train), ("x_test", test)):
+        if x.dtype.kind not in "buif" or x.shape[1:] not in SHAPES or not len(x):
+            raise ValueError(f"{name} is {x.dtype} {x.shape}, not uint8 (n, 28, 28)")
+        splits.append(x.reshape(len(x), 28, 28))
+    kinds = {x.dtype.kind for x in splits}
+    if len(kinds & set("bf")) and len(kinds) > 1:
+        raise ValueError(f"x_train is {train.dtype} and x_test {test.dtype}; save both as uint8")
+    low = float(np.min([x.min() for x in splits]))
+    high = float(np.max([x.max() for x in splits]))
+    if not (low >= 0 and high <= 255):  # or NaN
+        raise ValueError(f"the images have values from {low:g} to {high:g}, not 0 to 255")
+    if high <= 1 and not kinds & set("bf"):
+        raise ValueError(f"the images have values from {low:g} to {high:g}; scale them to 0 to 255")
+    factor = 255 if high <= 1 else 1
+    return [_round_exactly(x, factor) for x in splits]
+
+
+def _round_exactly(x: NDArray[Any], factor: int) -> NDArray[np.uint8]:
+    if x.dtype == np.uint8:
+        return x
+    scaled = x.astype(np.float32) * factor
+    rounded = np.rint(scaled)
+    if abs(scaled - rounded).max() > ROUNDING:
+        raise ValueError("the images are floats between 256 levels; save them as uint8, 0 to 255")
+    return rounded.astype(np.uint8)
+
+
+def _to_labels(found: Mapping[str, NDArray[Any]], split: str) -> NDArray[np.int32]:
+    """Return a split's labels as integers; ``ValueError`` if they are not one for each image."""
+    name, count = f"y_{split}", len(found[f"x_{split}"])
+    y = found[name]
+    shown = f"{name} is {y.dtype} {y.shape}"
+    if y.shape == (count, CLASSES) and y.dtype.kind in "buif":
+        if not (((y == 0) | (y == 1)).all() and (y.astype(bool).sum(1) == 1).all()):
+            raise ValueError(f"{shown}, but not one-hot: a 1 and else 0 in each row")
+        return y.argmax(1).astype(np.int32)
+    if y.dtype.kind not in "iuf" or y.shape not in ((count,), (count, 1)):
+        raise ValueError(f"{shown}, not integers ({count},)")
+    y = y.reshape(count)
+    if not (y == np.rint(y)).all():  # or NaN
+        raise ValueError(f"{shown} with fractions, not integers ({count},)")
     if y.min() < 0 or y.max() >= CLASSES:
-        raise UserError(f"{path}: y_{split} has labels outside 0 to {CLASSES - 1}")
+        raise ValueError(f"{name} has labels outside 0 to {CLASSES - 1}")
+    return y.astype(np.int32)

@@ -49,7 +49,28 @@ def replacing(name: str, value: np.ndarray):
     ("change", "message"),
     [
         (lambda good: {k: v for k, v in good.items() if k != "y_test"}, "has no y_test"),
-        (replacing("x_train", np.zeros((5, 28, 28))), "not uint8"),
+        (replacing("x_train", np.zeros((5, 28, 28), "complex")), "not uint8"),
+        (replacing("x_train", np.zeros((5, 784), "uint8")), r"not uint8 \(n, 28, 28\)"),
+        (replacing("x_train", np.zeros((5, 28, 28, 3), "uint8")), r"not uint8 \(n, 28, 28\)"),
+        (replacing("x_train", np.full((1297, 28, 28), 1.0)), "save both as uint8"),
+        (replacing("x_train", np.full((1297, 28, 28), -1)), "values from -1 to 255"),
+        (replacing("x_train", np.full((1297, 28, 28), 256, ">u2")), "values from 0 to 256"),
+        (
+            lambda good: (
+                good | {"x_train": good["x_train"] / 255, "x_test": np.full((500, 28, 28), np.nan)}
+            ),
+            "not 0 to 255",
+        ),
+        (replacing("y_train", np.full(1297, 0.5)), "with fractions"),
+        (replacing("y_train", np.full(1297, np.nan)), "with fractions"),
+        (replacing("y_train", np.full(1297, True)), "not integers"),
+        (replacing("y_train", np.full(1297, "5")), "not integers"),
+        (replacing("y_train", np.full((1297, 10), 0.1)), "not one-hot"),
+        (replacing("y_train", np.zeros((1297, 10))), "not one-hot"),
+        (replacing("y_train", np.eye(11)[np.zeros(1297, int)]), "not integers"),
+        (replacing("y_train", np.arange(1, 1298) % 10 + 1), "labels outside"),
+        (replacing("y_train", np.full(1297, 2**63, ">u8")), "labels outside"),
+        (replacing("y_train", np.full(1297, np.inf)), "labels outside"),
         (replacing("x_train", np.zeros((5, 32, 32), "uint8")), r"not uint8 \(n, 28, 28\)"),
         (replacing("x_test", np.zeros((0, 28, 28), "uint8")), "x_test"),
         (replacing("y_train", np.zeros(5, "int64")), "not integers"),
@@ -61,6 +82,64 @@ def test_file_with_other_arrays_is_refused(tmp_path, digits, change, message):
     np.savez(tmp_path / "bad.npz", **change(arrays(digits)))
     with pytest.raises(UserError, match=message):
         mnist.load(str(tmp_path / "bad.npz"))
+
+
+def scaled(how):
+    return lambda good: good | {name: how(good[name]) for name in ("x_train", "x_test")}
+
+
+def labelled(how):
+    return lambda good: good | {name: how(good[name]) for name in ("y_train", "y_test")}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        scaled(lambda x: x[..., None]),
+        scaled(np.asfortranarray),
+        scaled(lambda x: x.astype(">i2")),
+        scaled(lambda x: x.astype("i8")),
+        scaled(lambda x: x.astype("f4")),
+        *(scaled(lambda x, kind=kind: (x / 255).astype(kind)) for kind in ("f2", "f4", ">f8")),
+        *(labelled(lambda y, kind=kind: y.astype(kind)) for kind in (">i8", "u1", "f4", ">f8")),
+        *(labelled(lambda y, kind=kind: np.eye(10, dtype=kind)[y]) for kind in ("f4", "i8", "?")),
+        labelled(lambda y: y[:, None]),
+    ],
+)
+def test_the_same_digits_in_another_form_are_the_same_data(tmp_path, digits, change):
+    np.savez(tmp_path / "own.npz", **change(arrays(digits)))
+    data, _ = mnist.load(str(tmp_path / "own.npz"))
+    assert data.sha256 == digits.sha256
+    assert (data.x_train.dtype, data.y_test.dtype) == (np.uint8, np.int32)
+
+
+def test_truth_values_are_black_and_white_and_labels_may_have_gaps(tmp_path, digits):
+    good = arrays(digits)
+    ink = {name: good[name] > 100 for name in ("x_train", "x_test")}
+    even = {name: good[name] // 2 * 2 for name in ("y_train", "y_test")}
+    for how in (bool, float):
+        pixels = {name: value.astype(how) for name, value in ink.items()}
+        np.savez(tmp_path / "own.npz", **even | pixels)
+        data, _ = mnist.load(str(tmp_path / "own.npz"))
+        np.testing.assert_array_equal(data.x_test, 255 * ink["x_test"])
+        assert set(data.y_test) == {0, 2, 4, 6, 8}
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (lambda x: (x > 100).astype("uint8"), "from 0 to 1; scale them"),
+        (lambda x: (x > 100).astype("int64"), "from 0 to 1; scale them"),
+        (lambda x: x / 127.5 - 1, "from -1 to 1, not 0 to 255"),
+        (lambda x: np.where(x > 100, np.nan, 0), "not 0 to 255"),
+        (lambda x: (x / 255) ** 2, "between 256 levels"),
+    ],
+)
+def test_images_on_another_scale_are_refused(tmp_path, digits, how, message):
+    np.savez(tmp_path / "bad.npz", **scaled(how)(arrays(digits)))
+    with pytest.raises(UserError, match=message) as error:
+        mnist.load(str(tmp_path / "bad.npz"))
+    assert "\n" not in str(error.value)
 
 
 def test_missing_truncated_and_foreign_files_are_refused(tmp_path, digits):
