@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import Gradients
+from experiments.harness.model.units import count_distinct, unit_vectors
 from experiments.harness.model.variables import forward_variables, preserved
 
 GRID = 1e-6
@@ -46,10 +47,10 @@ def distinct_units(seen: ProbeInput) -> dict[str, float]:
     """
     counts: dict[str, float] = {}
     for layer in _layers_with_kernels(seen.model):
-        units = _unit_vectors(layer, seen.now)
+        units = unit_vectors(seen.now[layer.kernel.path], seen.now[layer.bias.path])
         grid = np.rint((units - units[:1]) / GRID)
         for suffix, rows in (("", units), ("_1e-6", grid)):
-            counts[f"{layer.name}_distinct{suffix}"] = len({row.tobytes() for row in rows + 0.0})
+            counts[f"{layer.name}_distinct{suffix}"] = count_distinct(rows)
     return counts
 
 
@@ -110,11 +111,6 @@ PROBES: dict[str, Callable[[ProbeInput], dict[str, float]]] = {
 
 def _layers_with_kernels(model: keras.Model) -> list[Any]:
     return [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
-
-
-def _unit_vectors(layer: Any, tensors: Tensors) -> NDArray[Any]:
-    kernel, bias = tensors[layer.kernel.path], tensors[layer.bias.path]
-    return np.ascontiguousarray(np.vstack([kernel.reshape(-1, kernel.shape[-1]), bias]).T)
 
 
 def _variance(values: Any) -> float:

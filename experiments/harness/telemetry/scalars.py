@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.harness.model.units import count_distinct, unit_vectors
 from experiments.harness.telemetry.histogram import float64_chunks
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -20,12 +21,8 @@ def count_distinct_units(variables: Tensors) -> Numbers:
     for tag, kernel in variables.items():
         layer, _, name = tag.rpartition("/")
         if name == "kernel":
-            rows = kernel.reshape(-1, kernel.shape[-1])
-            bias = variables.get(f"{layer}/bias")
-            if bias is not None:
-                rows = np.vstack([rows, bias])
-            units = np.ascontiguousarray(rows.T) + 0.0  # -0 is 0
-            counts[f"{layer}/distinct_units"] = float(len({unit.tobytes() for unit in units}))
+            units = unit_vectors(kernel, variables.get(f"{layer}/bias"))
+            counts[f"{layer}/distinct_units"] = float(count_distinct(units))
     return counts
 
 
