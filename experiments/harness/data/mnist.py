@@ -130,8 +130,8 @@ def _to_bytes(train: NDArray[Any], test: NDArray[Any]) -> list[NDArray[np.uint8]
     high = float(np.max([x.max() for x in splits]))
     if not (low >= 0 and high <= 255):  # or NaN
         raise ValueError(f"the images have values from {low:g} to {high:g}, not 0 to 255")
-    if high <= 1 and not kinds & set("bf"):
-        raise ValueError(f"the images have values from {low:g} to {high:g}; scale them to 0 to 255")
+    if high == 1 and not kinds & set("bf"):
+        raise ValueError("the images are the integers 0 and 1; scale them to 0 and 255")
     factor = 255 if high <= 1 else 1
     return [_round_exactly(x, factor) for x in splits]
 

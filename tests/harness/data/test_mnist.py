@@ -125,11 +125,21 @@ def test_truth_values_are_black_and_white_and_labels_may_have_gaps(tmp_path, dig
         assert set(data.y_test) == {0, 2, 4, 6, 8}
 
 
+def test_black_images_stay_black_in_every_type(tmp_path, digits):
+    for dtype in ("uint8", "int64", "float32", "bool"):
+        np.savez(
+            tmp_path / "own.npz", **scaled(lambda x, d=dtype: np.zeros_like(x, d))(arrays(digits))
+        )
+        data, _ = mnist.load(str(tmp_path / "own.npz"))
+        assert data.x_train.dtype == np.uint8
+        assert not data.x_train.any()
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        (lambda x: (x > 100).astype("uint8"), "from 0 to 1; scale them"),
-        (lambda x: (x > 100).astype("int64"), "from 0 to 1; scale them"),
+        (lambda x: (x > 100).astype("uint8"), "integers 0 and 1; scale"),
+        (lambda x: (x > 100).astype("int64"), "integers 0 and 1; scale"),
         (lambda x: x / 127.5 - 1, "from -1 to 1, not 0 to 255"),
         (lambda x: np.where(x > 100, np.nan, 0), "not 0 to 255"),
         (lambda x: (x / 255) ** 2, "between 256 levels"),
