@@ -288,7 +288,10 @@ def test_record_says_why_a_result_is_not_saved_and_updates_the_pages(
 def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
     experiment = replace(result.experiment, seeds=(0, 1))
-    runs = [replace(run, commit="abc", spec=replace(run.spec, dataset=REAL)) for run in result.runs]
+    runs = [
+        replace(run, commit="abc", commit_at_end="abc", spec=replace(run.spec, dataset=REAL))
+        for run in result.runs
+    ]
     evidence = replace(result, experiment=experiment, runs=runs)
     path = records.write(evidence, tmp_path)
     assert path.with_suffix(".png").read_bytes() == result.picture.read_bytes()
@@ -298,6 +301,7 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
         "runs are missing": runs[1:],
         "runs are not complete": [replace(runs[0], status="partial"), *runs[1:]],
         "runs of uncommitted code": [replace(runs[0], commit="abc+"), *runs[1:]],
+        "the code changed during a run": [replace(runs[0], commit_at_end="abd"), *runs[1:]],
         "runs without determinism": [with_environment(runs[0], deterministic=False), *runs[1:]],
         "runs of several environments": [with_environment(runs[0], threads=64), *runs[1:]],
     }.items():
