@@ -12,6 +12,7 @@ import pytest
 
 import experiments
 from experiments import catalog, report
+from experiments.harness.data import mnist
 from experiments.harness.reporting import log_reader, pages, plots, records, tables
 from experiments.harness.spec import Run
 from experiments.harness.spec.overrides import override
@@ -267,6 +268,9 @@ def test_a_result_on_stand_in_data_is_not_evidence(logdir, tmp_path, caplog):
     with pytest.raises(experiments.UserError, match="is not evidence: it was run on digits"):
         records.write(result, tmp_path)
     assert not [*tmp_path.iterdir()]
+    dataset = mnist.load("mnist5k")[0].identity()
+    runs = [replace(run, spec=replace(run.spec, dataset=dataset)) for run in result.runs]
+    assert "it was run on mnist5k" in records.objections(replace(result, runs=runs))
 
 
 @pytest.mark.usefixtures("tiny")
