@@ -235,6 +235,7 @@ def test_a_chief_with_one_worker_killed_and_one_late_gives_the_serial_table(tmp_
     finally:
         for process in (chief, *workers):
             process.kill()
+            process.communicate()
     assert f"worker worker{killed} has been silent for 3 s; its trial is handed out again" in out
     assert read_table(tmp_path / "chief") == serial
 
@@ -256,6 +257,7 @@ def test_jobs_die_with_a_killed_search_which_resumes_to_the_serial_table(tmp_pat
     assert len(jobs) >= 2
     search.kill()
     search.wait(60)
+    search.stdout.close()
     deadline = time.monotonic() + 60
     while any(is_alive(pid) for pid in jobs) and time.monotonic() < deadline:
         time.sleep(0.1)

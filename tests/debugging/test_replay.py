@@ -164,7 +164,8 @@ def test_the_command_prints_tables_json_and_a_picture(finished, tmp_path, capsys
     out = capsys.readouterr().out
     assert "step 8, in interval 3" in out
     assert "conv1_relu" in out
-    assert Image.open(picture).size == (3 * 29 - 1, 3 * 29 - 1)
+    with Image.open(picture) as image:
+        assert image.size == (3 * 29 - 1, 3 * 29 - 1)
     assert command.main([*argv, "--json"]) == 0
     payload = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert (payload["step"], payload["exact"], len(payload["batch"]["indices"])) == (8, True, 8)

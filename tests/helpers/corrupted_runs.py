@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.harness.data import dataset, mnist, order
 from experiments.harness.model import build
-from experiments.harness.model.variables import training_variables
+from experiments.harness.model.variables import to_numpy, training_variables
 from experiments.harness.spec import RunSpec
 from experiments.harness.storage import run_directory
 from experiments.harness.study import run_one
@@ -56,7 +56,7 @@ def flipped_bit() -> None:
     def build_corrupted(arm):
         model = build_compiled(arm)
         kernel = model.trainable_variables[0]
-        values = np.array(kernel)
+        values = to_numpy(kernel)
         values.view("uint32").flat[0] ^= 1
         kernel.assign(values)
         return model
@@ -83,7 +83,7 @@ def dropout_seed() -> None:
         model = build_compiled(arm)
         for path, variable in training_variables(model).items():
             if path.endswith("seed_generator_state"):
-                variable.assign(np.array(variable) + np.array([0, 1], "uint32"))
+                variable.assign(to_numpy(variable) + np.array([0, 1], "uint32"))
         return model
 
     build.build_compiled = build_corrupted

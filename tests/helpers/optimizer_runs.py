@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from experiments.harness.data import mnist
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.runtime import determinism
 from experiments.harness.spec import Run
 from experiments.harness.storage import checkpoint, run_directory
@@ -43,7 +44,7 @@ def train_whole_stopped_and_replayed(folder: str) -> dict[str, Any]:
     model = keras.saving.load_model(state.parent / "model.keras")
     trained = (*stepper.model.trainable_variables, *stepper.model.optimizer.variables)
     after = stepper.tensors()  # the evaluation that follows may draw from the generators
-    weights = {v.path: keras.ops.convert_to_numpy(v).tobytes() for v in model.weights}
+    weights = {v.path: to_numpy(v).tobytes() for v in model.weights}
     return {
         "rates": whole.history["learning_rate"],
         "chains": [whole.chain, resumed.chain],

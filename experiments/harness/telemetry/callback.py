@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from experiments.harness.model.gradients import Batch
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.runtime.filesystem import check_local
 from experiments.harness.runtime.log import logger
 from experiments.harness.telemetry import example_batch, image_grid, scalars
@@ -22,6 +24,18 @@ from experiments.harness.telemetry.scalars import Numbers, Tensors
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
 DEFAULT_EVERY = 10
+
+
+@contextmanager
+def closing(callbacks: Iterable[keras.callbacks.Callback]) -> Iterator[None]:
+    """If the block raises, close the event files of the ``Telemetry`` among ``callbacks``."""
+    try:
+        yield
+    finally:
+        for callback in callbacks:
+            if isinstance(callback, Telemetry):
+                with suppress(OSError):  # the block's own error says more
+                    callback.close()
 
 
 class Telemetry(keras.callbacks.Callback):
@@ -98,8 +112,13 @@ class Telemetry(keras.callbacks.Callback):
         self._writer().flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        if self.events is not None:  # no epoch may have begun
-            self.events.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the event file if it is open, as after a training that did not come to its end."""
+        events, self.events = self.events, None
+        if events is not None:
+            events.close()
 
     def _start_events(self) -> None:
         """Create the event file; it drops what earlier files have from the next step on."""
@@ -138,18 +157,18 @@ class Telemetry(keras.callbacks.Callback):
         return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
 
     def _step(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        return int(to_numpy(self.model.optimizer.iterations))
 
     def _write_learning_rate(self, step: int, logs: Mapping[str, Any]) -> None:
         if "learning_rate" not in logs:
-            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            rate = to_numpy(self.model.optimizer.learning_rate)
             self._writer().scalar(step, "learning_rate", float(rate))
 
     def _write_metric(self, step: int, name: str, logs: Mapping[str, Any]) -> None:
         """Write a metric's value; several values one by one, as ``name/0``, ``name/1``."""
         value = logs[name]
         if keras.ops.is_tensor(value):
-            value = keras.ops.convert_to_numpy(value)
+            value = to_numpy(value)
         values = np.asarray(value, dtype="float64")
         tag = tensorboard_tag(name, logs)
         for index in np.ndindex(values.shape):
@@ -158,7 +177,7 @@ class Telemetry(keras.callbacks.Callback):
 
     def _variables(self) -> Tensors:
         tags = self.anatomy.variables
-        return {tag: np.array(keras.ops.convert_to_numpy(v)) for tag, v in tags.items()}
+        return {tag: to_numpy(v) for tag, v in tags.items()}
 
     def _remember_variables(self) -> None:
         self.before = self._variables()
@@ -212,7 +231,7 @@ class Telemetry(keras.callbacks.Callback):
 
     def _write_filters(self, step: int) -> None:
         if tag := self.anatomy.filters:
-            filters = np.asarray(keras.ops.convert_to_numpy(self.anatomy.variables[tag]))
+            filters = to_numpy(self.anatomy.variables[tag])
             if image_grid.are_filters(filters):
                 self._writer().image(step, f"{tag}/filters", image_grid.filter_grid(filters))
 

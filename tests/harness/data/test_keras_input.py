@@ -43,6 +43,7 @@ def test_keras_evaluates_and_fits_them():
         training_input(iter([examples] * 4)),
         steps_per_epoch=2,
         epochs=2,
+        shuffle=False,
         validation_data=evaluation_input(examples, 4),
         verbose=0,
     ).history
