@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +33,8 @@ class EventWriter:
     def __init__(self, directory: Path, first_step: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._file = EventsWriter(str(directory / "events"), f".{first_step:09d}")
+        self._close = weakref.finalize(self, self._file.close)  # after a failed training too
+        self._close.atexit = False
         self._write(first_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, step: int, tag: str, value: float) -> None:
@@ -91,7 +94,7 @@ class EventWriter:
         self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        self._close()
 
     def __enter__(self) -> Self:
         return self
