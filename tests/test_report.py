@@ -15,11 +15,12 @@ from experiments import catalog, report
 from experiments.harness.data import mnist
 from experiments.harness.reporting import log_reader, pages, plots, records, tables
 from experiments.harness.spec import Run
-from experiments.harness.spec.overrides import override
 from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
+from tests.helpers.corrupted_runs import SMALL_CNN
+from tests.helpers.planning import shrink_miniatures
 
 ROOT = Path(__file__).parents[1]
-TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
+TINY = {"alexnet": SMALL_CNN | {"batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}}
 REAL = {"name": "mnist", "sha256": "0", "stand_in": False}
 BLOCKS = [(page, marker) for page, blocks in pages.PAGES.items() for marker in blocks]
 
@@ -29,32 +30,16 @@ def logdir(tmp_path_factory) -> Path:
     """Return a log directory with runs of two experiments that share an arm."""
     logdir = tmp_path_factory.mktemp("logs")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        shrink_miniatures(monkeypatch)
+        shrink_miniatures(monkeypatch, TINY)
+        options = {"scale": "mini", "data": ["digits"], "seeds": [0, 1], "telemetry_every": 0}
         for name in ("alexnet_lr_decay", "alexnet_grouped"):
-            experiments.run(name, scale="mini", data=["digits"], seeds=[0, 1], logdir=logdir)
+            experiments.run(name, **options, logdir=logdir)
     return logdir
-
-
-def shrink_miniatures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make AlexNet's miniatures smaller still in the catalogue of this process."""
-    load = catalog.load
-    for name in catalog.names():
-        load(name)  # caches them: none may be completed from smaller ones
-
-    def load_smaller(name: str):
-        experiment = load(name)
-        mini = {
-            name: override(arm, TINY) if arm.network["class_name"] == "alexnet" else arm
-            for name, arm in experiment.at["mini"].items()
-        }
-        return replace(experiment, at={**experiment.at, "mini": mini})
-
-    monkeypatch.setattr(catalog, "load", load_smaller)
 
 
 @pytest.fixture
 def tiny(monkeypatch) -> None:
-    shrink_miniatures(monkeypatch)
+    shrink_miniatures(monkeypatch, TINY)
 
 
 @pytest.fixture
