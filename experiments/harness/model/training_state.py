@@ -44,7 +44,8 @@ def optimizers(model: keras.Model) -> dict[str, Any]:
     found: dict[str, Any] = {}
     known: set[int] = set()
     for layer in model._flatten_layers():
-        for name, value in vars(layer).items():
+        own = {n: v for n, v in vars(layer).items() if not n.startswith("_self_")}  # TensorFlow's
+        for name, value in own.items():
             for number, part in enumerate(_parts(value)):
                 if isinstance(part, keras.optimizers.Optimizer) and id(part) not in known:
                     known.add(id(part))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from experiments.harness.model import training_state
 from experiments.harness.runtime import filesystem, generators, log
-from experiments.harness.spec import UserError
+from experiments.harness.spec import ScriptRun, UserError
 from experiments.harness.storage import provenance
 from experiments.harness.storage.fingerprint import batch_checksum, tensor_digests
 from experiments.harness.telemetry.metric_names import history_row
@@ -71,7 +71,7 @@ class Recorder(keras.callbacks.Callback):
         self.opened = open_directory(
             self.directory, self.model, self.call, self.params, self.on_other_hardware, self.fresh
         )
-        self.writer: RunWriter[Any] | None = None
+        self.writer: RunWriter[ScriptRun] | None = None
         self.batches_taken, self.told, self.restored_generators = 0, set[str](), False
         callbacks = self.call.callbacks
         callbacks.callbacks = [
@@ -120,14 +120,13 @@ class Recorder(keras.callbacks.Callback):
             self._restore()
         else:
             self.opened.start(training_state.read(self.model), self._extra(epoch))
-        assert self.opened.first
-        self.writer = RunWriter(
-            self.opened.run,
-            self.directory,
-            self.opened.first,
-            partial(provenance.commit, script_folder()),
-        )
+        self.writer = self._new_writer()
         self.writer.write_record("running")
+
+    def _new_writer(self) -> RunWriter[ScriptRun]:
+        assert self.opened.first
+        find_commit = partial(provenance.commit, script_folder())
+        return RunWriter(self.opened.run, self.directory, self.opened.first, find_commit)
 
     def begin_batch(self, batch: int) -> None:
         """Count the batches of an epoch; restore the generators that a new iterator drew from."""
@@ -154,11 +153,13 @@ class Recorder(keras.callbacks.Callback):
         self.model._initial_epoch = None
         if self.writer is None and self.opened.found:
             self._restore()
+            if self.opened.run.status != "complete":  # it was killed between its last two records
+                self.writer = self._new_writer()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.writer:
-            self.writer.write_record("complete")
             self._export()
+            self.writer.write_record("complete")
         sessions.finish(self.directory)
 
     def _export(self) -> None:
