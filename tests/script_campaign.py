@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = "tests.helpers.user_scripts"
 NAMES = (  # those of user_scripts, which imports keras
     *("dropout_and_plateau", "schedule_and_averages", "autoencoder", "recurrent", "several_inputs"),
-    "adversarial",
+    *("fine_tuning", "adversarial"),
 )
 TENSORFLOW_ONLY = ("adversarial",)
 WITHIN = ("begin", "batch", "end", "last")  # moments of an epoch

@@ -207,6 +207,29 @@ def several_inputs(directory: Path, epochs: int, extra: Sequence[Any]) -> Any:
     return model, model.fit(batches, epochs=epochs, callbacks=callbacks, verbose=0)
 
 
+def fine_tuning(directory: Path, epochs: int, extra: Sequence[Any]) -> Any:
+    """Two fits with a directory each, the second in mixed precision after a recompilation."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(name="flat"),
+            layers.Dense(8, "relu", name="base"),
+            layers.Dropout(0.2),
+            layers.Dense(2, name="head"),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.get_layer("base").trainable = False
+    model.compile("adam", loss)
+    batches = experiments.Batches(X, Y, batch_size=16)
+    first = experiments.Recorder(directory.parent / f"{directory.name}-head")
+    model.fit(batches, epochs=2, callbacks=[first], verbose=0)
+    model.get_layer("base").trainable = True
+    model.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-4), 8.0, 2), loss)
+    callbacks = [experiments.Recorder(directory), *extra]
+    return model, model.fit(X, Y, epochs=epochs, shuffle=False, callbacks=callbacks, verbose=0)
+
+
 SCRIPTS: dict[str, Callable[[Path, int, Sequence[Any]], Any]] = {
     "dropout_and_plateau": dropout_and_plateau,
     "schedule_and_averages": schedule_and_averages,
@@ -214,6 +237,7 @@ SCRIPTS: dict[str, Callable[[Path, int, Sequence[Any]], Any]] = {
     "adversarial": adversarial,
     "recurrent": recurrent,
     "several_inputs": several_inputs,
+    "fine_tuning": fine_tuning,
 }
 TENSORFLOW_ONLY = ("adversarial",)
 
@@ -254,15 +278,6 @@ def train(name: str, directory: Path, epochs: int = EPOCHS, extra: Sequence[Any]
     keras.utils.clear_session()
     keras.utils.set_random_seed(3)
     return SCRIPTS[name](directory, epochs, extra)
-
-
-def train_interrupted(name: str, directory: Path, where: str, epoch: int) -> Any:
-    """Train a script that is interrupted, then again to its end; return model and history."""
-    try:
-        train(name, directory, extra=[Killer(where, epoch, KeyboardInterrupt)])
-    except KeyboardInterrupt:
-        return train(name, directory)
-    raise AssertionError(f"{name} was not interrupted")
 
 
 def main() -> None:

@@ -134,7 +134,7 @@ def hash_arrays(arrays: Any) -> str:
     """Return the SHA-256 of nested arrays, in hexadecimal; of large ones, of a part of the rows."""
     digest = hashlib.sha256()
     for path, array in keras.tree.flatten_with_path(arrays):
-        values = np.asarray(array)
+        values = _to_numpy(array)
         digest.update(f"{path} {values.dtype} {values.shape} ".encode())
         stride = -(-values.nbytes // HASHED_BYTES) if values.ndim else 1
         content = values[::stride] if stride > 1 else values
@@ -145,8 +145,12 @@ def hash_arrays(arrays: Any) -> str:
     return digest.hexdigest()
 
 
+def _to_numpy(part: Any) -> NDArray[Any]:
+    return keras.ops.convert_to_numpy(part) if keras.ops.is_tensor(part) else np.asarray(part)
+
+
 def _to_array(part: Any) -> NDArray[Any]:
-    array = keras.ops.convert_to_numpy(part) if keras.ops.is_tensor(part) else np.asarray(part)
+    array = _to_numpy(part)
     if not array.ndim:
         raise UserError(f"Batches needs arrays with a first axis, not {part!r}")
     return array

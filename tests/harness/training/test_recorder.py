@@ -16,7 +16,7 @@ from experiments.harness.storage import checkpoint, run_record
 from experiments.harness.training.scripts import sessions
 from tests import script_campaign
 from tests.helpers import user_scripts
-from tests.helpers.user_scripts import Killer, train, train_interrupted
+from tests.helpers.user_scripts import Killer, train
 
 ROOT = Path(__file__).parents[3]
 X, Y = user_scripts.X, user_scripts.Y
@@ -65,6 +65,7 @@ INTERRUPTED = {
     "autoencoder": [("batch", 1)],
     "recurrent": [("end", 2)],
     "several_inputs": [("batch", 3)],
+    "fine_tuning": [("batch", 2)],
 }
 
 
@@ -75,7 +76,11 @@ def test_an_interrupted_training_resumes_to_the_same_bits(tmp_path, name):
     assert (run.status, run.intervals, run.inexact) == ("complete", user_scripts.EPOCHS, ())
     for where, epoch in INTERRUPTED[name]:
         directory = tmp_path / f"{where}{epoch}"
-        assert_same(undisturbed, train_interrupted(name, directory, where, epoch))
+        forget()
+        with pytest.raises(KeyboardInterrupt):
+            train(name, directory, extra=[Killer(where, epoch, KeyboardInterrupt)])
+        forget()
+        assert_same(undisturbed, train(name, directory))
         assert run_record.read_any(directory).chain == run.chain
         assert (directory / "model.keras").exists()
 
@@ -83,7 +88,9 @@ def test_an_interrupted_training_resumes_to_the_same_bits(tmp_path, name):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its step is TensorFlow's")
 def test_optimisers_that_are_built_in_the_first_step_are_restored(tmp_path):
     undisturbed = train("adversarial", tmp_path / "undisturbed")
-    assert_same(undisturbed, train_interrupted("adversarial", tmp_path / "b", "batch", 3))
+    with pytest.raises(KeyboardInterrupt):
+        train("adversarial", tmp_path / "b", extra=[Killer("batch", 3, KeyboardInterrupt)])
+    assert_same(undisturbed, train("adversarial", tmp_path / "b"))
     found = checkpoint.load_newest(tmp_path / "b/state")[0]
     assert {*found.extra["slots"]} >= {"g_optimizer", "d_optimizer"}
 
@@ -112,7 +119,9 @@ class Counter(keras.callbacks.Callback):
 
 def test_a_training_killed_at_its_very_end_is_completed(tmp_path):
     undisturbed = train("recurrent", tmp_path / "a")
-    assert_same(undisturbed, train_interrupted("recurrent", tmp_path / "b", "last", 0))
+    with pytest.raises(KeyboardInterrupt):
+        train("recurrent", tmp_path / "b", extra=[Killer("last", 0, KeyboardInterrupt)])
+    assert_same(undisturbed, train("recurrent", tmp_path / "b"))
     assert run_record.read_any(tmp_path / "b").status == "complete"
 
 

@@ -102,7 +102,8 @@ def open_directory(
         return opened
     if not found.extra:
         raise UserError(f"{directory} belongs to another run; {OTHER}")
-    opened.inexact = [*found.extra["inexact"]]
+    opened.inexact = [*found.extra["inexact"]]  # not the record's: it may be of a lost epoch
+    opened.run = replace(run, inexact=tuple(opened.inexact))
     _check_same(opened, recorded, spec, again)
     _check_environment(opened, spec, on_other_hardware)
     if not (again or opened.inexact or spec.seed is None):

@@ -87,7 +87,11 @@ class Recorder(keras.callbacks.Callback):
             self.model._initial_epoch = self.opened.next_epoch
 
     def _others(self, call: FitCall) -> list[keras.callbacks.Callback]:
-        others = [each for each in call.callbacks.callbacks if each is not self]
+        others = [
+            each
+            for each in call.callbacks.callbacks
+            if each is not self and not isinstance(each, _First)  # of an earlier fit
+        ]
         for each in others:
             if isinstance(each, keras.callbacks.BackupAndRestore | Recorder):
                 raise UserError(
