@@ -93,7 +93,8 @@ def disturb(
     for _ in range(IN_A_ROW):
         done = finished_epochs(directory)
         if random.random() < 0.5:
-            where, epoch = random.choice(WITHIN), random.randint(done, undisturbed.intervals - 1)
+            last = undisturbed.intervals - 1
+            where, epoch = random.choice(WITHIN), random.randint(min(done, last), last)
             code = run(name, directory, "--die", where, str(epoch))
             what = f"{where} of epoch {epoch}"
         elif random.random() < 0.6:
