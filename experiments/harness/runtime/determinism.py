@@ -22,6 +22,7 @@ from typing import Any
 from experiments.harness.runtime import cpu, env_vars
 from experiments.harness.runtime.backends import (
     PACKAGES,
+    accelerators,
     device_name,
     installed_backend,
     start_jax,
@@ -76,6 +77,40 @@ def environment() -> dict[str, Any]:
     return _environment
 
 
+def found() -> dict[str, Any]:
+    """Return ``environment()``, or that of a process that started keras without ``start()``.
+
+    The latter is not deterministic.
+    """
+    if _environment:
+        return _environment
+    import keras
+
+    backend = keras.backend.backend()
+    return _describe(
+        backend=backend,
+        device=device_name(accelerators(backend), deterministic=False),
+        threads=cpu.available_count(),
+        settings=env_vars.recorded(backend),
+        deterministic=False,
+    )
+
+
+def _describe(
+    backend: str, device: str, threads: int, settings: Mapping[str, str], deterministic: bool
+) -> dict[str, Any]:
+    return {
+        "backend": backend,
+        "device": device,
+        "threads": threads,
+        "cpu": cpu.describe(),
+        "caches": cpu.caches(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
+        "settings": dict(settings),
+    } | ({} if deterministic else {"deterministic": False})
+
+
 def _start(
     threads: int | None,
     deterministic: bool,
@@ -85,7 +120,10 @@ def _start(
     env_vars.refuse_limits(settings)
     backend = os.environ["KERAS_BACKEND"] = installed_backend()
     if "keras" in sys.modules:
-        raise UserError("keras was imported before determinism could be set; start a new process")
+        raise UserError(
+            "keras was imported before determinism could be set; set it before any import of keras "
+            "or of what imports keras, in a new process"
+        )
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     recorded = env_vars.apply(backend, deterministic, settings, omitted_flags)
     threads = cpu.pin(threads)
@@ -95,8 +133,12 @@ def _start(
             "jax": start_jax,
             "torch": start_torch,
         }[backend]
-        accelerators = start_backend(threads, deterministic)
-    device = device_name(accelerators, deterministic)
+        try:
+            found_accelerators = start_backend(threads, deterministic)
+        except RuntimeError as error:  # TensorFlow's, once it has run an operation
+            reason = " ".join(str(error).split())
+            raise UserError(f"{backend} was used before determinism was set: {reason}") from None
+    device = device_name(found_accelerators, deterministic)
     with _quiet():
         import keras
 
@@ -105,16 +147,7 @@ def _start(
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    return {
-        "backend": backend,
-        "device": device,
-        "threads": threads,
-        "cpu": cpu.describe(),
-        "caches": cpu.caches(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
-        "settings": recorded,
-    } | ({} if deterministic else {"deterministic": False})
+    return _describe(backend, device, threads, recorded, deterministic)
 
 
 @contextmanager

@@ -120,13 +120,16 @@ def apply(
     resolved = resolve(backend, deterministic, settings, omitted_flags)
     _replaced.update({name: os.environ.get(name) for name in resolved})
     os.environ.update(resolved)
-    recorded = [
-        name
+    return {name: os.environ[name] for name in dict.fromkeys([*resolved, *recorded(backend)])}
+
+
+def recorded(backend: str) -> dict[str, str]:
+    """Return the variables of this process that may change the bits of ``backend``."""
+    return {
+        name: os.environ[name]
         for name in sorted(os.environ)
         if any(fnmatchcase(name, pattern) for pattern in RECORDED[backend])
-    ]
-    names = dict.fromkeys([*resolved, *recorded])
-    return {name: os.environ[name] for name in names}
+    }
 
 
 def original_environ() -> dict[str, str]:
