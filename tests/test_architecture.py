@@ -141,6 +141,17 @@ def test_third_party_packages_stay_where_they_belong(path):
         assert not packages & BACKENDS
 
 
+def test_private_modules_of_keras_stay_where_nothing_public_will_do():
+    users = {module(path) for path in FILES if any("keras.src" in name for name in imported(path))}
+    assert users == {
+        "experiments.harness.data.batches",  # a data adapter without an order of its own
+        "experiments.harness.model.training_state",  # the global SeedGenerator
+        "experiments.harness.model.variables",  # the same
+        "experiments.harness.training.scripts.fit_call",  # the data of a running fit
+        "experiments.harness.training.scripts.opening",  # the seed of set_random_seed
+    }
+
+
 def test_only_two_modules_use_keras_conversion_to_numpy_which_makes_numpy_warn():
     name = "convert_to_numpy"
     files = [*FILES, *ROOT.glob("tests/**/*.py")]

@@ -83,7 +83,7 @@ def preserved(model: keras.Model, which: Variables = training_variables) -> Iter
     """Restore variables and generators, also the global ones, at the end of the block."""
     before, host = read(model, which), host_state()
     shared = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
-    state = None if shared is None else keras.ops.convert_to_numpy(shared.state).copy()
+    state = None if shared is None else to_numpy(shared.state)
     try:
         yield
     finally:

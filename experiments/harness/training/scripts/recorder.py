@@ -73,7 +73,7 @@ class Recorder(keras.callbacks.Callback):
             self.directory, self.model, self.call, self.params, self.on_other_hardware, self.fresh
         )
         self.writer: RunWriter[ScriptRun] | None = None
-        self.batches_taken, self.told, self.restored_generators = 0, set[str](), False
+        self.batches_taken, self.logged, self.restored_generators = 0, set[str](), False
         callbacks = self.call.callbacks
         callbacks.callbacks = [
             _First(self),
@@ -174,13 +174,13 @@ class Recorder(keras.callbacks.Callback):
         except UserError:
             raise
         except Exception as error:  # a user's class that Keras cannot serialise
-            self._tell(f"model.keras is not written: {' '.join(str(error).split())[:200]}")
+            self._log_once(f"model.keras is not written: {' '.join(str(error).split())[:200]}")
 
     def _extra(self, next_epoch: int) -> dict[str, Any]:
         """Return what is saved besides the tensors, before epoch ``next_epoch``."""
         states, unsaved = callback_state.read(self._callbacks())
         for line in unsaved:
-            self._tell(f"not resumed: {line}")
+            self._log_once(f"not resumed: {line}")
         return {
             "next_epoch": next_epoch,
             "epochs": self.params["epochs"],
@@ -200,7 +200,7 @@ class Recorder(keras.callbacks.Callback):
         self._restore_model()
         if changed := callback_state.write(self._callbacks(), self.opened.extra["callbacks"]):
             line = f"the callbacks changed: {', '.join(changed)}"
-            self._tell(line)
+            self._log_once(line)
             self.opened.add_inexact(line)
         self._restore_generators()
 
@@ -227,10 +227,10 @@ class Recorder(keras.callbacks.Callback):
         first = epoch * batches.steps
         return "".join(batch_checksum(batches.indices(first + step)) for step in range(steps))
 
-    def _tell(self, line: str) -> None:
-        """Print a line about this training once."""
-        if line not in self.told:
-            self.told.add(line)
+    def _log_once(self, line: str) -> None:
+        """Log a line about this training once."""
+        if line not in self.logged:
+            self.logged.add(line)
             log.announce(f"{self.directory}: {line}")
 
 
