@@ -22,6 +22,7 @@ from experiments.harness.spec import UserError
 
 NOTHING = "trained nothing that is recorded: no fit, train_on_batch or optimiser's step of Keras 3"
 AUDIT_FILE = "audit.json"
+OF_DATA = ("weights", "order", "content", "control flow")  # what a file may change
 NOT_LOOKED_FOR = Cause()
 
 
@@ -98,15 +99,18 @@ def diagnose(
         location = Location(found)
     names = "run 1", f"run {other + 1}"
     files = causes.changed_files(first, second)
-    evidence = [*files, *causes.changed_environment(first, second)]
-    finding = Finding(location, names, evidence=evidence)
-    if find_cause and not files:
+    environment = causes.changed_environment(first, second)
+    finding = Finding(location, names, evidence=[*files, *environment])
+    of_data = location.difference.kind in OF_DATA
+    is_explained = (files and of_data) or (environment and not location.again)
+    if find_cause and not is_explained:
         longest = max(record.end["seconds"] for record in audit.records)
         trials = Trials(script, timeout=60 + 5 * longest)
-        cause = causes.find(trials, location.difference, location.again)
+        racing = bool(first.end["threads"]) or not location.again
+        cause = causes.find(trials, location.difference, racing)
         finding = replace(finding, cause=cause, location=_renamed(location, cause))
         if find_fix:
-            fix = causes.smallest_fix(trials, cause, max(2, len(audit.records)))
+            fix = causes.smallest_fix(trials, cause, max(2, len(audit.records)), racing)
             finding = replace(finding, fix=fix)
     return replace(audit, finding=finding)
 

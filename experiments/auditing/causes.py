@@ -12,7 +12,8 @@ from experiments.auditing.switches import SWITCHES, to_try
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import identity
 
-INTERMITTENT_TRIALS = 4  # runs with a switch, if runs without it differ only sometimes
+TRIALS = 3  # runs with a switch that must be equal
+RACING_TRIALS = 5  # if runs without it differ only sometimes, or the script has threads
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,14 @@ class Trials:
 
 
 def find(
-    trials: Trials, found: Difference, always: bool, with_switches: Sequence[str] = ()
+    trials: Trials, found: Difference, racing: bool, with_switches: Sequence[str] = ()
 ) -> Cause:
     """Return the first switch, or all that are needed, with which the difference does not come.
 
-    ``always``: whether runs without it differed each time. ``with_switches`` are on throughout.
+    ``racing``: whether runs without it may be equal by chance. ``with_switches`` are on throughout.
     """
-    runs = 2 if always else INTERMITTENT_TRIALS
-    names = to_try(found.kind, trials.script.backend, [*found.generators])
+    runs = RACING_TRIALS if racing else TRIALS
+    names = to_try(found.kind, trials.script.backend, [*found.generators], racing)
     names = [name for name in names if name not in with_switches]
     stop_after = found.index + 1
     for number, name in enumerate(names, 1):
@@ -123,7 +124,7 @@ def reduce(
     return needed
 
 
-def smallest_fix(trials: Trials, first: Cause, repeats: int) -> list[str] | None:
+def smallest_fix(trials: Trials, first: Cause, repeats: int, racing: bool) -> list[str] | None:
     """Return a smallest set of switches with which whole runs repeat; None if there is none.
 
     Starts from those of the first difference's cause, and adds those of the next ones.
@@ -137,7 +138,7 @@ def smallest_fix(trials: Trials, first: Cause, repeats: int) -> list[str] | None
         if trial.difference is None:
             return None
         logger.info(f"then differs: {trial.difference.what}")
-        added = find(trials, trial.difference, always=True, with_switches=switches).switches
+        added = find(trials, trial.difference, racing, switches).switches
         if not added:
             return None
         switches += added
@@ -151,13 +152,18 @@ def _calls(trial: Trial, switches: Sequence[str]) -> list[str]:
 
 
 def changed_files(a: Record, b: Record) -> list[str]:
-    """Return a line for each file that one run read otherwise than the other, and did not write."""
+    """Return a line for each file that one run read otherwise than the other.
+
+    Not for those that a run had written itself before it read them.
+    """
     first, second = a.end.get("files", {}), b.end.get("files", {})
-    changed = [path for path in first if path in second and first[path] != second[path]]
-    return [
-        *(f"{path} changed between the runs" for path in changed),
-        *(f"{path} was read in only one run" for path in sorted(first.keys() ^ second.keys())),
-    ]
+    written = {*a.end.get("written", ()), *b.end.get("written", ())}
+    lines = []
+    for path in dict.fromkeys([*first, *second]):
+        if first.get(path) != second.get(path):
+            by_run = ", which a run of the script writes and the next one reads"
+            lines.append(f"the file {path} changed{by_run if path in written else ''}")
+    return lines
 
 
 def changed_code(a: Record, b: Record) -> list[str]:

@@ -118,12 +118,14 @@ GENERATORS = {  # recorded state: the switch that seeds it
 }
 
 
-def to_try(kind: str, backend: str, generators: list[str]) -> list[str]:
+def to_try(kind: str, backend: str, generators: list[str], racing: bool = False) -> list[str]:
     """Return the switches to try for a kind of difference, the likely ones first.
 
     ``generators`` are those whose recorded states differed before: seeds of others come last.
+    ``racing``: whether threads of the script's are likelier than anything else.
     """
     order = [name for name in ORDER[kind] if backend in SWITCHES[name].backends]
     likely = {GENERATORS[name] for name in generators if name in GENERATORS}
     ruled = [name for name in ("python_seed", "numpy_seed") if likely and name not in likely]
-    return [name for name in order if name not in ruled] + ruled
+    first = ["threads_in_turn"] if racing else []
+    return [*first, *(name for name in order if name not in (*first, *ruled)), *ruled]

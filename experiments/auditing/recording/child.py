@@ -70,6 +70,7 @@ def start(request: dict[str, Any], script: Path) -> Any:
             notes=[*recorder.notes, *log.failures, *evidence.other_frameworks()],
             calls=calls,
             files=watched.files,
+            written=sorted(watched.written),
             threads=watched.threads,
             code=evidence.code(script),
             environment=evidence.environment(variables),

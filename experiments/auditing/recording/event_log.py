@@ -23,7 +23,7 @@ class EventLog:
     def __init__(self, path: Path, stop_after: int | None) -> None:
         self.file = path.open("w")
         self.stop_after, self.count, self.seconds = stop_after, 0, 0.0
-        self.process, self.lock, self.depth = os.getpid(), threading.RLock(), 0
+        self.process, self.lock, self.thread = os.getpid(), threading.RLock(), threading.local()
         self.last_words: dict[str, Any] = {}  # of a process that is stopped
         self.failures: dict[str, None] = {}
         self.clock = time.perf_counter  # a switch may replace those in ``time``
@@ -53,12 +53,14 @@ class EventLog:
 
         An error in it is not the script's: it becomes a line of ``failures``.
         """
-        started, self.depth = self.clock(), self.depth + 1
+        started, depth = self.clock(), getattr(self.thread, "depth", 0)
+        self.thread.depth = depth + 1
         try:
             yield
         except Exception as error:
             self.failures.setdefault(f"not recorded: {type(error).__name__}: {error}")
         finally:
-            self.depth -= 1
-            if not self.depth:
-                self.seconds += self.clock() - started
+            self.thread.depth = depth
+            if not depth:
+                with self.lock:
+                    self.seconds += self.clock() - started

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
+import multiprocessing
 import os
 import platform
+import stat
 import sys
 import threading
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from experiments.auditing.recording.import_hooks import (
-    called_by_script,
+    LIBRARIES,
+    OWN,
     is_own_code,
-    script_frame,
     script_line,
 )
 from experiments.auditing.recording.internals import keras_backend
@@ -25,7 +29,10 @@ from experiments.harness.runtime.backends import PACKAGES
 
 HASHED = 1 << 24  # bytes; of a larger file, size and time of change are compared
 MOST_FILES = 10_000
-IGNORED = ("/proc/", "/sys/", "/dev/")
+POOLS = tuple(module.__path__[0] for module in (concurrent.futures, multiprocessing))
+STARTERS = (OWN, threading.__file__, *POOLS)
+IGNORED = (*LIBRARIES, "/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
+CACHES = ("/.cache/", "/.config/", "/.matplotlib/", "/keras.json")  # of libraries
 
 
 class Evidence:
@@ -45,8 +52,7 @@ class Evidence:
         start = threading.Thread.start
 
         def watched(thread: threading.Thread) -> None:
-            if self.active and called_by_script():
-                line = script_line()
+            if self.active and (line := _starter()):
                 self.threads[line] = self.threads.get(line, 0) + 1
             start(thread)
 
@@ -58,9 +64,12 @@ class Evidence:
         path, _, flags = args
         if not isinstance(path, str | bytes | os.PathLike):
             return
+        name = os.fsdecode(path)
+        if name.startswith(IGNORED) or name.endswith((".py", ".pyc")):
+            return
         self.reading.now = True
         try:
-            real = os.path.realpath(os.fsdecode(path))
+            real = os.path.realpath(name)
             if flags & (os.O_WRONLY | os.O_RDWR):
                 self.written.add(real)
             elif real not in self.written:
@@ -71,18 +80,36 @@ class Evidence:
             self.reading.now = False
 
     def _keep(self, path: str) -> None:
-        if path in self.files or len(self.files) >= MOST_FILES or not is_own_code(path):
+        if path in self.files or len(self.files) >= MOST_FILES:
             return
-        if path.startswith((*IGNORED, self.own_folder)) or path.endswith((".pyc", ".py")):
-            return
-        if script_frame() is None or not os.path.isfile(path):  # noqa: PTH113
+        is_cache = any(part in path for part in CACHES)
+        if is_cache or path.startswith((*IGNORED, self.own_folder)):
             return
         status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):
+            return
         if status.st_size > HASHED:
             self.files[path] = f"{status.st_size} {status.st_mtime_ns}"
         else:
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123
                 self.files[path] = hashlib.sha256(file.read()).hexdigest()[:16]
+
+
+def _starter() -> str:
+    """Return the line of the script that starts a thread, itself or as a pool; else nothing.
+
+    Of Keras's own threads only the pool of a ``PyDataset`` with several workers counts.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    passed = ""
+    while frame and frame.f_code.co_filename.startswith(STARTERS):
+        passed, frame = frame.f_code.co_filename, frame.f_back
+    if frame is None:
+        return ""
+    workers = frame.f_code.co_filename.endswith("py_dataset_adapter.py")
+    if is_own_code(frame.f_code.co_filename) or (workers and passed.startswith(POOLS)):
+        return script_line()
+    return ""
 
 
 def code(script: Path) -> dict[str, str]:

@@ -26,6 +26,7 @@ class ImportHooks(importlib.abc.MetaPathFinder):
 
     def __init__(self) -> None:
         self.actions: dict[str, list[Action]] = {}
+        self.is_searching = False
 
     def after(self, package: str, action: Action) -> None:
         """Call ``action`` once, right after the script's first import of ``package``."""
@@ -35,20 +36,27 @@ class ImportHooks(importlib.abc.MetaPathFinder):
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec that would be found without this finder, its execution followed."""
-        actions = self.actions.pop(name, None)  # popped: the search below comes here again
-        spec = importlib.util.find_spec(name) if actions else None
-        if actions and spec and spec.loader:
-            loader: Any = spec.loader
-            execute = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                del loader.exec_module
-                execute(module)
-                for action in actions:
-                    action()
-
-            loader.exec_module = exec_module
+        if name not in self.actions or self.is_searching:
+            return None
+        self.is_searching = True
+        try:
+            spec = importlib.util.find_spec(name)  # which asks this finder, too
+        finally:
+            self.is_searching = False
+        if spec and spec.loader:
+            self._follow(name, spec.loader)
         return spec
+
+    def _follow(self, name: str, loader: Any) -> None:
+        execute = loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            del loader.exec_module
+            execute(module)
+            for action in self.actions.pop(name, ()):  # others only ask whether there is a spec
+                action()
+
+        loader.exec_module = exec_module
 
 
 def script_frame() -> FrameType | None:

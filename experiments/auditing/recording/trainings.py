@@ -29,12 +29,14 @@ _MODULUS = 2**64
 class Stream:
     """The checksums of the batches that one iterator over the data has delivered."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: EventLog) -> None:
+        self.log = log
         self.batches: deque[tuple[dict[str, str], int]] = deque()
 
     def add(self, batch: Any) -> None:
         """Add a batch, as the model is fed it."""
-        self.batches.append(batch_checksums(batch))
+        with self.log.recording():
+            self.batches.append(batch_checksums(batch))
 
 
 class Training:
@@ -78,7 +80,7 @@ class FitTraining(Training):
         super().__init__(log, number, detail)
         self.model = model
         self.has_iterator = self.was_built = False
-        self.stream, self.begun = Stream(), 0
+        self.stream, self.begun = Stream(self.log), 0
         self.fed: list[tuple[Stream, int]] = []  # the steps of the epoch, by stream
         self.epoch = 0
 
@@ -88,7 +90,7 @@ class FitTraining(Training):
 
     def new_stream(self) -> Stream:
         """Return the stream of the iterator that is made now."""
-        self.stream = Stream()
+        self.stream = Stream(self.log)
         return self.stream
 
     def step_begins(self, count: int) -> None:
