@@ -30,6 +30,7 @@ LAYERS = (
         "experiments.tuning",
         "experiments.benchmarks",
     ),
+    ("experiments.auditing",),
 )
 USES_THE_PUBLIC_INTERFACE = {"experiments.benchmarks.startup_time"}  # times a user's script
 COMMANDS = {f"experiments.{path.stem}" for path in ROOT.glob("experiments/*.py")}
@@ -40,6 +41,10 @@ MAY_IMPORT_A_BACKEND = {
     "experiments.harness.runtime.tf_memory",
     "experiments.harness.data.keras_input",
     "experiments.harness.training.batched.jax_programs",
+    "experiments.auditing.recording.evidence",
+    "experiments.auditing.recording.internals",
+    "experiments.auditing.recording.keras_hooks",
+    "experiments.auditing.recording.switches",
 }
 
 
