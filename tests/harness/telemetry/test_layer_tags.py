@@ -93,6 +93,8 @@ def test_variables_of_a_model_without_a_graph_are_tagged_by_layer():
 
 def test_several_inputs_and_outputs_have_tags():
     one, other = keras.Input((4,), name="one"), keras.Input((3,), name="other")
-    x = keras.layers.Concatenate()([keras.layers.Dense(2, name="left")(one), other])
-    model = keras.Model([one, other], [keras.layers.Dense(1, name=name)(x) for name in "ab"])
-    assert {"left/output", "a/output", "b/output"} <= {*layer_tags(model).outputs}
+    x = keras.layers.Concatenate(name="joined")([keras.layers.Dense(2, name="first")(one), other])
+    model = keras.Model(
+        [one, other], [keras.layers.Dense(1, name=name)(x) for name in ("out_a", "out_b")]
+    )
+    assert {"first/output", "out_a/output", "out_b/output"} <= {*layer_tags(model).outputs}
