@@ -162,6 +162,8 @@ def test_another_training_in_the_directory_is_refused_in_a_line(tmp_path, change
     with pytest.raises(experiments.UserError, match=f"^[^\n]*{message}[^\n]*$"):
         tiny(tmp_path, epochs=2, **changes)
     assert run_record.read_any(tmp_path).intervals == 1
+    tiny(tmp_path, epochs=2)
+    assert run_record.read_any(tmp_path).intervals == 2
 
 
 def test_other_initial_values_are_refused(tmp_path):

@@ -85,7 +85,7 @@ def open_directory(
     script has built them. Raises ``UserError`` if the directory belongs to another training.
     """
     spec = _plan(model, call, params)
-    again = sessions.begin(directory)
+    again = sessions.has_begun(directory)
     recorded = run_record.load_any(directory)
     if recorded is not None and not isinstance(recorded, ScriptRun):
         raise UserError(f"{directory} belongs to another run: {recorded.spec.title}; {OTHER}")
@@ -192,7 +192,7 @@ def _choose_epoch(opened: Opened, epochs: int, call: FitCall) -> bool:
             f"more, or {OTHER}"
         )
     if stopped or epochs == done:
-        if sessions.is_finished(directory):
+        if sessions.has_finished(directory):
             raise UserError(
                 f"{directory} has the fit that this script ran before, and nothing is left of this "
                 "one; give each fit a directory of its own"

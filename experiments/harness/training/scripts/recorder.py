@@ -66,26 +66,28 @@ class Recorder(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.call = find_fit(self)
         others = self._others(self.call)
-        sessions.lock(self.directory)
-        self._build()
-        self.fresh = tensor_digests(training_state.read(self.model))
-        self.opened = open_directory(
-            self.directory, self.model, self.call, self.params, self.on_other_hardware, self.fresh
-        )
+        with sessions.locked(self.directory):
+            self._build()
+            self.fresh = tensor_digests(training_state.read(self.model))
+            self.opened = open_directory(
+                self.directory,
+                self.model,
+                self.call,
+                self.params,
+                self.on_other_hardware,
+                self.fresh,
+            )
+            if self.opened.found:
+                callback_state.keep_rows(others, self.opened.extra["callbacks"])
+                self._restore_model()
+                self.model._initial_epoch = self.opened.next_epoch
         self.writer: RunWriter[ScriptRun] | None = None
         self.batches_taken, self.logged, self.restored_generators = 0, set[str](), False
-        callbacks = self.call.callbacks
-        callbacks.callbacks = [
-            _First(self),
-            *others,
-            self,
-        ]  # after others save, before them restore
-        callbacks.callbacks[0].set_params(self.params)
-        callbacks.callbacks[0].set_model(self.model)
-        if self.opened.found:
-            callback_state.keep_rows(others, self.opened.extra["callbacks"])
-            self._restore_model()
-            self.model._initial_epoch = self.opened.next_epoch
+        first = _First(self)
+        first.set_params(self.params)
+        first.set_model(self.model)
+        # Restore before all others begin an epoch, and save after all others have ended it.
+        self.call.callbacks.callbacks = [first, *others, self]
 
     def _others(self, call: FitCall) -> list[keras.callbacks.Callback]:
         others = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from experiments.harness.runtime import filesystem
@@ -12,14 +13,19 @@ _begun: set[Path] = set()
 _finished: set[Path] = set()
 
 
-def lock(directory: Path) -> None:
-    """Lock a directory until ``finish``; an earlier ``fit`` that failed here gives its lock up."""
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Lock a directory until ``finish``, unless the block fails; then a ``fit`` has begun there.
+
+    An earlier ``fit`` of this process that failed in the directory gives its lock up.
+    """
     path = directory.resolve()
-    if path in _locks:
-        _locks.pop(path).close()
-    stack = ExitStack()
-    stack.enter_context(filesystem.lock_directory(directory))
-    _locks[path] = stack
+    _locks.pop(path, ExitStack()).close()
+    with ExitStack() as stack:
+        stack.enter_context(filesystem.lock_directory(directory))
+        yield
+        _begun.add(path)
+        _locks[path] = stack.pop_all()
 
 
 def finish(directory: Path) -> None:
@@ -29,14 +35,11 @@ def finish(directory: Path) -> None:
     _finished.add(path)
 
 
-def begin(directory: Path) -> bool:
-    """Note that a ``fit`` begins in a directory; return whether one did before."""
-    path = directory.resolve()
-    before = path in _begun
-    _begun.add(path)
-    return before
+def has_begun(directory: Path) -> bool:
+    """Return whether a ``fit`` of this process has begun in a directory."""
+    return directory.resolve() in _begun
 
 
-def is_finished(directory: Path) -> bool:
+def has_finished(directory: Path) -> bool:
     """Return whether a ``fit`` of this process has ended normally in a directory."""
     return directory.resolve() in _finished
