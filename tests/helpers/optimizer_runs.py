@@ -33,7 +33,7 @@ def train_whole_stopped_and_replayed(folder: str) -> dict[str, Any]:
         options = {"telemetry_every": 0} | options
         return run_one.train_or_load(spec, logdir, digits, TrainOptions(**options))
 
-    whole = train(Path(folder) / "whole", telemetry_every=1)
+    whole = train(Path(folder) / "whole", telemetry_every=4)
     train(Path(folder) / "parts", stop_after=3)
     resumed = train(Path(folder) / "parts")
     state = run_directory.directory_of(spec, Path(folder) / "parts") / "state"
