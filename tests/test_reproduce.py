@@ -258,7 +258,7 @@ def test_it_trains_judges_and_prints_where_everything_is(tmp_path, capsys):
 
 
 def test_parallel_runs_have_the_same_bits_and_are_interrupted_together(tmp_path, capsys):
-    argv = [*ARGV, "intervals=15", "--logdir"]  # three arms
+    argv = [*ARGV, "intervals=10", "--logdir"]  # three arms
 
     def interrupt() -> None:
         while len([*(tmp_path / "a").glob("*/mini/*/seed0/run.json")]) < 2:

@@ -186,7 +186,7 @@ def test_the_dry_run_prints_the_space_as_json(capsys):
 
 def long_trials_argv(logdir: Path, *flags: str) -> list[str]:
     """Return the arguments of a search of six trials, each long enough to be killed in."""
-    return [*tune_argv(logdir, *flags, space=SIX_TRIALS), "--set", "steps=15", "intervals=6"]
+    return [*tune_argv(logdir, *flags, space=SIX_TRIALS), "--set", "steps=8", "intervals=5"]
 
 
 @pytest.fixture(scope="module")
