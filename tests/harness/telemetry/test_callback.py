@@ -186,8 +186,9 @@ def test_the_axis_is_unbroken_if_another_callback_restores(tmp_path, order):
         backup = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
         return [telemetry, backup][::order]
 
-    with pytest.raises(KeyboardInterrupt):
-        fit(build_model(), *callbacks(), Killed())
+    killed = callbacks()
+    with pytest.raises(KeyboardInterrupt), closing(killed):
+        fit(build_model(), *killed, Killed())
     fit(build_model(), *callbacks())
     events = read_events(tmp_path / "events")
     assert [event.step for event in events.Scalars("loss/train")] == [3, 6, 9, 12]
