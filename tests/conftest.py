@@ -4,7 +4,7 @@ from experiments.harness.runtime import determinism
 
 
 def pytest_configure(config):
-    if config.getoption("numprocesses", None) is None:  # else the workers start, with our environ
+    if not config.getoption("numprocesses", None):  # else the workers start, with our environ
         determinism.start()
 
 

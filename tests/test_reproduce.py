@@ -15,7 +15,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import catalog, reproduce
-from experiments.harness.data import faces
+from experiments.harness.data import faces, mnist
 from experiments.harness.runtime import backends
 from experiments.harness.storage import run_record
 
@@ -39,9 +39,9 @@ def start(*argv: str, backend: str | None = None, **options) -> subprocess.Popen
     )
 
 
-def fingerprints(logdir: Path) -> dict[str, str]:
+def fingerprints(logdir: Path, status: str = "complete") -> dict[str, str]:
     runs = {path.parent: run_record.read(path.parent) for path in logdir.rglob("run.json")}
-    assert all(run.status == "complete" for run in runs.values())
+    assert all(run.status == status for run in runs.values())
     return {str(path.relative_to(logdir)): run.fingerprint for path, run in runs.items()}
 
 
@@ -304,6 +304,31 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert "partial, 1 of 4 intervals" in out
     assert "REPRODUCED" not in out
     assert "REFUTED" not in out
+
+
+def test_offline_the_default_is_mnist5k_and_a_directory_of_digits_is_refused(
+    tmp_path, monkeypatch, capsys
+):
+    def download():
+        raise Exception("offline")  # as Keras does
+
+    monkeypatch.setattr(mnist, "_keras_cache", lambda: tmp_path / "mnist.npz")
+    monkeypatch.setattr(mnist, "_download", download)
+    chosen = ["--scale", "mini", "--arm", "fixed_rate", "--intervals", "1", "--set", *TINY]
+    argv = ["alexnet_lr_decay", *chosen, "--logdir"]
+    logdir = tmp_path / "logs"
+    assert reproduce.main([*argv, str(logdir), "--data", "digits"]) == 0
+    before = fingerprints(logdir, status="partial")
+    capsys.readouterr()
+    assert reproduce.main([*argv, str(logdir)]) == 2
+    out, error = capsys.readouterr()
+    assert "sha256 5eea7b2e46111cc4: A STAND-IN, not the document's data" in out
+    assert "could not be downloaded (offline); mnist5k stands in" in out
+    assert "; give --data digits, name another --logdir, or start over with --fresh\n" in error
+    assert error.count("\n") == 1
+    assert reproduce.main([*argv, str(logdir), "--data", "digits"]) == 0
+    assert "sha256 5eea7b2e46111cc4" not in capsys.readouterr().out
+    assert fingerprints(logdir, status="partial") == before
 
 
 def test_within_its_time_limit_it_trains_an_interval_and_the_same_command_resumes(tmp_path, capsys):

@@ -113,6 +113,8 @@ def test_the_test_split_is_not_used_and_training_examples_are_those_of_the_arm()
 def test_the_journal_of_another_search_or_a_damaged_one_is_refused(grid, tmp_path, capsys):
     assert tune.main(tune_argv(grid, "--jobs", "1", "--seed", "1")) == 2
     assert "belongs to another search" in capsys.readouterr().err
+    assert tune.main(tune_argv(grid, "--jobs", "1", "--data", "mnist5k")) == 2
+    assert " here); give the same --data, choose another --name" in capsys.readouterr().err
     journal = search_directory(tmp_path) / "trials.json"
     journal.parent.mkdir(parents=True)
     for text in ("", "[]", '{"search": {}, "trials": {"x": 1}}'):

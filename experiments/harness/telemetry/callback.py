@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,6 @@ from experiments.harness.telemetry.scalars import Numbers, Tensors
 
 KINDS = ("variables", "updates", "outputs", "gradients", "images", "graph")
 DEFAULT_EVERY = 10
-
-
-@contextmanager
-def closing(callbacks: Iterable[keras.callbacks.Callback]) -> Iterator[None]:
-    """If the block raises, close the event files of the ``Telemetry`` among ``callbacks``."""
-    try:
-        yield
-    finally:
-        for callback in callbacks:
-            if isinstance(callback, Telemetry):
-                with suppress(OSError):  # the block's own error says more
-                    callback.close()
 
 
 class Telemetry(keras.callbacks.Callback):
@@ -112,13 +99,8 @@ class Telemetry(keras.callbacks.Callback):
         self._writer().flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the event file if it is open, as after a training that did not come to its end."""
-        events, self.events = self.events, None
-        if events is not None:
-            events.close()
+        if self.events is not None:  # no epoch may have begun
+            self.events.close()
 
     def _start_events(self) -> None:
         """Create the event file; it drops what earlier files have from the next step on."""

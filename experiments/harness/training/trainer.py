@@ -12,7 +12,6 @@ from experiments.harness.runtime import signals, tf_memory
 from experiments.harness.runtime.backends import refuse_keras_limits, translate_backend_errors
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
-from experiments.harness.telemetry.callback import closing
 from experiments.harness.training.callbacks import (
     CheckpointCallback,
     EvaluationCallback,
@@ -57,28 +56,26 @@ def train(
         held_out=arm.held_out,
         on_batch=saving.record_batch,
     )
-    callbacks = [
-        InterruptCallback(),
-        *make_callbacks(spec, directory, evaluation, learning_rate, options),
-        saving,
-        RandomStateCallback(first.tensors),
-        *options.callbacks,
-    ]
     try:
         if first.interval < end and not saving.should_stop:
-            with closing(callbacks):
-                model.fit(
-                    training_input(batches),
-                    steps_per_epoch=arm.steps,
-                    initial_epoch=first.interval,
-                    epochs=end,
-                    shuffle=False,
-                    validation_data=evaluation_input(
-                        dataset.test(slice(arm.test_examples)), arm.test_batch
-                    ),
-                    callbacks=callbacks,
-                    verbose=options.verbose,
-                )
+            model.fit(
+                training_input(batches),
+                steps_per_epoch=arm.steps,
+                initial_epoch=first.interval,
+                epochs=end,
+                shuffle=False,
+                validation_data=evaluation_input(
+                    dataset.test(slice(arm.test_examples)), arm.test_batch
+                ),
+                callbacks=[
+                    InterruptCallback(),
+                    *make_callbacks(spec, directory, evaluation, learning_rate, options),
+                    saving,
+                    RandomStateCallback(first.tensors),
+                    *options.callbacks,
+                ],
+                verbose=options.verbose,
+            )
         export(model, saving.checkpoint.tensors, directory)
     except KeyboardInterrupt:
         saving.write_record("interrupted")

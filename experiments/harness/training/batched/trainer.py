@@ -20,7 +20,7 @@ from experiments.harness.runtime.backends import refuse_keras_limits, translate_
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run
 from experiments.harness.storage import checkpoint
-from experiments.harness.telemetry.callback import Telemetry, closing
+from experiments.harness.telemetry.callback import Telemetry
 from experiments.harness.training.batched.batch import BatchMember, RunBatch, Tensors
 from experiments.harness.training.batched.jax_programs import get_state
 from experiments.harness.training.callbacks import (
@@ -55,8 +55,15 @@ def train(
         logger.info(f"resuming after interval {batch.done} of {arm.intervals}")
     try:
         if batch.done < end and not batch.should_stop:
-            with closing([each for member in batch.members for each in member.callbacks]):
-                _train_until(end, batch, options)
+            program = batch.program()
+            batch.call("on_train_begin")
+            while batch.done < end and not batch.should_stop:
+                seconds = batch.train_interval(program)
+                if options.verbose:
+                    logger.info(f"interval {batch.done} of {arm.intervals}: {seconds:.1f} s")
+                if time.monotonic() >= options.deadline:
+                    break
+            batch.call("on_train_end")
         for member in batch.swap_in():
             export(batch.model, member.saving.checkpoint.tensors, member.directory)
     except KeyboardInterrupt:
@@ -64,19 +71,6 @@ def train(
             member.saving.write_record("interrupted")
         raise
     return [member.saving.finish() for member in batch.members]
-
-
-def _train_until(end: int, batch: RunBatch, options: TrainOptions) -> None:
-    """Train whole intervals until ``end``, a deadline, or a member that is to stop."""
-    program = batch.program()
-    batch.call("on_train_begin")
-    while batch.done < end and not batch.should_stop:
-        seconds = batch.train_interval(program)
-        if options.verbose:
-            logger.info(f"interval {batch.done} of {batch.arm.intervals}: {seconds:.1f} s")
-        if time.monotonic() >= options.deadline:
-            break
-    batch.call("on_train_end")
 
 
 def _resumed(
