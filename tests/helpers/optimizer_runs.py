@@ -31,10 +31,10 @@ def train_whole_stopped_and_replayed(folder: str) -> dict[str, Any]:
     spec = corrupted_runs.plan_run(digits, determinism.environment(), **OVERRIDES)
 
     def train(logdir: Path, **options: Any) -> Run:
-        options = {"telemetry_every": 0} | options
-        return run_one.train_or_load(spec, logdir, digits, TrainOptions(**options))
+        options = TrainOptions(telemetry_every=0, **options)
+        return run_one.train_or_load(spec, logdir, digits, options)
 
-    whole = train(Path(folder) / "whole", telemetry_every=1)
+    whole = train(Path(folder) / "whole")
     train(Path(folder) / "parts", stop_after=3)
     resumed = train(Path(folder) / "parts")
     state = run_directory.directory_of(spec, Path(folder) / "parts") / "state"

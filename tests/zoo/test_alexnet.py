@@ -68,7 +68,7 @@ def test_grouped_convolutions_are_two_separate_ones():
     for output, x, name in ((first, below[..., :half], "conv4_1"),
                             (second, below[..., half:], "conv4_2")):  # fmt: skip
         kernel, bias = model.get_layer(name).get_weights()
-        alone = keras.ops.conv(x, kernel, padding="same") + bias
+        alone = keras.ops.add(keras.ops.conv(x, kernel, padding="same"), bias)
         np.testing.assert_allclose(to_numpy(alone), output, atol=1e-5)
 
 
