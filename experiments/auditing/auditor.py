@@ -31,7 +31,8 @@ class Finding:
     """A difference of two runs, where it is, and its cause.
 
     ``runs`` are the runs' names. ``fix`` is the smallest set of switches with which whole runs
-    repeat, None if not asked for or not found; ``evidence`` are lines about what else differed.
+    repeat, empty if none was found, None if not looked for; ``evidence`` are lines about what else
+    differed.
     """
 
     location: Location
@@ -111,7 +112,7 @@ def diagnose(
         finding = replace(finding, cause=cause, location=_renamed(location, cause))
         if find_fix:
             fix = causes.smallest_fix(trials, cause, max(2, len(audit.records)), racing)
-            finding = replace(finding, fix=fix)
+            finding = replace(finding, fix=fix or [])
     return replace(audit, finding=finding)
 
 

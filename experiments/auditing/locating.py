@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.auditing.comparison import Difference
+from experiments.auditing.comparison import Difference, compare
 from experiments.auditing.processes import Request, Script
 from experiments.auditing.record import Record
 from experiments.harness.runtime.log import logger
@@ -31,8 +31,11 @@ class Location:
     again: bool = True
 
 
-def locate(script: Script, found: Difference, record: Record) -> Location:
-    """Run the script twice more, up to the difference, and compare each step on the way."""
+def locate(script: Script, found: Difference, record: Record, attempts: int = 2) -> Location:
+    """Run the script twice more, up to the difference, and compare each step on the way.
+
+    If those two differ earlier, that is the difference to locate.
+    """
     detail = _range(found, record)
     if detail is None:
         return Location(found)
@@ -42,6 +45,11 @@ def locate(script: Script, found: Difference, record: Record) -> Location:
     reference = {str(event["step"]): event["tensors"] for event in first.details}
     saving = _saving(script, detail) | {"reference": reference}
     second = script.run(Request(stop_after=stop_after, detail=saving))
+    common = min(len(first.events), len(second.events))  # a process ends at its first difference
+    earlier = compare(*(replace(each, events=each.events[:common]) for each in (first, second)))
+    if earlier and earlier.index < found.index:
+        logger.info(f"these two differ earlier: {earlier.what}")
+        return locate(script, earlier, first, attempts - 1) if attempts > 1 else Location(earlier)
     for event in second.details:
         if names := differing_names(reference.get(str(event["step"]), {}), event["tensors"]):
             return _at_step(found, event["step"], names, first, second)

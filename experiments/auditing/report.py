@@ -13,6 +13,7 @@ from experiments.auditing.switches import SWITCHES
 
 UNKNOWN = "unknown: no switch that was tried makes it repeat"
 COLUMN = 13  # as verify's
+COUNTED = ("batches", "step")  # events that stand for steps
 
 
 def summary(audit: Audit) -> dict[str, Any]:
@@ -44,9 +45,6 @@ def _training(record: Record, begin: Mapping[str, Any]) -> dict[str, Any]:
         "steps": sum(event.get("count", 1) for event in events if event["type"] in COUNTED),
     }
     return {**{name: begin[name] for name in ("training", "kind", "model", "line")}, **counts}
-
-
-COUNTED = ("batches", "step")
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -149,6 +147,8 @@ def _different(payload: Mapping[str, Any]) -> str:
 def _fix_rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["fix"] is None:
         return []
+    if not found["fix"]:
+        return [("fix", "none: no set of switches that was tried makes it repeat to its end")]
     return [("fix", f"it repeats to its end with {', '.join(found['fix'])}:")] + [
         ("", f"  {line}") for line in found["fix code"]
     ]

@@ -13,6 +13,8 @@ from experiments.auditing.recording import internals, keras_hooks
 from experiments.auditing.recording.checksums import batch_checksums
 from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.keras_hooks import Recorder
+from experiments.auditing.recording.state import training_variables
+from experiments.auditing.recording.trainings import StepTraining
 from experiments.harness.storage.fingerprint import tensor_digest
 
 X = np.random.RandomState(0).rand(20, 3).astype("float32")
@@ -364,12 +366,12 @@ def test_two_variables_of_one_path_are_told_apart():
     model.parts = layers
     for layer in layers:
         layer.build((None, 3))
-    names = [*keras_hooks.training_variables([model])]
+    names = [*training_variables([model])]
     assert names == ["same/kernel", "same/bias", "same/kernel#2", "same/bias#2"]
 
 
 def test_an_error_of_the_recording_is_not_the_scripts(recorder, monkeypatch):
-    monkeypatch.setattr(keras_hooks.StepTraining, "record_state", None)
+    monkeypatch.setattr(StepTraining, "record_state", None)
     build().train_on_batch(X, Y)
     (failure,) = recorder.log.failures
     assert failure == "not recorded: TypeError: 'NoneType' object is not callable"

@@ -45,7 +45,7 @@ def start(request: dict[str, Any], script: Path) -> Any:
     from experiments.auditing.recording.event_log import EventLog
     from experiments.auditing.recording.import_hooks import ImportHooks
     from experiments.auditing.recording.keras_hooks import Recorder
-    from experiments.auditing.recording.trainings import Detail
+    from experiments.auditing.recording.state import Detail
 
     sys.path.remove(ROOT)
     folder, calls = Path(request["folder"]), dict[str, dict[str, None]]()

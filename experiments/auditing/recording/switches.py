@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import builtins
-import concurrent.futures
 import functools
-import multiprocessing.pool
 import os
 import random
 import sys
-import threading
 import time
 import types
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from experiments.auditing.recording.import_hooks import (
     called_by_script,
     script_line,
 )
+from experiments.auditing.recording.thread_switch import run_threads_in_turn
 
 FROZEN = 1_700_000_000.0  # seconds since 1970
 TICK = 0.001  # seconds; a loop that waits for a time ends
@@ -148,62 +146,6 @@ def freeze_clock(_hooks: ImportHooks, note: Note) -> None:
         return import_module(name, *args, **kwargs)
 
     builtins.__import__ = import_for_script
-
-
-def run_threads_in_turn(hooks: ImportHooks, note: Note) -> None:
-    """Run the script's threads one after another, in the order in which they were started."""
-    start = threading.Thread.start
-    last: list[threading.Event] = []
-
-    def start_in_turn(thread: threading.Thread) -> None:
-        if called_by_script():
-            note("threading.Thread")
-            before, done, run = last[-1:], threading.Event(), thread.run
-            last.append(done)
-
-            def run_in_turn() -> None:
-                for event in before:
-                    event.wait()
-                try:
-                    run()
-                finally:
-                    done.set()
-
-            thread.run = run_in_turn  # type: ignore[method-assign]
-        start(thread)
-
-    threading.Thread.start = start_in_turn  # type: ignore[method-assign, assignment]
-    _limit_workers(concurrent.futures.ThreadPoolExecutor, "max_workers", note)
-    _limit_workers(multiprocessing.pool.ThreadPool, "processes", note)
-    hooks.after("keras", functools.partial(_limit_dataset_workers, note))
-
-
-def _limit_workers(pool: Any, parameter: str, note: Note) -> None:
-    """Let the script's pools of threads have one thread."""
-    init = pool.__init__
-
-    def limited(self: Any, *args: Any, **kwargs: Any) -> None:
-        if called_by_script():
-            note(pool.__name__)
-            args, kwargs = args[1:], kwargs | {parameter: 1}
-            if args:
-                args, kwargs = (1, *args), {k: v for k, v in kwargs.items() if k != parameter}
-        init(self, *args, **kwargs)
-
-    pool.__init__ = limited
-
-
-def _limit_dataset_workers(note: Note) -> None:
-    import keras
-
-    init = keras.utils.PyDataset.__init__
-
-    def limited(self: Any, workers: int = 1, *args: Any, **kwargs: Any) -> None:
-        if workers > 1:
-            note(f"{type(self).__name__}(workers={workers})")
-        init(self, 1, *args, **kwargs)
-
-    keras.utils.PyDataset.__init__ = limited
 
 
 def use_deterministic_operations(hooks: ImportHooks, _note: Note) -> None:
