@@ -149,6 +149,7 @@ def test_third_party_packages_stay_where_they_belong(path):
 def test_private_modules_of_keras_stay_where_nothing_public_will_do():
     users = {module(path) for path in FILES if any("keras.src" in name for name in imported(path))}
     assert users == {
+        "experiments.auditing.recording.internals",  # what a fit is fed, the global SeedGenerator
         "experiments.harness.data.batches",  # a data adapter without an order of its own
         "experiments.harness.model.training_state",  # the global SeedGenerator
         "experiments.harness.model.variables",  # the same

@@ -32,7 +32,7 @@ class Request:
     """How a process is to run the script.
 
     With these ``switches``; up to ``stop_after`` events, or to its end; with a ``detail``
-    (``recording.trainings.Detail``) recorded step by step.
+    (``recording.state.Detail``) recorded step by step.
     """
 
     switches: tuple[str, ...] = ()

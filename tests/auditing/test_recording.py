@@ -15,6 +15,7 @@ from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.keras_hooks import Recorder
 from experiments.auditing.recording.state import training_variables
 from experiments.auditing.recording.trainings import StepTraining
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.storage.fingerprint import tensor_digest
 
 X = np.random.RandomState(0).rand(20, 3).astype("float32")
@@ -122,8 +123,7 @@ def test_states_are_those_of_the_epochs_and_validation_is_no_training(recorder):
     ]
     digests = states[-1]["tensors"]
     for variable in model.trainable_variables:
-        value = keras.ops.convert_to_numpy(variable)
-        assert digests[variable.path] == tensor_digest(value)
+        assert digests[variable.path] == tensor_digest(to_numpy(variable))
     assert any(path.endswith("/iteration") for path in digests)
     assert not [path for path in digests if "mae" in path]
     assert [*states[-1]["logs"]] == ["loss", "mae", "val_loss", "val_mae"]
@@ -140,7 +140,7 @@ def test_recording_changes_no_bit_and_draws_nothing(uninstalled):
         model.fit(X, Y, epochs=2, batch_size=8, verbose=0)
         model.train_on_batch(X, Y)
         drawn = random.random(), np.random.rand(), keras.random.uniform((2,))
-        return [*model.get_weights(), *map(keras.ops.convert_to_numpy, drawn)]
+        return [*model.get_weights(), *map(to_numpy, drawn)]
 
     unrecorded = train()
     uninstalled.install()

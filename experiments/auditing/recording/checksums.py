@@ -17,6 +17,8 @@ def to_array(value: Any) -> Any:
     """Return any backend's tensor as a NumPy array, without a copy where the backend allows."""
     import numpy as np
 
+    if hasattr(value, "read_value"):  # TensorFlow's variable, of which NumPy makes a copy
+        value = value.read_value()
     if hasattr(value, "detach"):  # PyTorch
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":

@@ -1,6 +1,6 @@
 """The few things that no public interface of Keras or TensorFlow offers, each with its reason.
 
-``tests/auditing/test_internals.py`` notices when they change.
+``tests/auditing/test_recording.py`` notices when they change.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ def generator_states() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     generator = global_state.get_global_attribute("global_seed_generator")
     if generator is not None:
-        import keras
-
-        yield "keras", lambda: keras.ops.convert_to_numpy(generator.state)
+        yield "keras", lambda: generator.state.value
     if keras_backend() == "tensorflow":
         from tensorflow.python.eager import context
         from tensorflow.python.ops import stateful_random_ops

@@ -94,12 +94,10 @@ def optimizers_of(owner: Any) -> list[Any]:
 
 
 def value(variable: Any) -> Any:
-    """Return the tensor that a variable holds, in its own type; a plain tensor as it is."""
+    """Return what the backend holds of a variable of Keras; a plain tensor as it is."""
     import keras
 
-    if isinstance(variable, keras.Variable):
-        return keras.ops.convert_to_numpy(variable)
-    return variable
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def size(variable: Any) -> int:
