@@ -44,6 +44,7 @@ MAY_IMPORT_A_BACKEND = {
     "experiments.auditing.recording.evidence",
     "experiments.auditing.recording.internals",
     "experiments.auditing.recording.keras_hooks",
+    "experiments.auditing.recording.loops",
     "experiments.auditing.recording.switches",
 }
 
