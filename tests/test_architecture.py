@@ -159,14 +159,11 @@ def test_private_modules_of_keras_stay_where_nothing_public_will_do():
     }
 
 
-def test_only_two_modules_use_keras_conversion_to_numpy_which_makes_numpy_warn():
+def test_only_one_module_uses_keras_conversion_to_numpy_which_makes_numpy_warn():
     name = "convert_to_numpy"
     files = [*FILES, *ROOT.glob("tests/**/*.py")]
     users = [path for path in files if any(name == getattr(n, "attr", "") for n in parsed(path))]
-    assert [module(path) for path in users] == [
-        "experiments.harness.data.batches",  # a lower layer
-        "experiments.harness.model.variables",
-    ]
+    assert [module(path) for path in users] == ["experiments.harness.model.variables"]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "catalog" in path.parts], ids=module)

@@ -28,7 +28,8 @@ class Batches(DataAdapter):
     Each pass over the examples has its own permutation. An epoch takes ``steps`` steps, by default
     as many as one pass needs. All batches are full: one that reaches past the end of a pass
     continues with the next. ``batches[step]`` is the batch at a step, from 0. ``next_epoch`` is the
-    epoch that ``fit`` begins next, from 0: ``Recorder`` sets it, else it counts up from 0.
+    epoch that ``fit`` begins next, from 0: ``Recorder`` sets it, else it counts up from 0. On JAX
+    and PyTorch it then counts up too where ``fit`` looks at a batch to build the model.
     ``fit`` ignores its arguments ``shuffle``, ``class_weight`` and ``batch_size`` for batches.
     Raises ``UserError`` for arrays of different lengths, and without any example.
     """
@@ -146,7 +147,12 @@ def hash_arrays(arrays: Any) -> str:
 
 
 def _to_numpy(part: Any) -> NDArray[Any]:
-    return keras.ops.convert_to_numpy(part) if keras.ops.is_tensor(part) else np.asarray(part)
+    """Return an array of NumPy's, of TensorFlow's and JAX's tensors without a copy if possible."""
+    if hasattr(part, "detach"):  # PyTorch's
+        part = part.detach().cpu()
+        if str(part.dtype) == "torch.bfloat16":  # which NumPy lacks
+            return part.float().numpy().astype("bfloat16")
+    return np.asarray(part)
 
 
 def _to_array(part: Any) -> NDArray[Any]:

@@ -22,12 +22,12 @@ def seen_by(fit_on, epochs: int = 2) -> list[list[float]]:
             return x["a"][:, :1] if isinstance(x, dict) else x[:, :1]
 
         def train_step(self, *args):
-            data = args[-1]
-            x = data[0] if isinstance(data, tuple) else data
+            x, *_ = keras.utils.unpack_x_y_sample_weight(args[-1])
             seen.append(to_numpy(self(x)).ravel().tolist())
             return {"loss": 0.0} if len(args) == 1 else ({"loss": 0.0}, args[0])
 
     model = Watched()
+    model(fit_on[0][0])  # else fit takes a batch to build it
     model.compile(run_eagerly=True, jit_compile=False)
     model.fit(fit_on, epochs=epochs, verbose=0)
     return seen
