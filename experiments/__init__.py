@@ -88,12 +88,11 @@ def run(
     and printed unless logging is configured. Raises ``UserError`` for errors that the caller can
     fix.
     """
-    from experiments.harness.runtime import determinism, filesystem, log, worker_pool
+    from experiments.harness.runtime import determinism, filesystem, log
     from experiments.harness.study import execute
     from experiments.harness.study.plan import StudyRequest, plan_study
     from experiments.harness.training.options import TrainOptions
 
-    worker_pool.exit_if_importing_main()
     try:
         folder = filesystem.check_local(logdir)
     except ValueError as error:

@@ -43,7 +43,16 @@ def parser() -> argparse.ArgumentParser:
         epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
         "1 a worker process died, 2 bad use or bad input, 130 interrupted (run again to resume).",
         parents=cli.shared_flags(
-            "scale", "set", "logdir", "telemetry-every", "fresh", "allow-nondeterministic", "json"
+            "scale",
+            "set",
+            "logdir",
+            "telemetry-every",
+            "fresh",
+            "allow-nondeterministic",
+            "json",
+            "shard",
+            "merge",
+            "cluster",
         ),
     )
     add = command.add_argument
@@ -66,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "after it")
     add("--jobs", type=cli.whole_number(1), metavar="N",
         help="train N runs at a time, each in a process of its own; default: 1, or 2 for "
-        "--all on a CPU")
+        "--all or --cluster on a CPU")
     add("--batch-runs", "--together", nargs="?", type=cli.whole_number(2), const=0, metavar="N",
         help="train runs that differ only in initial values, seeds, learning rates and schedules "
         "as one program, N at most at once; other runs are trained alone. Needs "
@@ -93,7 +102,7 @@ def answer(args: argparse.Namespace) -> int:
 
                 print(f"\nAll experiments:\n\n{tables.overview(payload)}")
     if args.json or args.dry_run:
-        print(json.dumps(payload if args.all else payload[0], indent=1))
+        print(json.dumps(payload if args.all else next(iter(payload), None), indent=1))
     return cli.DONE
 
 
@@ -107,6 +116,10 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
         raise UserError("--arm and --set are for one experiment, not for --all")
     if args.batch_runs is not None and (args.all or args.jobs):
         raise UserError("--batch-runs is for one experiment, without --jobs")
+    if args.batch_runs is not None and (args.shard or args.merge or args.cluster):
+        raise UserError("--batch-runs is for one machine, without --shard, --merge and --cluster")
+    if args.merge and (args.shard or args.fresh or args.jobs or args.cluster):
+        raise UserError("--merge trains nothing: leave out --shard, --fresh, --jobs and --cluster")
     if args.batch_runs is not None:
         batching.check_backend(env_vars.keras_backend())
     for experiment in experiments:
@@ -121,14 +134,19 @@ def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> li
     from experiments.harness.data import sources
     from experiments.harness.reporting import console
     from experiments.harness.runtime import determinism
-    from experiments.harness.study import execute
+    from experiments.harness.study import execute, shards
     from experiments.harness.study.plan import plan_study
 
     determinism.start(deterministic=not args.allow_nondeterministic)
     environment = determinism.environment()
     load = functools.cache(sources.load)
     studies = [plan_study(request(each, args), environment, load) for each in experiments]
-    default_jobs = 2 if args.all and environment["device"] == "cpu" else 1
+    if args.shard:
+        studies = shards.select(studies, args.shard)
+    if args.merge:
+        studies = shards.merge(studies, args.logdir, args.merge, args.intervals)
+    many = (args.all or args.cluster is not None) and not args.merge
+    default_jobs = 2 if many and environment["device"] == "cpu" else 1
     payload = []
     for result in execute.run_studies(
         studies,
@@ -136,6 +154,7 @@ def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> li
         options(args),
         fresh=args.fresh,
         jobs=args.jobs or default_jobs,
+        cluster=args.cluster,
         on_study_start=lambda study: print(
             console.study_header(study.experiment, study.specs, study.warnings), flush=True
         ),

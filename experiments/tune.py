@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -24,15 +23,13 @@ from experiments.harness.spec.overrides import override, resolve
 from experiments.tuning.objectives import NEED_TRIAL_COUNT, OBJECTIVES, ORACLES, SHARDABLE
 
 if TYPE_CHECKING:
-    from experiments.harness.data.dataset import Dataset
-    from experiments.tuning.distributed.chief import WorkerOptions
+    from experiments.harness.execution.task import Executor
     from experiments.tuning.search import Search, SearchLocation, Trials
 
 TRIALS = 20  # of random and bayesian, by default
 EXCLUSIVE = (  # flags that exclude each other, and why
-    ("role", "jobs", "the number of workers is the number of worker commands"),
-    ("role", "shard", "shards are for machines that share nothing"),
-    ("merge", "role", "--merge trains nothing"),
+    ("merge", "jobs", "--merge trains nothing"),
+    ("merge", "cluster", "--merge trains nothing"),
     ("merge", "shard", "--merge trains nothing"),
 )
 
@@ -50,10 +47,19 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.tune",
         description=__doc__,
         epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
-        "1 workers or the chief failed, 2 bad use or bad input, 130 interrupted (run again to "
+        "1 a process failed, 2 bad use or bad input, 130 interrupted (run again to "
         "resume).",
         parents=cli.shared_flags(
-            "scale", "set", "data", "logdir", "telemetry-every", "allow-nondeterministic", "json"
+            "scale",
+            "set",
+            "data",
+            "logdir",
+            "telemetry-every",
+            "allow-nondeterministic",
+            "json",
+            "shard",
+            "merge",
+            "cluster",
         ),
     )
     add = command.add_argument
@@ -79,33 +85,10 @@ def parser() -> argparse.ArgumentParser:
         help="the search's folder under DIR/search; default: the oracle's name")
     add("--fresh", action="store_true", help="start the search over; finished runs are reused")
     add("--dry-run", action="store_true", help="print the search space as JSON and train nothing")
-    # fmt: on
-    _add_worker_flags(command)
-    return command
-
-
-def _add_worker_flags(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    # fmt: off
     add("--jobs", type=cli.whole_number(1), metavar="N",
         help="train N trials at a time, each in a process of its own; default: 2 on a CPU, else 1")
-    add("--role", choices=("chief", "worker"),
-        help="share the search among machines: one chief hands out trials, workers train them, all "
-        "with the same flags otherwise; default: from KerasTuner's environment variables")
-    add("--address", metavar="HOST:PORT",
-        help="the chief's, on loopback or a private network: the port has no authentication")
-    add("--limit", type=cli.whole_number(1), default=60, metavar="SECONDS",
-        help="a worker that is silent for this long loses its trial, and one that cannot reach the "
-        "chief for this long ends; default: 60")
-    add("--longest", type=cli.whole_number(1), default=86400, metavar="SECONDS",
-        help="a worker that has not finished a trial in this time loses it; default: 86400, a day")
-    add("--patience", type=cli.whole_number(1), default=600, metavar="SECONDS",
-        help="the chief gives up if it hears from no worker for this long; default: 600")
-    add("--shard", type=_shard, metavar="I/N",
-        help="only every Nth trial, of grid and random, for machines that share nothing")
-    add("--merge", nargs="+", type=cli.local_directory, default=[], metavar="DIR",
-        help="train nothing: merge the trials of shards with the same flags, by log directory")
     # fmt: on
+    return command
 
 
 def answer(args: argparse.Namespace) -> int:
@@ -144,8 +127,6 @@ def selected_space(experiment: Experiment, args: argparse.Namespace) -> tuple[Di
 
 def _check_flags(args: argparse.Namespace) -> None:
     given = {name for name, value in vars(args).items() if value}
-    if role(args)[0]:
-        given.add("role")
     for flag, other, reason in EXCLUSIVE:
         if {flag, other} <= given:
             raise UserError(f"--{flag} cannot be combined with --{other}: {reason}")
@@ -175,19 +156,6 @@ def base_arm(experiment: Experiment, args: argparse.Namespace) -> str:
     return experiment.searched or next(iter(experiment.at[lookup_scale(args)]))
 
 
-def role(args: argparse.Namespace) -> tuple[str | None, str | None]:
-    """Return the role and the chief's address, from the flags or KerasTuner's environment."""
-    from experiments.tuning.distributed.addresses import check_address
-
-    name, address = args.role, args.address
-    if not name and "KERASTUNER_ORACLE_IP" in os.environ:
-        name = "chief" if "chief" in os.environ.get("KERASTUNER_TUNER_ID", "") else "worker"
-        address = ":".join(os.environ.get(f"KERASTUNER_ORACLE_{k}", "") for k in ("IP", "PORT"))
-    if bool(name) != bool(address):
-        raise UserError("--role and --address go together")
-    return name, check_address(address) if address else None
-
-
 def tune(
     experiment: Experiment, space: Sequence[Dimension], args: argparse.Namespace
 ) -> list[dict[str, Any]]:
@@ -196,21 +164,15 @@ def tune(
 
     determinism.start(deterministic=not args.allow_nondeterministic)
     from experiments.tuning import journal  # imports a backend
-    from experiments.tuning.distributed.worker import run_worker
     from experiments.tuning.runner import run_search
 
-    search, location, dataset, warnings = plan(experiment, space, args)
+    search, location, warnings = plan(experiment, space, args)
     print(header(search, warnings), flush=True)
-    name, address = role(args)
-    if name == "worker":
-        run_worker(search, location, dataset, str(address), args.limit)
-        return []
     shards = [logdir / "search" / location.directory.name for logdir in args.merge]
     trials = run_search(
         search,
         location,
-        dataset,
-        worker_options(search, address, args),
+        executor(search, args),
         shard=args.shard or (1, 1),
         fresh=args.fresh,
         merge=[journal.directory_of(search, directory) for directory in shards],
@@ -220,10 +182,11 @@ def tune(
 
 def plan(
     experiment: Experiment, space: Sequence[Dimension], args: argparse.Namespace
-) -> tuple[Search, SearchLocation, Dataset, Sequence[str]]:
-    """Return the search, its location, its data, and warnings."""
+) -> tuple[Search, SearchLocation, Sequence[str]]:
+    """Return the search, its location, and warnings."""
     from experiments.harness.data import sources
     from experiments.harness.runtime import determinism
+    from experiments.harness.study import train_task
     from experiments.harness.study.plan import StudyRequest, plan_study
     from experiments.tuning.search import Search, SearchLocation
     from experiments.tuning.trial import TrialTrainer
@@ -238,8 +201,9 @@ def plan(
         data=[(trained_on if args.data is None else args.data) + sources.VALIDATION_SUFFIX],
         overrides=dict(args.set) | {"held_out": 0},  # the validation split replaces the test split
     )
-    study = plan_study(request, determinism.environment())
-    (template,), (dataset,) = study.specs, study.data.values()
+    train_task.load_dataset.cache_clear()
+    study = plan_study(request, determinism.environment(), train_task.load_dataset)
+    (template,) = study.specs
     objective = args.objective or ("accuracy" if "accuracy" in template.arm.metrics else "loss")
     trainer = TrialTrainer(template, space, objective, args.executions_per_trial)
     location = SearchLocation(
@@ -248,17 +212,15 @@ def plan(
         args.telemetry_every,
     )
     search = Search(trainer, args.oracle, args.trials or TRIALS)
-    return search, location, dataset, study.warnings
+    return search, location, study.warnings
 
 
-def worker_options(search: Search, address: str | None, args: argparse.Namespace) -> WorkerOptions:
-    """Return who trains the trials."""
-    from experiments.tuning.distributed.chief import WorkerOptions
+def executor(search: Search, args: argparse.Namespace) -> Executor:
+    """Return what trains the trials."""
+    from experiments.harness.execution.executors import choose
 
     default_jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1
-    return WorkerOptions(
-        args.jobs or default_jobs, address, args.limit, args.longest, args.patience
-    )
+    return choose(args.jobs or default_jobs, args.cluster)
 
 
 def header(search: Search, warnings: Sequence[str]) -> str:
@@ -312,13 +274,6 @@ def _dimension(text: str) -> Dimension:
         return search_space.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
-        return int(index), int(count)
-    raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
 
 
 if __name__ == "__main__":

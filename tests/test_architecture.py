@@ -23,6 +23,7 @@ LAYERS = (
     ("experiments.harness.model",),
     ("experiments.harness.telemetry",),
     ("experiments.harness.training", "experiments.harness.reporting"),
+    ("experiments.harness.execution",),
     ("experiments.harness.study",),
     (
         "experiments.verification",

@@ -1,15 +1,12 @@
 """The command as a person uses it: mostly in this process, kills and signals in others."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import Future
-from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments import catalog, reproduce
 from experiments.harness.data import faces, mnist
+from experiments.harness.execution import local
+from experiments.harness.execution.task import InThisProcess
 from experiments.harness.runtime import backends
 from experiments.harness.storage import run_record
 from experiments.harness.study import execute
@@ -291,21 +290,30 @@ def test_the_workers_of_a_killed_command_end_too(tmp_path):
     killed.communicate(timeout=60)  # its workers hold the write ends of its pipes
 
 
-def test_a_worker_that_dies_ends_the_command_with_exit_code_1_and_one_line(tmp_path, capsys):
-    argv = [*ARGV, "intervals=10000", "--arm", "fixed_rate", "decayed_rate", "--jobs", "2"]
+def test_a_run_whose_process_is_killed_is_resumed_in_another(tmp_path, capsys, monkeypatch):
+    argv = [*ARGV, "intervals=20", "--arm", "fixed_rate", "decayed_rate", "--jobs", "2"]
+    started = []
 
-    def kill_a_worker() -> None:
+    class Process(local.Process):
+        def __init__(self, environ) -> None:
+            super().__init__(environ)
+            started.append(self)
+
+    def kill_a_process() -> None:
         while len({path.parent for path in tmp_path.rglob("state/*[1-9]*")}) < 2:
             time.sleep(0.01)
-        multiprocessing.active_children()[0].kill()
+        started[0].popen.kill()
 
-    threading.Thread(target=kill_a_worker, daemon=True).start()
-    assert reproduce.main([*argv, "--logdir", str(tmp_path)]) == 1
-    error = capsys.readouterr().err
-    assert error == "reproduce: a worker process died; run again to resume\n"
-    assert not multiprocessing.active_children()
-    for path in tmp_path.rglob("run.json"):
-        assert run_record.read(path.parent).intervals >= 1
+    monkeypatch.setattr(local, "Process", Process)
+    threading.Thread(target=kill_a_process, daemon=True).start()
+    assert reproduce.main([*argv, "--logdir", str(tmp_path)]) == 0
+    out, error = capsys.readouterr()
+    assert error == ""
+    assert out.count("is given out again: ") == 1
+    assert out.count("resuming after interval") == 1
+    assert len(started) == 3
+    assert all(process.popen.returncode is not None for process in started)
+    assert len(fingerprints(tmp_path)) == 2
 
 
 def test_a_nondeterministic_run_is_marked_and_not_mixed_with_others(tmp_path, capsys):
@@ -357,19 +365,10 @@ def test_offline_the_default_is_mnist5k_and_a_directory_of_digits_is_refused(
     assert fingerprints(logdir, status="partial") == before
 
 
-class InlinePool:
-    """Replaces a pool of workers: runs what is submitted at once, in this process."""
-
-    def submit(self, function, *arguments) -> Future:
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
-
-
 def test_within_its_time_limit_it_trains_an_interval_and_the_same_command_resumes(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(execute, "worker_pool", lambda _: nullcontext(InlinePool()))
+    monkeypatch.setattr(execute, "choose", lambda *_: InThisProcess())
     argv = [*ARGV, "--logdir", str(tmp_path), "--arm", "fixed_rate", "decayed_rate", "--json"]
     for interval, jobs in ((1, "1"), (2, "2")):
         assert reproduce.main([*argv, "--time-limit", "0.0001", "--jobs", jobs]) == 0

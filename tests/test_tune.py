@@ -3,8 +3,6 @@
 import csv
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ from matplotlib.image import imread
 
 from experiments import reproduce, tune
 from experiments.harness.storage import run_record
+from experiments.tuning.objectives import NEED_TRIAL_COUNT, ORACLES
 
 ROOT = Path(__file__).parents[1]
 SET = ["network.widths=[2,2,8]", "steps=3", "intervals=4", "test_examples=50", "batch_size=8"]
@@ -198,41 +197,6 @@ def serial(tmp_path_factory) -> list[dict[str, str]]:
     return read_table(logdir)
 
 
-def test_a_chief_with_one_worker_killed_and_one_late_gives_the_serial_table(tmp_path, serial):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = ["--address", f"127.0.0.1:{free.getsockname()[1]}"]
-
-    def start_worker(k: int) -> subprocess.Popen:
-        flags = ["--role", "worker", *address, "--limit", "20"]
-        argv = long_trials_argv(tmp_path / f"worker{k}", *flags)
-        return start_tune(*argv, KERASTUNER_TUNER_ID=f"worker{k}")
-
-    flags = ["--role", "chief", *address, "--limit", "3"]
-    chief = start_tune(*long_trials_argv(tmp_path / "chief", *flags))
-    workers = [start_worker(0), start_worker(1)]
-    try:
-        wait_for(chief, "[1/6]")
-        time.sleep(0.2)  # into its next trial
-        killed = next(k for k in (0, 1) if [*(tmp_path / f"worker{k}").rglob("run.json")])
-        workers[killed].kill()
-        workers[1 - killed].send_signal(signal.SIGSTOP)  # else no trial is left for the late one
-        workers.append(start_worker(2))
-        wait_for(workers[2], "accuracy ")
-        workers[1 - killed].send_signal(signal.SIGCONT)
-        out, _ = chief.communicate(timeout=120)
-        assert chief.returncode == 0, out
-        assert workers[2].wait(60) == 0
-        assert workers[1 - killed].wait(60) in (0, 1)  # taken for dead, it may find no chief
-        assert workers[killed].wait(60) == -signal.SIGKILL
-    finally:
-        for process in (chief, *workers):
-            process.kill()
-            process.communicate()
-    assert f"worker worker{killed} has been silent for 3 s; its trial is handed out again" in out
-    assert read_table(tmp_path / "chief") == serial
-
-
 def wait_for(process: subprocess.Popen, text: str) -> None:
     """Read a process's output up to a line that contains ``text``."""
     lines = []
@@ -241,6 +205,18 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
         if text in line:
             return
     raise AssertionError("".join(lines))
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+def test_two_jobs_write_the_table_of_a_serial_search_to_the_byte(oracle, tmp_path):
+    tables = []
+    for jobs in ("1", "2"):
+        flags = ["--jobs", jobs, *["--trials", "7"] * (oracle in NEED_TRIAL_COUNT)]
+        argv = tune_argv(tmp_path / jobs, *flags, oracle=oracle)
+        assert tune.main(argv) == 0
+        tables.append((search_directory(tmp_path / jobs, oracle) / "trials.csv").read_bytes())
+    assert tables[0] == tables[1]
+    assert tables[0].count(b"\n") > 4
 
 
 def test_jobs_die_with_a_killed_search_which_resumes_to_the_serial_table(tmp_path, serial, capfd):
@@ -292,15 +268,10 @@ def ps(*argv: str) -> str:
         (["--space", f"{RATE}+steps=[1]", "steps+batch_size=[2]"], "steps is in the space twice"),
         (["--seed", "4294967295"], "lead to seeds of 2**32 or more"),
         (["--shard", "3/2"], "is not I/N"),
-        (["--role", "chief", "--address", "127.0.0.1:1"], "--role cannot be combined with --jobs"),
         (["--merge", "nowhere", "--shard", "1/2"], "--merge cannot be combined with --shard"),
         (["--oracle", "bayesian", "--shard", "1/2"], "others depend on earlier trials"),
         (["--oracle", "grid", "--trials", "3"], "--trials is for random and bayesian"),
-        (["--role", "worker"], "--role and --address go together"),
-        (["--role", "chief", "--address", "8.8.8.8:1"], "neither loopback nor private"),
-        (["--role", "chief", "--address", "0.0.0.0:1"], "neither loopback nor private"),
-        (["--role", "chief", "--address", "here"], "is not HOST:PORT"),
-        (["--merge", "nowhere"], "holds no search"),
+        (["--merge", "nowhere"], "--merge cannot be combined with --jobs"),
         (["--arm", "nine"], "has no arm 'nine'"),
     ],
 )
@@ -313,16 +284,3 @@ def test_bad_use_exits_with_2_and_one_line(flags, line, tmp_path, capsys):
     err = capsys.readouterr().err
     assert line in err
     assert "Traceback" not in err
-
-
-def test_a_worker_without_a_chief_and_a_chief_without_workers_end(tmp_path, capsys):
-    with socket.socket() as occupied:
-        occupied.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{occupied.getsockname()[1]}"
-        flag = ["--address", address]
-        assert tune.main(tune_argv(tmp_path, "--role", "worker", *flag, "--limit", "1")) == 1
-        assert "no chief answers" in capsys.readouterr().err
-        assert tune.main(tune_argv(tmp_path, "--role", "chief", *flag)) == 2
-        assert "cannot listen on" in capsys.readouterr().err
-    assert tune.main(tune_argv(tmp_path, "--role", "chief", *flag, "--patience", "1")) == 1
-    assert "no worker was heard from for 1 s" in capsys.readouterr().err

@@ -15,10 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from experiments.harness.spec import search_space
 from experiments.tuning.objectives import OBJECTIVES
-from experiments.tuning.replayable_oracle import SEARCH_KEY, ReplayableOracle, Skip, skip_none
+from experiments.tuning.replayable_oracle import ReplayableOracle, Skip, skip_none
 from experiments.tuning.search import Search
 from experiments.tuning.trial import Outcome
 
+SEARCH_KEY = "search"  # a constant of the space, for which KerasTuner advances its seed too
 TUNER_PREFIX = "tuner/"  # of the names that Hyperband adds to a trial's values
 
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.data.dataset import Dataset
+from experiments.harness.execution.task import Executor, Task
 from experiments.harness.runtime import filesystem
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError
 from experiments.tuning import journal, oracles
-from experiments.tuning.distributed import chief, local_workers
-from experiments.tuning.distributed.chief import WorkerOptions
-from experiments.tuning.distributed.worker import run_trials, trial_function
 from experiments.tuning.replayable_oracle import ReplayableOracle, Skip
 from experiments.tuning.search import FinishedTrial, Search, SearchLocation
-from experiments.tuning.trial import EPOCHS_KEY
+from experiments.tuning.trial import EPOCHS_KEY, Outcome
 
 
 def run_search(
     search: Search,
     location: SearchLocation,
-    dataset: Dataset,
-    workers: WorkerOptions,
+    executor: Executor,
     *,
     shard: tuple[int, int] = (1, 1),
     merge: Sequence[Path] = (),
@@ -34,7 +31,7 @@ def run_search(
 
     ``shard`` (i, n) is every nth trial only. With ``merge``, the directories of shards, their
     trials are merged and none is trained. ``fresh`` deletes the journal first. The journal is
-    written after each trial. Raises what training and ``chief.supervise`` raise.
+    written after each trial. Raises what ``Answer.result`` does.
     """
     directory = journal.directory_of(search, location.directory)
     with filesystem.lock_directory(directory):
@@ -44,14 +41,11 @@ def run_search(
         outcomes = {number: trial.outcome for number, trial in trials.items()}
         oracle = oracles.build(search, outcomes, _skip_all if merge else _skip_others(shard))
         writer = JournalWriter(search, directory, oracle, trials)
-        oracle.on_trial_end = writer.save
-        oracle.replay()
-        try:
-            writer.save()
-            if not oracle.is_finished:
-                _train(search, location, dataset, oracle, workers)
-        finally:
-            writer.save()
+        with closing(executor.run(_tasks(search, location, writer))) as answers:
+            for answer in answers:
+                number = answer.task.arguments["number"]
+                oracle.record(number, Outcome(**answer.result()))
+                writer.save()
         journal.write(search, trials, directory)
         if missing := len(oracle.trials) - len(trials) if merge else 0:
             logger.info(f"{missing} of {len(oracle.trials)} trials are missing from these shards")
@@ -67,26 +61,23 @@ def _skip_others(shard: tuple[int, int]) -> Skip:
     return lambda number: number % count != index - 1
 
 
-def _train(
-    search: Search,
-    location: SearchLocation,
-    dataset: Dataset,
-    oracle: ReplayableOracle,
-    workers: WorkerOptions,
-) -> None:
-    """Train the oracle's trials in this process, in local workers, or in workers elsewhere."""
-    if workers.jobs == 1 and not workers.address:
-        run_trials(search, oracle, "here", trial_function(search, location, dataset))
-        return
-    with chief.open_server(oracle, workers.address or "127.0.0.1:0") as address:
-        if workers.address:
-            logger.info(f"chief on {address}; start workers with --role worker --address {address}")
-            chief.supervise(oracle, workers)
+def _tasks(
+    search: Search, location: SearchLocation, writer: JournalWriter
+) -> Iterator[Task | None]:
+    """Yield a task for each trial, and None while the next trial depends on running ones."""
+    oracle = writer.oracle
+    while True:
+        trial = oracle.next_trial()
+        writer.save()  # checks the known trials, which may have been created
+        if oracle.exhausted:
             return
-        with local_workers.start(
-            search, location, workers.jobs, workers.silence_limit, address
-        ) as processes:
-            chief.supervise(oracle, workers, processes)
+        yield trial and search.trainer.task(
+            int(trial.trial_id),
+            oracles.values_of(search, trial),
+            location.directory,
+            location.source,
+            location.telemetry_every,
+        )
 
 
 class JournalWriter:
@@ -109,21 +100,20 @@ class JournalWriter:
 
         Raises ``UserError`` if the oracle chose other values than it did before.
         """
-        with self.oracle.lock:
-            values = self._chosen_values()
-            new = {
-                number: FinishedTrial(values[number], outcome)
-                for number, outcome in self.oracle.outcomes.items()
-                if number in values and number not in self.trials
-            }
-            if not new:
-                return
-            count = len(self.trials)
-            self.trials |= new
-            journal.write(self.search, self.trials, self.directory)
-            for position, number in enumerate(sorted(new), count + 1):
-                expected = self.oracle.expected_trials()
-                logger.info(f"[{position}/{expected}] {self._progress_line(number)}")
+        values = self._chosen_values()
+        new = {
+            number: FinishedTrial(values[number], outcome)
+            for number, outcome in self.oracle.outcomes.items()
+            if number in values and number not in self.trials
+        }
+        if not new:
+            return
+        count = len(self.trials)
+        self.trials |= new
+        journal.write(self.search, self.trials, self.directory)
+        for position, number in enumerate(sorted(new), count + 1):
+            expected = self.oracle.expected_trials()
+            logger.info(f"[{position}/{expected}] {self._progress_line(number)}")
 
     def _chosen_values(self) -> dict[int, dict[str, Any]]:
         """Return the values of the trials so far by number, compared with the journal."""

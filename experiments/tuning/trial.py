@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.data.dataset import Dataset
+from experiments.harness.execution.task import Task
+from experiments.harness.runtime import log
 from experiments.harness.spec import Dimension, Run, RunSpec, search_space
 from experiments.harness.spec.overrides import override
-from experiments.harness.study import run_one
+from experiments.harness.study import train_task
 from experiments.harness.training.options import TrainOptions
 from experiments.tuning.objectives import OBJECTIVES
 
+FUNCTION = f"{__name__}:train"
 EARLY_SHARE = 0.1  # the share of a run after which the objective is also reported
 EPOCHS_KEY = "tuner/epochs"  # Hyperband's name for the number of intervals of a trial
 
@@ -76,19 +78,46 @@ class TrialTrainer:
         seeds = range(self.template.seed, self.template.seed + self.executions)
         return [replace(self.template, arm=arm, overrides=overrides, seed=seed) for seed in seeds]
 
-    def train(
+    def task(
         self,
+        number: int,
         values: Mapping[str, Any],
         logdir: Path,
-        dataset: Dataset,
+        source: str,
         telemetry_every: int | None = None,
-    ) -> Outcome:
-        """Train or load the trial's runs, and return their outcome."""
+    ) -> Task:
+        """Return the task of training a trial, whose result is its outcome as JSON types."""
         intervals = values.get(EPOCHS_KEY)
         options = TrainOptions(stop_after=intervals, telemetry_every=telemetry_every)
-        specs = self.specs(values)
-        runs = [run_one.train_or_load(spec, logdir, dataset, options) for spec in specs]
-        return summarize_runs(runs, self.objective, intervals)
+        task = train_task.task(
+            self.specs(values),
+            logdir,
+            source,
+            options,
+            FUNCTION,
+            number=number,
+            objective=self.objective,
+            intervals=intervals,
+        )
+        return replace(task, name=f"trial {number}")
+
+
+def train(
+    specs: Sequence[Mapping[str, Any]],
+    logdir: str,
+    source: str,
+    options: Mapping[str, Any],
+    number: int,
+    objective: str,
+    intervals: int | None,
+) -> dict[str, Any]:
+    """Train or load a trial's runs; return its outcome as JSON types."""
+    with log.quiet(), log.prefixed(f"trial {number}: "):  # the search logs each trial
+        runs = [
+            train_task.train_when_free(spec, Path(logdir), source, options)
+            for spec in map(train_task.spec_from_json, specs)
+        ]
+    return asdict(summarize_runs(runs, objective, intervals))
 
 
 def summarize_runs(runs: Sequence[Run], objective: str, intervals: int | None = None) -> Outcome:

@@ -1,20 +1,23 @@
 """A search whose trials are not trained: the outcome is a formula of the trial's values."""
 
 import math
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from experiments import catalog
+from experiments.harness.execution.task import Answer, Source, Task
 from experiments.harness.spec import Dimension, RunSpec
 from experiments.harness.spec.overrides import resolve
 from experiments.harness.spec.search_space import DEFAULT_SPACE
-from experiments.tuning.distributed.worker import Train, run_trials
 from experiments.tuning.objectives import OBJECTIVES
 from experiments.tuning.oracles import build, values_of
 from experiments.tuning.replayable_oracle import ReplayableOracle, Skip, skip_none
 from experiments.tuning.search import FinishedTrial, Search
 from experiments.tuning.trial import EPOCHS_KEY, Outcome, TrialTrainer
 
+Train = Callable[[Mapping[str, Any]], Outcome]
 WORST = {name: objective.worst for name, objective in OBJECTIVES.items()}
 OVERRIDES = {"held_out": 0, "intervals": 9}
 
@@ -53,18 +56,51 @@ def formula(values: Mapping[str, Any]) -> Outcome:
     return Outcome(curve[-1], [curve], [None], [f"{final:.6f}"])
 
 
+def values_in(task: Task) -> dict[str, Any]:
+    """Return a trial's values from its task."""
+    values = dict(task.arguments["specs"][0]["overrides"])
+    if task.arguments["intervals"] is not None:
+        values[EPOCHS_KEY] = task.arguments["intervals"]
+    return values
+
+
+class FakeExecutor:
+    """An executor that calls a function of the trial's values: ``jobs`` tasks at a time.
+
+    Their answers come in a random order. ``most`` is the largest number that ran at a time.
+    """
+
+    def __init__(self, train: Train = formula, jobs: int = 1, seed: int = 0) -> None:
+        self.train, self.jobs, self.random = train, jobs, random.Random(seed)
+        self.most = 0
+
+    def run(self, tasks):
+        source, running = Source(tasks), []
+        while True:
+            while len(running) < self.jobs and (task := source.take()):
+                running.append(task)
+            self.most = max(self.most, len(running))
+            if not running:
+                source.check_progress()
+                return
+            task = running.pop(self.random.randrange(len(running)))
+            source.end(task)
+            yield Answer(task, "answered", asdict(self.train(values_in(task))))
+
+
 def run(
     search: Search,
     train: Train = formula,
     known: dict[int, FinishedTrial] | None = None,
     skip: Skip = skip_none,
 ) -> dict[int, FinishedTrial]:
-    """Train all but the ``known`` trials with one worker; add them to ``known`` in any case."""
+    """Train all but the ``known`` trials one by one; add them to ``known`` in any case."""
     known = {} if known is None else known
     oracle = build(search, {n: trial.outcome for n, trial in known.items()}, skip)
     try:
-        oracle.replay()
-        run_trials(search, oracle, "one", train)
+        while trial := oracle.next_trial():
+            oracle.record(int(trial.trial_id), train(values_of(search, trial)))
+        assert oracle.exhausted
     finally:
         known.update(finished_trials(search, oracle))
     return known

@@ -1,4 +1,4 @@
-"""Shorter waits, and fewer steps of the optimiser in KerasTuner's Bayesian search."""
+"""Fewer steps of the optimiser in KerasTuner's Bayesian search."""
 
 import pytest
 import scipy.optimize
@@ -13,8 +13,3 @@ def _few_optimiser_steps():
             "scipy.optimize.minimize", lambda *args, **kwargs: minimize(*args, **kwargs | few)
         )
         yield
-
-
-@pytest.fixture(autouse=True)
-def _short_delays(monkeypatch):
-    monkeypatch.setattr("experiments.tuning.distributed.worker.RETRY_DELAY", 0.01)

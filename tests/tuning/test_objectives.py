@@ -4,16 +4,15 @@ import csv
 import json
 import math
 import random
-import threading
 from dataclasses import replace
 
 import pytest
 
 from experiments.harness.spec import Dimension, History, Run
-from experiments.tuning import journal, results
-from experiments.tuning.distributed.worker import run_trials
+from experiments.tuning import journal, results, runner
 from experiments.tuning.objectives import OBJECTIVES
-from experiments.tuning.oracles import build
+from experiments.tuning.oracles import build, values_of
+from experiments.tuning.search import SearchLocation
 from experiments.tuning.trial import EPOCHS_KEY, Outcome, scores, summarize_runs
 from tests.helpers import fake_search
 
@@ -113,24 +112,18 @@ def test_a_search_over_large_losses_resumes_to_the_same_trials(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bayesian", "hyperband"])
-def test_a_search_over_large_losses_is_the_same_for_several_workers(name):
+def test_a_search_over_large_losses_is_the_same_for_several_jobs(name, tmp_path):
     search = fake_search.make_search(name, trials=11, objective="loss")
-    oracle = build(search, {})
-    workers = [
-        threading.Thread(target=run_trials, args=(search, oracle, str(k), summed_formula))
-        for k in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert fake_search.finished_trials(search, oracle) == fake_search.run(search, summed_formula)
+    executor = fake_search.FakeExecutor(summed_formula, jobs=3)
+    trials = runner.run_search(search, SearchLocation(tmp_path, "none"), executor)
+    assert trials == fake_search.run(search, summed_formula)
 
 
 def test_the_oracle_sees_a_finite_score_worse_than_all_others():
     search = fake_search.make_search("bayesian", trials=11, objective="loss")
     oracle = build(search, {})
-    run_trials(search, oracle, "one", summed_formula)
+    while trial := oracle.next_trial():
+        oracle.record(int(trial.trial_id), summed_formula(values_of(search, trial)))
     oracle._score_trials()
     diverged = {n for n, each in oracle.outcomes.items() if each.has_diverged}
     by_number = {int(key): trial.score for key, trial in oracle.trials.items()}

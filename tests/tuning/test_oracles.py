@@ -1,20 +1,14 @@
-"""The same search gives the same trials: repeated, killed, and with several workers."""
+"""The same search gives the same trials: repeated, killed and resumed."""
 
-import json
 import random
-import threading
-import time
-from dataclasses import asdict
 
 import pytest
 
-from experiments.harness.spec import Dimension, UserError
+from experiments.harness.spec import Dimension
 from experiments.harness.spec.search_space import DEFAULT_SPACE, numeric_range
 from experiments.tuning import journal
-from experiments.tuning.distributed.worker import run_trials
 from experiments.tuning.objectives import ORACLES, SHARDABLE
 from experiments.tuning.oracles import build, values_of
-from experiments.tuning.replayable_oracle import OUTCOME_KEY, SEARCH_KEY
 from experiments.tuning.trial import Outcome
 from tests.helpers import fake_search
 
@@ -61,24 +55,6 @@ def test_killed_ten_times_a_search_resumes_to_the_same_trials(name, serial):
     assert len(trained) == SIZES[name], "a trial was trained twice"
 
 
-def test_a_late_outcome_of_a_reassigned_trial_changes_nothing():
-    search = fake_search.make_search("random", trials=1)
-    oracle = build(search, {})
-    oracle.silence_limit = 0.05
-
-    def train_slowly(values):
-        time.sleep(0.3)
-        return fake_search.formula(values)
-
-    slow = threading.Thread(target=run_trials, args=(search, oracle, "slow", train_slowly))
-    slow.start()
-    time.sleep(0.2)
-    run_trials(search, oracle, "fast", fake_search.formula)
-    slow.join(10)
-    assert not slow.is_alive()
-    assert len(fake_search.finished_trials(search, oracle)) == 1
-
-
 @pytest.mark.parametrize("name", ORACLES)
 def test_a_search_ends_if_all_trials_diverge(name):
     def train(_):
@@ -102,18 +78,9 @@ def test_a_search_resumes_from_its_journal_alone(name, serial, tmp_path):
     known = journal.read(search, tmp_path)
     assert known == serial[name]
     oracle = build(search, {number: trial.outcome for number, trial in known.items()})
-    oracle.replay()
-    assert oracle.is_finished
+    assert oracle.next_trial() is None
+    assert oracle.exhausted
     assert fake_search.finished_trials(search, oracle) == serial[name]
-
-
-def test_known_trials_are_replayed_before_the_first_worker(serial, monkeypatch):
-    known = {number: serial["random"][number].outcome for number in (0, 1, 2, 5)}
-    oracle = build(SEARCHES["random"], known)
-    oracle.replay()
-    monkeypatch.setattr(oracle, "populate_space", None)
-    assert oracle.create_trial("one").trial_id == "03"
-    assert oracle.expected_trials() == SIZES["random"]
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -123,71 +90,21 @@ def test_an_exhausted_oracle_is_not_called_again(name, monkeypatch):
     oracle, calls = build(search, {}), []
     populate = oracle.populate_space
     monkeypatch.setattr(oracle, "populate_space", lambda key: calls.append(key) or populate(key))
-    slow_trial = oracle.create_trial("slow")
-    while not oracle.exhausted and oracle.create_trial("fast").status == "RUNNING":
-        train_one(search, oracle, "fast")
+    slow = oracle.next_trial()
+    while not oracle.exhausted and (trial := oracle.next_trial()):
+        record(search, oracle, trial)
     count = len(calls)
-    assert [oracle.create_trial("fast").status for _ in range(30)] == ["IDLE"] * 30
+    assert [oracle.next_trial() for _ in range(30)] == [None] * 30
     assert len(calls) == count
-    assert oracle.create_trial("slow").trial_id == slow_trial.trial_id
-    run_trials(search, oracle, "slow", fake_search.formula)
+    record(search, oracle, slow)
+    while trial := oracle.next_trial():
+        record(search, oracle, trial)
     assert fake_search.finished_trials(search, oracle) == serial
     assert oracle.expected_trials() == len(serial)
 
 
-def train_one(search, oracle, worker: str) -> None:
-    """Train the worker's trial, and no other."""
-    oracle.end_trial(with_outcome(search, oracle.create_trial(worker)))
-
-
-def with_outcome(search, trial):
-    """Return the trial with its outcome, as a worker sends it."""
-    outcome = fake_search.formula(values_of(search, trial))
-    trial.hyperparameters.values[OUTCOME_KEY] = json.dumps(asdict(outcome))
-    return trial
-
-
-def test_lost_workers_are_reported_once_with_the_reason():
-    oracle = build(SEARCHES["random"], {})
-    oracle.silence_limit = -1.0
-    assert oracle.create_trial("slow").trial_id == oracle.create_trial("fast").trial_id
-    assert oracle.lost_workers()[0] == ("slow", "has been silent for -1 s")
-    oracle.silence_limit, oracle.trial_time_limit = 60.0, -1.0
-    assert oracle.create_trial("slow").trial_id == "00"
-    oracle.get_trial("00")
-    assert oracle.lost_workers() == [("slow", "has not finished in -1 s")]
-    assert oracle.lost_workers() == []
-
-
-def test_a_restarted_chief_accepts_the_trials_that_the_first_one_handed_out():
-    search = SEARCHES["random"]
-    first, second = build(search, {}), build(search, {})
-    first.create_trial("one")
-    trial = first.create_trial("two")
-    second.replay()
-    assert second.get_trial(trial.trial_id).status == "RUNNING"
-    second.end_trial(with_outcome(search, trial))
-    assert [second.create_trial(name).trial_id for name in ("three", "four")] == ["00", "02"]
-    trial.hyperparameters.values[SEARCH_KEY] = "another"
-    with pytest.raises(UserError, match="belongs to another search"):
-        second.end_trial(trial)
-
-
-def test_after_an_error_an_oracle_raises_it_to_every_worker(monkeypatch):
-    oracle = build(SEARCHES["random"], {})
-    monkeypatch.setattr(oracle, "populate_space", lambda _: 1 / 0)
-    errors = []
-
-    def create_trial():
-        with pytest.raises(ZeroDivisionError) as raised:
-            oracle.create_trial("one")
-        errors.append(raised.value)
-
-    for _ in range(2):
-        thread = threading.Thread(target=create_trial, daemon=True)
-        thread.start()
-        thread.join(10)
-    assert errors == [oracle.error] * 2
+def record(search, oracle, trial) -> None:
+    oracle.record(int(trial.trial_id), fake_search.formula(values_of(search, trial)))
 
 
 def test_the_highest_seed_works():

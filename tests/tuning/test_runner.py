@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness.spec import Dimension
+from experiments.harness.spec import Dimension, ProcessError
 from experiments.tuning import journal, results, runner
-from experiments.tuning.distributed.chief import WorkerOptions
+from experiments.tuning.objectives import ORACLES
 from experiments.tuning.search import SearchLocation
 from tests.helpers import fake_search
 
@@ -16,23 +16,13 @@ FOUR_TRIALS = fake_search.make_search("grid", space=RATES)
 
 
 @pytest.fixture(autouse=True)
-def set_train(monkeypatch):
-    """Return a function that sets the function that trains a trial."""
-
-    def set_function(train):
-        monkeypatch.setattr(runner, "trial_function", lambda *_: train)
-
-    set_function(fake_search.formula)
-    return set_function
-
-
-@pytest.fixture(autouse=True)
 def _logged(caplog):
     caplog.set_level("INFO", logger="rerun_zoo")
 
 
-def run(path: Path, search=FOUR_TRIALS, workers=WorkerOptions(), **options):  # noqa: B008
-    return runner.run_search(search, SearchLocation(path, "none"), None, workers, **options)
+def run(path: Path, search=FOUR_TRIALS, train=fake_search.formula, jobs=1, **options):
+    location, executor = SearchLocation(path, "none"), fake_search.FakeExecutor(train, jobs)
+    return runner.run_search(search, location, executor, **options)
 
 
 def read_journal(path: Path, search=FOUR_TRIALS) -> list[str]:
@@ -44,25 +34,47 @@ def must_not_be_called(*_):
     raise AssertionError("called again")
 
 
-def test_the_journal_is_written_after_each_trial(set_train, tmp_path):
+def test_the_journal_is_written_after_each_trial(tmp_path):
     counts = []
 
     def train(values):
         counts.append(len(read_journal(tmp_path)) if counts else 0)
         return fake_search.formula(values)
 
-    set_train(train)
-    run(tmp_path)
+    run(tmp_path, train=train)
     assert counts == [0, 1, 2, 3]
 
 
-def test_a_complete_search_starts_no_server(tmp_path, monkeypatch):
+def test_a_complete_search_trains_nothing(tmp_path):
     complete = run(tmp_path)
-    monkeypatch.setattr("experiments.tuning.distributed.chief.open_server", must_not_be_called)
-    assert run(tmp_path, workers=WorkerOptions(jobs=2, address="127.0.0.1:0")) == complete
+    assert run(tmp_path, train=must_not_be_called) == complete
 
 
-def test_shards_count_their_own_trials_and_a_merged_search_resumes(set_train, tmp_path, caplog):
+@pytest.mark.parametrize("name", ORACLES)
+def test_three_at_a_time_answered_in_any_order_give_the_serial_trials(name, tmp_path):
+    search = fake_search.make_search(name, trials=11)
+    serial = fake_search.run(search)
+    for seed in range(3):
+        executor = fake_search.FakeExecutor(jobs=3, seed=seed)
+        location = SearchLocation(tmp_path / f"{seed}", "none")
+        trials = runner.run_search(search, location, executor)
+        assert trials == serial
+        assert executor.most == 3
+
+
+def test_a_lost_trial_ends_the_search_which_resumes(tmp_path):
+    def lose_third(values):
+        if values["optimizer.learning_rate"] == 1e-2:
+            raise ProcessError("trial 2 was given out 3 times and never finished")
+        return fake_search.formula(values)
+
+    with pytest.raises(ProcessError, match="trial 2"):
+        run(tmp_path, train=lose_third)
+    assert read_journal(tmp_path) == ["0", "1"]
+    assert len(run(tmp_path)) == 4
+
+
+def test_shards_count_their_own_trials_and_a_merged_search_resumes(tmp_path, caplog):
     for k in (1, 2):
         run(tmp_path / str(k), shard=(k, 2))
     assert [line[:5] for line in caplog.messages] == ["[1/2]", "[2/2]"] * 2
@@ -73,8 +85,7 @@ def test_shards_count_their_own_trials_and_a_merged_search_resumes(set_train, tm
     assert caplog.messages[-1] == "2 of 4 trials are missing from these shards"
     assert len(read_journal(tmp_path / "half")) == len(half) == 2
     complete = run(tmp_path / "all", merge=shards)
-    set_train(must_not_be_called)
-    assert run(tmp_path / "all") == complete
+    assert run(tmp_path / "all", train=must_not_be_called) == complete
     assert len(complete) == 4
 
 

@@ -102,11 +102,24 @@ def key_value(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def shard(text: str) -> tuple[int, int]:
+    """Parse ``I/N``, the part I of N."""
+    index, _, count = text.partition("/")
+    if index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    raise argparse.ArgumentTypeError(f"{text!r} is not I/N with I from 1 to N")
+
+
 FLAGS: dict[str, dict[str, Any]] = {
     "allow-nondeterministic": {
         "action": "store_true",
         "help": "train without deterministic operations, for a device or an operation that has "
         "none; recorded in the run",
+    },
+    "cluster": {
+        "metavar": "ADDRESS",
+        "help": "do the work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; --jobs then is "
+        "the number at a time on each node",
     },
     "data": {
         "metavar": "SOURCE",
@@ -130,6 +143,13 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "full is the document's own size, mini fits a laptop's CPU; default: full on an "
         "accelerator, else mini",
     },
+    "merge": {
+        "nargs": "+",
+        "type": local_directory,
+        "default": [],
+        "metavar": "DIR",
+        "help": "train nothing: merge the results of shards with the same flags, by log directory",
+    },
     "set": {
         "nargs": "+",
         "action": "extend",
@@ -138,6 +158,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "KEY=VALUE",
         "help": "override fields of the arms, such as optimizer.learning_rate=1e-3; part of a "
         "run's identity",
+    },
+    "shard": {
+        "type": shard,
+        "metavar": "I/N",
+        "help": "only every Nth, from the Ith on, for machines that share nothing",
     },
     "telemetry-every": {
         "type": whole_number(0),

@@ -132,6 +132,16 @@ def recorded(backend: str) -> dict[str, str]:
     }
 
 
+def deciding(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the variables that may change bits, on any backend, and Keras's own."""
+    patterns = {"KERAS_*", *(pattern for names in RECORDED.values() for pattern in names)}
+    return {
+        name: text
+        for name, text in environ.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
 def original_environ() -> dict[str, str]:
     """Return the environment as it was before ``apply``, for starting another process."""
     environ = dict(os.environ)

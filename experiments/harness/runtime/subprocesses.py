@@ -1,4 +1,4 @@
-"""Call a function in a fresh process, on any backend and with any settings of determinism.
+"""Fresh processes that call functions, on any backend and with any settings of determinism.
 
     subprocesses.call(
         "experiments.verification.self_test_runs:train_short_runs",
@@ -7,27 +7,35 @@
         start={},
     )
 
-The request goes to the process's stdin. The result comes back in an unnamed file that both
-processes hold open, so output that backends print cannot corrupt it. If the caller is killed, the
-process ends too.
+A ``Process`` answers one call after another. Calls go to its stdin; results and log messages come
+back through a pipe of their own, so output that backends print cannot corrupt them. If the caller
+is killed, the process ends too.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import logging
+import math
 import os
+import select
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from experiments.harness.runtime import env_vars
+from experiments.harness.runtime import env_vars, signals
+from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
+
+OnLog = Callable[[int, str], Any]  # a message's level and text
+CHUNK = 1 << 16  # bytes read from the pipe at a time
 
 
 class CallTimeoutError(ProcessError):
@@ -44,85 +52,191 @@ def call(
 ) -> Any:
     """Call ``function`` (``module:name``) in a fresh process; return its result.
 
-    Arguments and result are JSON types. ``backend``: this process's by default. ``start``:
-    arguments of ``determinism.start``, which is called first unless None. Raises ``UserError`` if
-    the function does, ``CallTimeoutError`` after ``timeout`` seconds, ``ProcessError`` for any
-    other failure. A timeout or an interrupt kills the process.
+    ``backend``: this process's by default. Raises ``CallTimeoutError`` after ``timeout`` seconds,
+    and what ``Process.receive`` does. A timeout or an interrupt kills the process.
     """
     environ = env_vars.original_environ() | ({"KERAS_BACKEND": backend} if backend else {})
-    environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    argv = [sys.executable, "-P", "-m", __spec__.name]  # -P: not the code in the current directory
-    with tempfile.TemporaryFile() as result, _lifeline() as lifeline:
-        request = {
-            "function": function,
-            "arguments": arguments,
-            "start": start,
-            "result_fd": result.fileno(),
-            "lifeline_fd": lifeline,
-        }
-        try:
-            completed = subprocess.run(
-                argv,
-                env=environ,
-                input=json.dumps(request).encode(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=[result.fileno(), lifeline],
-                timeout=timeout,
-            )
-        except subprocess.TimeoutExpired:
-            raise CallTimeoutError(f"{function} did not finish within {timeout:.0f} s") from None
-        result.seek(0)
-        payload = result.read()
-    if code := completed.returncode:
-        lines = completed.stderr.decode(errors="replace").strip().split("\n")
-        raise ProcessError(
-            f"{function} failed with exit code {code}: {lines[-1].strip() or 'no error output'}"
-        )
-    value, user_error = json.loads(payload)
-    if user_error is not None:
-        raise UserError(user_error)
-    return value
-
-
-@contextmanager
-def _lifeline() -> Iterator[int]:
-    """Yield the read end of a pipe that reaches its end when this process ends."""
-    read_end, write_end = os.pipe()
+    process = Process(environ)
     try:
-        yield read_end
+        process.send(function, arguments, start)
+        return process.wait(timeout)
     finally:
-        os.close(read_end)
+        process.kill()
+
+
+class Process:
+    """A fresh process with the environment variables ``environ``, which answers calls."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        read_end, write_end = os.pipe()
+        self.answers, self.unread, self.function = read_end, b"", ""
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+        # -P: not the code in the current directory. A group of its own: a terminal's interrupt
+        # reaches the caller alone, which decides what becomes of the process.
+        self.popen = subprocess.Popen(
+            [sys.executable, "-P", "-m", __spec__.name, str(write_end)],
+            env={**environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+            pass_fds=[write_end],
+            process_group=0,
+        )
         os.close(write_end)
 
+    def fileno(self) -> int:
+        """Return a file descriptor that becomes readable when ``receive`` has something to do."""
+        return self.answers
 
-def exit_with_parent(lifeline: int) -> None:
-    """End this process, from a thread, when ``lifeline`` closes: a pipe that the parent holds."""
+    def send(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        start: Mapping[str, Any] | None = None,
+        *,
+        with_log: bool = False,
+    ) -> None:
+        """Call ``function`` (``module:name``); arguments and result are JSON types.
 
-    def wait() -> None:
-        os.read(lifeline, 1)
-        os._exit(1)
+        ``start``: arguments of ``determinism.start``, which is called first unless None. With
+        ``with_log``, messages of the process are logged here.
+        """
+        self.function = function
+        call = {"function": function, "arguments": arguments, "start": start, "with_log": with_log}
+        assert self.popen.stdin
+        try:
+            self.popen.stdin.write(json.dumps(call).encode() + b"\n")
+            self.popen.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died, as ``receive`` will find
 
-    threading.Thread(target=wait, daemon=True).start()
+    def receive(self, on_log: OnLog | None = None) -> list[Any]:
+        """Read what has come, waiting for something; return the result in a list, if there is one.
+
+        Messages are logged here, or go to ``on_log``. Raises ``UserError`` if the function does,
+        ``FunctionError`` for its other exceptions, and ``ProcessError`` if the process has died.
+        """
+        if not (data := os.read(self.answers, CHUNK)):
+            raise ProcessError(self._failure())
+        *lines, self.unread = (self.unread + data).split(b"\n")
+        for line in lines:
+            kind, content = json.loads(line)
+            if kind == "log":
+                (on_log or log_here)(*content)
+            elif kind == "user_error":
+                raise UserError(content)
+            elif kind == "error":
+                raise FunctionError(f"{self.function} failed: {content}")
+            else:
+                return [content]
+        return []
+
+    def wait(self, timeout: float | None = None, on_log: OnLog | None = None) -> Any:
+        """Return the result of the call; ``CallTimeoutError`` after ``timeout`` seconds."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if timeout is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self], [], [], left)[0]:
+                raise CallTimeoutError(f"{self.function} did not finish within {timeout:.0f} s")
+            if result := self.receive(on_log):
+                return result[0]
+
+    def _failure(self) -> str:
+        code = self.popen.wait()
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().split("\n")
+        last = lines[-1].strip() or "no error output"
+        return f"{self.function} failed with exit code {code}: {last}"
+
+    def is_alive(self) -> bool:
+        """Return whether the process can take another call."""
+        return self.popen.poll() is None
+
+    def interrupt(self) -> None:
+        """Interrupt the call: the process saves what it has and ends."""
+        self.popen.terminate()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        if self.answers >= 0:
+            self.popen.kill()
+            self.popen.communicate()
+            os.close(self.answers)
+            self.errors.close()
+            self.answers = -1
 
 
-def main() -> None:
-    """Answer the request on stdin: write ``[value, user_error]`` to its result file."""
-    request = json.load(sys.stdin)
-    exit_with_parent(request["lifeline_fd"])
-    value = user_error = None
+class FunctionError(ProcessError):
+    """The function raised an exception that is no user's error; its process lives on."""
+
+
+def log_here(level: int, message: str) -> None:
+    """Log a process's message here, unless its level is disabled."""
+    if logger.isEnabledFor(level):
+        logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None))
+
+
+class Answers(logging.Handler):
+    """The process's side of the pipe: writes results, and messages while they are wanted."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(logging.INFO)
+        os.set_inheritable(descriptor, False)  # else its own processes hold the pipe open
+        self.file = os.fdopen(descriptor, "w")
+
+    def write(self, kind: str, content: Any) -> None:
+        text = json.dumps([kind, content])
+        with self.lock or threading.RLock():
+            print(text, file=self.file, flush=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.write("log", [record.levelno, record.getMessage()])
+
+
+def serve(descriptor: int) -> None:
+    """Answer the calls on stdin, until its end, through the pipe with that file descriptor."""
+    calls, answers = SimpleQueue[bytes](), Answers(descriptor)
+    logger.setLevel(logging.INFO)
+    threading.Thread(target=_read_stdin, args=(os.dup(0), calls), daemon=True).start()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the functions' own processes may read stdin
     try:
-        if request["start"] is not None:
+        with signals.handle_signals():
+            while True:
+                answers.write(*_answer(json.loads(calls.get()), answers))
+    except KeyboardInterrupt:
+        signals.exit_process(signals.INTERRUPTED)
+
+
+def _read_stdin(descriptor: int, calls: SimpleQueue[bytes]) -> None:
+    """Queue the calls; end the process when stdin ends, for the caller has closed it or died."""
+    with os.fdopen(descriptor, "rb") as file:
+        for line in file:
+            calls.put(line)
+    os._exit(1)
+
+
+def _answer(call: Mapping[str, Any], answers: Answers) -> tuple[str, Any]:
+    """Return the kind and the content of the answer to a call."""
+    if call["with_log"]:
+        logger.addHandler(answers)
+    try:
+        if call["start"] is not None:
             from experiments.harness.runtime import determinism
 
-            determinism.start(**request["start"])
-        module, _, name = request["function"].partition(":")
-        value = getattr(importlib.import_module(module), name)(**request["arguments"])
-    except UserError as error:
-        user_error = str(error)
-    with os.fdopen(request["result_fd"], "w") as result:
-        json.dump([value, user_error], result)
+            determinism.start(**call["start"])
+        module, _, name = call["function"].partition(":")
+        value = getattr(importlib.import_module(module), name)(**call["arguments"])
+        json.dumps(value)
+    except (UserError, OSError, MemoryError) as error:  # as cli.run_command
+        return "user_error", str(error) or "out of memory"
+    except Exception as error:
+        return "error", f"{type(error).__name__}: {error}"
+    else:
+        return "value", value
+    finally:
+        logger.removeHandler(answers)
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
 from dataclasses import replace
-from functools import cache
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
-from experiments.harness.data import sources
-from experiments.harness.data.dataset import Dataset
+from experiments.harness.execution.executors import choose
+from experiments.harness.execution.task import Executor, Task
 from experiments.harness.reporting import log_reader, tensorboard
 from experiments.harness.reporting.result import Result
-from experiments.harness.runtime import filesystem, log, signals
+from experiments.harness.runtime import filesystem
 from experiments.harness.runtime.log import logger
-from experiments.harness.runtime.worker_pool import check_worker, worker_pool
 from experiments.harness.spec import Run, RunSpec, UserError
 from experiments.harness.storage import run_directory
-from experiments.harness.study import run_one
+from experiments.harness.study import run_one, train_task
 from experiments.harness.study.plan import Study
 from experiments.harness.training.options import TrainOptions
 
@@ -55,13 +53,15 @@ def run_studies(
     *,
     fresh: bool = False,
     jobs: int = 1,
+    cluster: str | None = None,
     on_study_start: Callable[[Study], None] = lambda _: None,
 ) -> Iterator[Result]:
     """Train or load every run of the studies; yield each study's result.
 
     ``fresh`` first deletes the runs' own files. With ``jobs`` above 1, all runs are trained first,
-    ``jobs`` at a time, in worker processes. A study is skipped if there was no time for any of its
-    runs. Raises ``UserError`` for errors that the user can fix.
+    ``jobs`` at a time, in processes of their own; with a ``cluster``, the address of a Ray cluster,
+    as many on each of its nodes. A study is skipped if there was no time for any of its runs.
+    Raises ``UserError`` for errors that the user can fix.
     """
     if options.stop_after is not None and options.stop_after < 1:
         raise UserError(f"stop_after must be 1 or more, not {options.stop_after}")
@@ -69,16 +69,19 @@ def run_studies(
         raise UserError(f"jobs must be 1 or more, not {jobs}")
     if options.telemetry_every is not None and options.telemetry_every < 0:
         raise UserError(f"telemetry_every must be 0 or more, not {options.telemetry_every}")
-    if jobs > 1 and any(study.batches for study in studies):
+    if (jobs > 1 or cluster is not None) and any(study.batches for study in studies):
         raise UserError("runs are trained in batches or in several processes, not both")
-    if options.callbacks and (jobs > 1 or any(study.batches for study in studies)):
+    if options.callbacks and (
+        jobs > 1 or cluster is not None or any(study.batches for study in studies)
+    ):
         raise UserError("callbacks need runs trained one by one: without jobs and batch_runs")
     for spec in chain.from_iterable(map(_training_order, studies)) if fresh else ():
         directory = run_directory.directory_of(spec, logdir)
         with filesystem.lock_directory(directory):
             run_directory.clear(spec, directory)
     gate = StartGate(studies, logdir, options)
-    finished = _train_in_pool(studies, logdir, options, gate, jobs) if jobs > 1 else {}
+    executor = choose(jobs, cluster) if jobs > 1 or cluster is not None else None
+    finished = _train_with(executor, studies, logdir, options, gate) if executor else {}
     for study in studies:
         on_study_start(study)
         folder = study_directory(study, logdir)
@@ -143,13 +146,14 @@ def _train_batches(
     return trained
 
 
-def _train_in_pool(
-    studies: Sequence[Study], logdir: Path, options: TrainOptions, gate: StartGate, jobs: int
+def _train_with(
+    executor: Executor,
+    studies: Sequence[Study],
+    logdir: Path,
+    options: TrainOptions,
+    gate: StartGate,
 ) -> dict[Path, Run]:
-    """Train the studies' runs, ``jobs`` at a time; return them by directory.
-
-    Raises ``ProcessError`` if a worker dies; the runs under way are left as after an interrupt.
-    """
+    """Train the studies' runs as tasks of the executor; return them by directory."""
     sourced = {
         run_directory.directory_of(spec, logdir): (spec, study.sources[spec.arm.dataset])
         for study in studies
@@ -157,43 +161,25 @@ def _train_in_pool(
     }
     for warning in {warning: None for study in studies for warning in study.warnings}:
         logger.warning(warning)
-    logger.info(f"{len(sourced)} runs, {jobs} at a time")
+    logger.info(f"{len(sourced)} runs, {executor}")
     started, trained = time.monotonic(), dict[Path, Run]()
-    waiting = ((path, *each) for path, each in sourced.items() if gate.may_start(each[0]))
-    with worker_pool(jobs) as pool:
 
-        def submit(count: int) -> dict[Future[Run], Path]:
-            """Submit as many runs as there are idle workers: waiting ones cannot be cancelled."""
-            options_there = replace(options, verbose=0)
-            return {
-                pool.submit(_train_in_worker, spec, logdir, source, options_there): path
-                for path, spec, source in islice(waiting, count)
-            }
+    def tasks() -> Iterator[Task]:
+        for spec, source in sourced.values():
+            if gate.may_start(spec):
+                yield train_task.task([spec], logdir, source, options)
 
-        futures = submit(jobs)
-        while futures:
-            ended, _ = wait(futures, return_when=FIRST_COMPLETED)
-            for future in ended:
-                run = trained[futures.pop(future)] = future.result()
-                left = (time.monotonic() - started) / len(trained) * (len(sourced) - len(trained))
-                facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
-                ahead = f"; about {left / 60:.0f} min left" * (len(trained) < len(sourced))
-                name = f"{run.spec.arm_id}, seed {run.spec.seed}"
-                logger.info(f"[{len(trained)}/{len(sourced)}] {name}: {facts}{ahead}")
-            futures |= submit(len(ended))
+    with closing(executor.run(tasks())) as answers:
+        for answer in answers:
+            answer.result()
+            (path,) = answer.task.directories
+            spec, _ = sourced[path]
+            run = trained[path] = run_one.load_existing(spec, logdir) or Run(spec)
+            left = (time.monotonic() - started) / len(trained) * (len(sourced) - len(trained))
+            facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
+            ahead = f"; about {left / 60:.0f} min left" * (len(trained) < len(sourced))
+            logger.info(f"[{len(trained)}/{len(sourced)}] {answer.task.name}: {facts}{ahead}")
     return trained
-
-
-def _train_in_worker(spec: RunSpec, logdir: Path, source: str, options: TrainOptions) -> Run:
-    check_worker(spec.environment)
-    with signals.handle_signals(), log.prefixed(f"{spec.arm_id}, seed {spec.seed}: "):
-        dataset = _load_dataset(spec.arm.dataset, source)
-        return run_one.train_or_load(spec, logdir, dataset, options)
-
-
-@cache
-def _load_dataset(name: str, source: str) -> Dataset:
-    return sources.load(name, source)[0]
 
 
 def _result(study: Study, runs: Sequence[Run], logdir: Path) -> Result:

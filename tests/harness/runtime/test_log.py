@@ -2,11 +2,8 @@
 
 import logging
 
-import pytest
-
 from experiments.harness.runtime import log
 from experiments.harness.runtime.log import logger
-from experiments.harness.runtime.worker_pool import worker_pool
 
 
 def test_messages_are_printed_within_the_block_only(capsys):
@@ -47,20 +44,3 @@ def test_a_prefix_is_put_before_each_message_of_the_block(capsys):
             logger.info("%d of %d", 3, 4)
         logger.info("plain")
     assert capsys.readouterr().out == "100% 3 of 4\nplain\n"
-
-
-def log_from_worker(prefix: str) -> None:
-    """Log with a prefix, in a worker process."""
-    with log.prefixed(prefix):
-        logger.info("trained")
-        logger.warning("damaged")
-
-
-@pytest.mark.parametrize(
-    ("level", "printed"),
-    [(logging.DEBUG, "seed 1: trained\nseed 1: damaged\n"), (logging.INFO, "seed 1: damaged\n")],
-)
-def test_workers_messages_are_printed_here_with_their_prefix(capsys, level, printed):
-    with log.to_stdout(), log.quiet(level), worker_pool(1) as pool:
-        pool.submit(log_from_worker, "seed 1: ").result()
-    assert capsys.readouterr().out == printed

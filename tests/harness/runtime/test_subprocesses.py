@@ -48,7 +48,7 @@ def test_a_module_in_the_current_directory_does_not_shadow_the_package(tmp_path,
 def test_a_user_error_is_raised_again_and_other_failures_show_their_last_line():
     with pytest.raises(UserError, match="no such thing"):
         subprocesses.call(f"{HERE}:describe_process", {"user_error": "no such thing"})
-    with pytest.raises(ProcessError, match="exit code 1: LookupError: no such key"):
+    with pytest.raises(ProcessError, match="failed: LookupError: no such key"):
         subprocesses.call(f"{HERE}:describe_process", {"failure": "no such key"})
     with pytest.raises(UserError, match="unknown backend 'abacus' in KERAS_BACKEND"):
         subprocesses.call(f"{HERE}:describe_process", {}, backend="abacus", start={})

@@ -1,1 +1,0 @@
-"""A search whose trials are trained by several worker processes."""
