@@ -8,12 +8,13 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from experiments.harness.runtime import env_vars
 from experiments.harness.spec import UserError, nearest
+
+if TYPE_CHECKING:  # the portable profile sets what NumPy reads when it is imported
+    from numpy.typing import NDArray
 
 PACKAGES = {  # backend: the distributions whose versions change the bits
     "tensorflow": ("tensorflow",),

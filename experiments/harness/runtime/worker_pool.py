@@ -12,7 +12,7 @@ from logging.handlers import QueueHandler, QueueListener
 from multiprocessing.queues import Queue
 from typing import Any
 
-from experiments.harness.runtime import determinism
+from experiments.harness.runtime import cpu, determinism
 from experiments.harness.runtime.log import logger
 from experiments.harness.runtime.subprocesses import exit_with_parent
 from experiments.harness.spec import ProcessError, UserError
@@ -84,7 +84,10 @@ def start_worker(environment: Mapping[str, Any], messages: Queue[Any] | None = N
     if messages:
         logger.addHandler(QueueHandler(messages))
         logger.setLevel(logging.INFO)
-    determinism.start(deterministic=environment.get("deterministic", True))
+    determinism.start(
+        deterministic=environment.get("deterministic", True),
+        portable=cpu.is_portable(environment),
+    )
 
 
 def check_worker(environment: Mapping[str, Any]) -> None:
