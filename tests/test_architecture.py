@@ -142,6 +142,13 @@ def test_third_party_packages_stay_where_they_belong(path):
         assert not packages & BACKENDS
 
 
+def test_only_one_module_uses_keras_conversion_to_numpy_which_makes_numpy_warn():
+    name = "convert_to_numpy"
+    files = [*FILES, *ROOT.glob("tests/**/*.py")]
+    users = [path for path in files if any(name == getattr(n, "attr", "") for n in parsed(path))]
+    assert [module(path) for path in users] == ["experiments.harness.model.variables"]
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if "catalog" in path.parts], ids=module)
 def test_experiments_are_data_of_the_vocabulary(path):
     ours = {name for name in imported(path) if name.startswith("experiments")}

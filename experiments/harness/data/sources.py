@@ -11,7 +11,11 @@ from experiments.harness.spec import RunSpec, UserError
 
 LOADERS = {"mnist": mnist.load, "frames": faces.load}
 VALIDATION_SUFFIX = ":validation"  # for Dataset.with_validation_split()
-BUILT_IN = {"mnist": "mnist", "digits": "mnist", "frames": "frames"}  # sources that are not paths
+BUILT_IN = {  # sources that are not paths, and the datasets that they are for
+    "mnist": "mnist",
+    **dict.fromkeys(mnist.EMBEDDED, "mnist"),
+    "frames": "frames",
+}
 
 
 def dataset_for_source(source: str) -> str:
@@ -42,6 +46,15 @@ def sources_by_dataset(sources: Iterable[str], wanted: Iterable[str]) -> dict[st
 def load_source(name: str, source: str) -> tuple[Dataset, str | None]:
     """Return ``load(name, source)``; ``UserError`` if ``source`` is for another dataset."""
     return load(name, sources_by_dataset([source], [name])[name])
+
+
+def recorded_source(spec: RunSpec) -> str | None:
+    """Return what ``--data`` takes for the data that a run was trained on; None if unknown.
+
+    Unknown is also where MNIST was: by its own name, other data may be loaded.
+    """
+    name = spec.dataset["name"].removesuffix(VALIDATION_SUFFIX)
+    return spec.data_source or (name if name in BUILT_IN and spec.dataset["stand_in"] else None)
 
 
 def load_recorded(spec: RunSpec, source: str | None) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,10 @@ def _metrics(names: Sequence[str], output_shape: Sequence[int]) -> list[keras.me
             metric.update_state(np.zeros(1, "int32"), np.zeros((1, *output_shape), "float32"))
             if keras.ops.ndim(metric.result()):
                 raise ValueError(f"the metric {name!r} has several values; a column takes one")
-    return [CUSTOM_METRICS[name]() if name in CUSTOM_METRICS else name for name in names]
+    known: dict[str, Callable[[], keras.metrics.Metric]] = {**CUSTOM_METRICS}
+    if output_shape[-1] > 1:  # Keras would choose it within a step, which TensorFlow traces twice
+        known["accuracy"] = partial(keras.metrics.SparseCategoricalAccuracy, "accuracy")
+    return [known[name]() if name in known else name for name in names]
 
 
 def _freeze(model: keras.Model, names: Sequence[str]) -> None:

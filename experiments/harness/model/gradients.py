@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
+from experiments.harness.model.variables import to_numpy
+
 Batch = tuple[NDArray[Any], ...]
 
 
@@ -46,4 +48,4 @@ class Gradients:
         x, y, *weight = batch
         self.model.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
         gradients = zip(self.model.trainable_variables, self.optimizer.recorded, strict=True)
-        return {v.path: keras.ops.convert_to_numpy(gradient) for v, gradient in gradients}
+        return {v.path: to_numpy(gradient) for v, gradient in gradients}

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.runtime.backends import generator_state, restore_generator_state
@@ -41,10 +40,26 @@ def _state(model: keras.Model) -> list[Any]:
     return [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in metrics]
 
 
+def to_numpy(value: Any) -> NDArray[Any]:
+    """Return a copy of the value of a variable, a tensor or an array.
+
+    ``keras.ops.convert_to_numpy`` makes NumPy warn: it asks for a copy, which the ``__array__`` of
+    variables and of some tensors does not offer. ``numpy()`` does not ask for one.
+    """
+    if isinstance(value, keras.Variable):
+        value = value.value
+    if keras.backend.backend() == "torch" and keras.ops.is_tensor(value):
+        if keras.backend.standardize_dtype(value.dtype) == "bfloat16":  # which NumPy lacks
+            return to_numpy(value.float()).astype("bfloat16")
+        value = value.numpy(force=True)  # detached, and copied from the device
+    elif hasattr(value, "numpy") and hasattr(value, "__array__"):  # TensorFlow's, and dense
+        value = value.numpy()
+    return keras.ops.convert_to_numpy(value)
+
+
 def read(model: keras.Model, which: Variables = training_variables) -> dict[str, NDArray[Any]]:
     """Return the values of the variables and of the backend's own generators, by path."""
-    values = {path: keras.ops.convert_to_numpy(v) for path, v in which(model).items()}
-    return {path: np.array(value) for path, value in (values | generator_state()).items()}
+    return {path: to_numpy(variable) for path, variable in which(model).items()} | generator_state()
 
 
 def write(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import Batch, Gradients
-from experiments.harness.model.variables import forward_variables, preserved
+from experiments.harness.model.variables import forward_variables, preserved, to_numpy
 from experiments.harness.telemetry.layer_tags import LayerTags
 
 Tensors = dict[str, NDArray[Any]]
@@ -56,7 +56,7 @@ class BatchReader:
     def _forward_pass(self) -> list[NDArray[Any]]:
         with preserved(self.model, forward_variables):
             values = self.reader(self.batch[0], training=True)
-        return [keras.ops.convert_to_numpy(value) for value in values]
+        return [to_numpy(value) for value in values]
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _capture_activation_inputs(layers: Mapping[str, Any], captured: Tensors) -> 
 
     def capturing(tag: str) -> Any:
         def activation(x: Any) -> Any:
-            captured[tag] = keras.ops.convert_to_numpy(x)
+            captured[tag] = to_numpy(x)
             return activations[tag](x)
 
         return activation

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from experiments.harness.model.gradients import Batch
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.runtime.filesystem import check_local
 from experiments.harness.runtime.log import logger
 from experiments.harness.telemetry import example_batch, image_grid, scalars
@@ -138,18 +139,18 @@ class Telemetry(keras.callbacks.Callback):
         return (epoch + 1) % self.every == 0 or epoch + 1 == self.params["epochs"]
 
     def _step(self) -> int:
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        return int(to_numpy(self.model.optimizer.iterations))
 
     def _write_learning_rate(self, step: int, logs: Mapping[str, Any]) -> None:
         if "learning_rate" not in logs:
-            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            rate = to_numpy(self.model.optimizer.learning_rate)
             self._writer().scalar(step, "learning_rate", float(rate))
 
     def _write_metric(self, step: int, name: str, logs: Mapping[str, Any]) -> None:
         """Write a metric's value; several values one by one, as ``name/0``, ``name/1``."""
         value = logs[name]
         if keras.ops.is_tensor(value):
-            value = keras.ops.convert_to_numpy(value)
+            value = to_numpy(value)
         values = np.asarray(value, dtype="float64")
         tag = tensorboard_tag(name, logs)
         for index in np.ndindex(values.shape):
@@ -158,7 +159,7 @@ class Telemetry(keras.callbacks.Callback):
 
     def _variables(self) -> Tensors:
         tags = self.anatomy.variables
-        return {tag: np.array(keras.ops.convert_to_numpy(v)) for tag, v in tags.items()}
+        return {tag: to_numpy(v) for tag, v in tags.items()}
 
     def _remember_variables(self) -> None:
         self.before = self._variables()
@@ -212,7 +213,7 @@ class Telemetry(keras.callbacks.Callback):
 
     def _write_filters(self, step: int) -> None:
         if tag := self.anatomy.filters:
-            filters = np.asarray(keras.ops.convert_to_numpy(self.anatomy.variables[tag]))
+            filters = to_numpy(self.anatomy.variables[tag])
             if image_grid.are_filters(filters):
                 self._writer().image(step, f"{tag}/filters", image_grid.filter_grid(filters))
 

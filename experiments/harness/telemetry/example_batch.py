@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import Batch
+from experiments.harness.model.variables import to_numpy
 
 MAX_EXAMPLES = 32
 FORM = "batch must be a tuple of inputs, targets and optional sample weights"
@@ -46,7 +47,7 @@ def _to_array(part: Any) -> NDArray[Any]:
     elif isinstance(part, list | tuple) and len(part) == 1 and hasattr(part[0], "shape"):
         (part,) = part
     try:
-        array = np.asarray(keras.ops.convert_to_numpy(part))
+        array = to_numpy(part)
     except Exception:  # each backend raises another
         array = np.asarray(None)
     if array.ndim == 0 or array.dtype == object:

@@ -17,7 +17,7 @@ from experiments.harness.data.dataset import Dataset
 from experiments.harness.data.keras_input import evaluation_input
 from experiments.harness.model import probes
 from experiments.harness.model.build import LearningRate
-from experiments.harness.model.variables import read
+from experiments.harness.model.variables import read, to_numpy
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.backends import restore_generator_state
 from experiments.harness.runtime.log import logger
@@ -97,7 +97,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None:
-            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            rate = to_numpy(self.model.optimizer.learning_rate)
             logs["learning_rate"] = float(rate)
 
 

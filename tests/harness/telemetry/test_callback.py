@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from experiments.harness.model.variables import read
+from experiments.harness.model.variables import read, to_numpy
 from experiments.harness.telemetry.callback import KINDS, Telemetry
 
 X = np.random.default_rng(0).random((48, 8, 8, 1), dtype="float32")
@@ -83,7 +83,7 @@ def test_histograms_match_the_tensors(trained):
         ("conv1/kernel", model.get_layer("conv1").kernel),
         ("conv1/bn/moving_variance", model.get_layer("conv1_bn").moving_variance),
     ):
-        values = keras.ops.convert_to_numpy(variable)
+        values = to_numpy(variable)
         last = events.Histograms(tag)[-1].histogram_value
         assert sum(last.bucket) == last.num == values.size
         assert (last.min, last.max) == (values.min(), values.max())
@@ -98,7 +98,7 @@ def test_histograms_match_the_tensors(trained):
 def test_scalars_match_the_tensors(trained):
     model, events = trained
     convolved = keras.Model(model.input, model.get_layer("conv1").output)
-    values = keras.ops.convert_to_numpy(convolved(X[:32]))
+    values = to_numpy(convolved(X[:32]))
     last = {tag: events.Scalars(f"conv1/output/{tag}")[-1].value for tag in ("mean", "spread")}
     assert last["mean"] == pytest.approx(values.mean(), rel=1e-4)
     assert last["spread"] == pytest.approx(values.std(), rel=1e-4)
@@ -271,7 +271,7 @@ def test_a_fixed_batch_size_decides_how_many_examples_are_read(tmp_path, caplog)
     def train(*callbacks: keras.callbacks.Callback) -> list[np.ndarray]:
         model = build()
         model.fit(x, y, batch_size=10, epochs=2, shuffle=False, verbose=0, callbacks=callbacks)
-        return model.get_weights() + [keras.ops.convert_to_numpy(model.layers[1].states[0])]
+        return model.get_weights() + [to_numpy(model.layers[1].states[0])]
 
     x, y = np.random.default_rng(0).random((100, 4, 1), "float32"), np.arange(100) % 3
     plain, logged = train(), train(Telemetry(tmp_path, (x, y), every=1))
