@@ -115,9 +115,9 @@ def _start(
         if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly
             import tensorflow  # noqa: F401
     if portable:
-        from experiments.harness.runtime.portable import cut_contractions
+        from experiments.harness.runtime.portable import avoid_libraries
 
-        cut_contractions()
+        avoid_libraries()
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")

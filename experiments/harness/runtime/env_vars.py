@@ -28,10 +28,11 @@ LOADED_ONCE = {  # part of PORTABLE, read when JAX and NumPy are imported; probe
     "OPENBLAS_NUM_THREADS": "1",
 }
 PORTABLE = {  # what the portable profile sets in their stead, on JAX; docs/reproducibility.md
-    # AVX, not AVX2: only if the processor has more than that does XLA ignore which one it is.
+    # AVX, not AVX2: only if the processor has more than that does XLA ignore which one it is. With
+    # Eigen's threads or without the last option XLA would call Eigen for larger products.
     "XLA_FLAGS": f"{CORRECT_XLA_FLAG} --xla_cpu_max_isa=AVX --xla_cpu_multi_thread_eigen=false "
-    "--xla_backend_extra_options=xla_cpu_disable_platform_dependent_math",
-    "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL": "false",  # Eigen's own kernels, not oneDNN's
+    "--xla_backend_extra_options=xla_cpu_disable_platform_dependent_math,"
+    "xla_force_enable_experimental_llvm_ir_gemm",
     "NPROC": "4",  # threads of XLA, on any number of processors
     **LOADED_ONCE,
 }

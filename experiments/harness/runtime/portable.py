@@ -11,7 +11,7 @@ has to know.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,33 +19,59 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
+
+from experiments.harness.spec import UserError
 
 COLUMNS = 128  # of a product; with more, the rows of its right matrix would evict each other
 SCRATCH = 1 << 20  # elements of the patches that exist at a time
+LIBRARY_CALLS = (  # in lax.linalg
+    "cholesky_p",
+    "eig_p",
+    "eigh_p",
+    "hessenberg_p",
+    "householder_product_p",
+    "lu_p",
+    "ormqr_p",
+    "qr_p",
+    "schur_p",
+    "svd_p",
+    "triangular_solve_p",
+    "tridiagonal_p",
+    "tridiagonal_solve_p",
+)
 
 Options = dict[str, Any]  # a primitive's parameters
 
 
 def avoid_libraries() -> None:
-    """Translate all later products and convolutions of this process without library calls."""
-    _replace(lax.dot_general_p, product, _is_compiled)
-    _replace(lax.conv_general_dilated_p, convolution, lambda *_: False)
+    """Translate all later operations of this process without library calls, or refuse them."""
+    _replace(lax.dot_general_p, product)
+    _replace(lax.conv_general_dilated_p, convolution)
+    for name in LIBRARY_CALLS:
+        mlir.register_lowering(getattr(lax.linalg, name), _refuse, platform="cpu")
+    mlir.register_lowering(lax.fft_p, _refuse, platform="cpu")
 
 
-def _replace(
-    primitive: Any,
-    function: Callable[..., jax.Array],
-    is_compiled: Callable[[Any, Any, Options], bool],
-) -> None:
-    """Translate ``primitive`` by ``function``, except where XLA compiles it as it is."""
+def _refuse(context: Any, *_: Any, **__: Any) -> Any:
+    raise UserError(
+        f"{context.primitive.name} calls a library whose bits depend on the processor; leave out "
+        "--portable, or use an initializer or layer without it"
+    )
+
+
+def _replace(primitive: Any, function: Callable[..., jax.Array]) -> None:
+    """Translate ``primitive`` by ``function``, except for products that XLA compiles itself."""
     lowerings: Any = {**mlir._lowerings, **mlir._platform_specific_lowerings["cpu"]}
     original = lowerings[primitive].rule
 
     def translate(context: Any, *operands: Any, **options: Any) -> Any:
-        lhs, rhs = context.avals_in
-        if is_compiled(lhs, rhs, options):
-            return original(context, *operands, **options)
+        if _is_compiled(*context.avals_in, options):
+            # Else XLA would merge transpositions into the product, for which it needs a library.
+            operands = stablehlo.optimization_barrier(operands)
+            (result,) = original(context, *operands, **options)
+            return [stablehlo.optimization_barrier([result])]
         lowered = mlir.lower_fun(partial(function, **options), multiple_results=False)
         return lowered(context, *operands)
 
@@ -53,14 +79,12 @@ def _replace(
 
 
 def _is_compiled(lhs: Any, rhs: Any, options: Options) -> bool:
-    """Whether XLA compiles ``lax.dot_general`` itself."""
+    """Whether the operation is a product of two matrices in the form that XLA compiles itself."""
     canonical = options["dimension_numbers"] == (((1,), (0,)), ((), ()))
-    return canonical and lhs.ndim == rhs.ndim == 2 and rhs.shape[1] <= COLUMNS
+    return canonical and lhs.ndim == 2 == rhs.ndim and lhs.shape[0] > 1 and rhs.shape[1] <= COLUMNS
 
 
-def product(
-    lhs: jax.Array, rhs: jax.Array, *, dimension_numbers: Any, **options: Any
-) -> jax.Array:
+def product(lhs: jax.Array, rhs: jax.Array, *, dimension_numbers: Any, **options: Any) -> jax.Array:
     """Compute ``lax.dot_general`` as products of matrices."""
     (lhs_contracted, rhs_contracted), (lhs_batch, rhs_batch) = dimension_numbers
     if lhs_batch:
@@ -104,6 +128,8 @@ def _as_matrix(x: jax.Array, contracted: Sequence[int]) -> tuple[jax.Array, int,
 
 def _multiply(rows: jax.Array, columns: jax.Array, **options: Any) -> jax.Array:
     """Return the product of two matrices, computed ``COLUMNS`` columns at a time."""
+    if len(rows) == 1:  # the product of a row is a library's, that of two is not
+        return _multiply(jnp.pad(rows, ((0, 1), (0, 0))), columns, **options)[:1]
     bounds = [*range(COLUMNS, columns.shape[1], COLUMNS)]
     dimensions = (((1,), (0,)), ((), ()))
     return jnp.concatenate(
