@@ -53,7 +53,14 @@ def parser() -> argparse.ArgumentParser:
         "1 workers or the chief failed, 2 bad use or bad input, 130 interrupted (run again to "
         "resume).",
         parents=cli.shared_flags(
-            "scale", "set", "data", "logdir", "telemetry-every", "allow-nondeterministic", "json"
+            "scale",
+            "set",
+            "data",
+            "logdir",
+            "telemetry-every",
+            "allow-nondeterministic",
+            "portable",
+            "json",
         ),
     )
     add = command.add_argument
@@ -194,7 +201,7 @@ def tune(
     """Search, printing progress; return the table of trials as JSON types."""
     from experiments.harness.runtime import determinism
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
+    determinism.start(deterministic=not args.allow_nondeterministic, portable=args.portable)
     from experiments.tuning import journal  # imports a backend
     from experiments.tuning.distributed.worker import run_worker
     from experiments.tuning.runner import run_search
@@ -300,6 +307,7 @@ def report(
         experiment, _, arm = search.trainer.template.arm_id.partition(":")
         argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
         argv += ["--data", args.data] if args.data else []
+        argv += ["--portable"] * args.portable
         argv += ["--set-file", str(paths["best"])]
         print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
     argv = ["tensorboard", "--logdir", str(location.directory)]

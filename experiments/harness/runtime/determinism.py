@@ -93,6 +93,8 @@ def _start(
     portable: bool,
 ) -> dict[str, Any]:
     env_vars.refuse_limits(settings)
+    if portable:
+        os.environ.setdefault("KERAS_BACKEND", "jax")
     backend = os.environ["KERAS_BACKEND"] = installed_backend()
     if "keras" in sys.modules:
         raise UserError("keras was imported before determinism could be set; start a new process")

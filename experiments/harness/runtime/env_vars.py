@@ -36,6 +36,15 @@ PORTABLE = {  # what the portable profile sets in their stead, on JAX; docs/repr
     "NPROC": "4",  # threads of XLA, on any number of processors
     **LOADED_ONCE,
 }
+JAX_VARIABLES = (
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_DISABLE_JIT",
+    "JAX_ENABLE_X64",
+    "JAX_NUMPY_*",
+    "JAX_THREEFRY_PARTITIONABLE",
+    "KERAS_NNX_ENABLED",
+)
 MATH_LIBRARIES = (  # not KMP_*: scikit-learn sets some on import
     "MKL_*",
     "OMP_*",
@@ -69,14 +78,9 @@ RECORDED = {  # patterns of variables that change bits, recorded if the user has
         "XLA_FLAGS",
         "NPROC",
         "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
-        "JAX_DEFAULT_MATMUL_PRECISION",
-        "JAX_DEFAULT_PRNG_IMPL",
-        "JAX_DISABLE_JIT",
-        "JAX_ENABLE_X64",
-        "JAX_NUMPY_*",
-        "JAX_THREEFRY_PARTITIONABLE",
-        "KERAS_NNX_ENABLED",
+        *JAX_VARIABLES,
     ),
+    "portable": ("GLIBC_TUNABLES", *PORTABLE, *JAX_VARIABLES),
     "torch": (
         *MATH_LIBRARIES,
         "ATEN_CPU_CAPABILITY",
@@ -137,10 +141,11 @@ def apply(
     resolved = resolve(backend, deterministic, settings, omitted_flags, portable)
     _replaced.update({name: os.environ.get(name) for name in resolved})
     os.environ.update(resolved)
+    patterns = RECORDED["portable" if portable else backend]
     recorded = [
         name
         for name in sorted(os.environ)
-        if any(fnmatchcase(name, pattern) for pattern in RECORDED[backend])
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
     names = dict.fromkeys([*resolved, *recorded])
     return {name: os.environ[name] for name in names}

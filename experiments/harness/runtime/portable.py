@@ -67,10 +67,11 @@ def _replace(primitive: Any, function: Callable[..., jax.Array]) -> None:
     original = lowerings[primitive].rule
 
     def translate(context: Any, *operands: Any, **options: Any) -> Any:
-        if _is_compiled(*context.avals_in, options):
+        lhs, rhs = context.avals_in
+        if _is_compiled(lhs, rhs, options):
             # Else XLA would merge transpositions into the product, for which it needs a library.
-            operands = stablehlo.optimization_barrier(operands)
-            (result,) = original(context, *operands, **options)
+            pair: Any = stablehlo.optimization_barrier(operands)
+            (result,) = original(context, *pair, **options)
             return [stablehlo.optimization_barrier([result])]
         lowered = mlir.lower_fun(partial(function, **options), multiple_results=False)
         return lowered(context, *operands)
@@ -101,15 +102,16 @@ def product(lhs: jax.Array, rhs: jax.Array, *, dimension_numbers: Any, **options
         return results.reshape(*shape, *results.shape[1:])
     left, left_order, left_shape = _as_matrix(lhs, lhs_contracted)
     right, right_order, right_shape = _as_matrix(rhs, rhs_contracted)
-    multiply = partial(_multiply, **options)
     # Whichever order copies less: a matrix with its terms on the wrong axis is transposed.
     as_is = left.size * (left_order == 0) + right.size * (right_order == 1)
     swapped = left.size * (left_order == 1) + right.size * (right_order == 0)
     swapped += (left.size // left.shape[left_order]) * (right.size // right.shape[right_order])
     if as_is <= swapped:
-        result = multiply(left if left_order else left.T, right.T if right_order else right)
+        rows, columns = left if left_order else left.T, right.T if right_order else right
+        result = _multiply(rows, columns, **options)
     else:
-        result = multiply(right if right_order else right.T, left.T if left_order else left).T
+        rows, columns = right if right_order else right.T, left.T if left_order else left
+        result = _multiply(rows, columns, **options).T
     return result.reshape(*left_shape, *right_shape)
 
 

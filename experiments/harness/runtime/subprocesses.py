@@ -53,13 +53,8 @@ def call(
     """
     environ = env_vars.original_environ() | ({"KERAS_BACKEND": backend} if backend else {})
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    argv = [
-        *launcher,
-        sys.executable,
-        "-P",
-        "-m",
-        __spec__.name,
-    ]  # -P: not the code in the current directory
+    # -P: not the code in the current directory
+    argv = [*launcher, sys.executable, "-P", "-m", __spec__.name]
     with tempfile.TemporaryFile() as result, _lifeline() as lifeline:
         request = {
             "function": function,
