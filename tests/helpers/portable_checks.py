@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.harness.spec import UserError
 from experiments.verification.known_answers.bounds import gamma
 
 Array = NDArray[Any]
@@ -237,9 +238,34 @@ def library_calls(folder: str) -> dict[str, list[str]]:
 def _is_kernel(computation: str, kernels: set[str], text: str) -> bool:
     """Return whether XLA compiles a computation, the body of a short loop, as one kernel."""
     calls = re.findall(rf"%(\S+) = .* (?:call|while)\(.*=%{re.escape(computation)}\b", text)
-    return any(
-        f"{call}_computation_kernel_module.o" in kernel for call in calls for kernel in kernels
-    )
+    names = {f".{call}_computation_kernel_module.o" for call in calls}
+    return any(kernel.endswith(name) for kernel in kernels for name in names)
+
+
+def refusals() -> list[str]:
+    """Return the errors of operations that are a library's."""
+    import jax
+    from jax import numpy as jnp
+
+    errors = []
+    for function in (jnp.linalg.qr, jnp.linalg.eigh, jnp.linalg.inv, jnp.fft.fft):
+        try:
+            jax.jit(function).lower(jnp.ones((4, 4)))
+        except UserError as error:
+            errors.append(str(error))
+    return errors
+
+
+def transposed() -> None:
+    """Compile products whose operands and results are transposed, alone and in a gradient."""
+    import jax
+    from jax import numpy as jnp
+
+    a, w = jnp.ones((8, 10)), jnp.ones((64, 10))
+    jax.jit(lambda a, w: (w @ a.T).T)(a, w)
+    jax.jit(lambda a, w: ((a @ w.T).T, (w[0] @ a.T).T))(a, w)
+    jax.jit(jax.grad(lambda a, w: jnp.sum(jnp.sin(jnp.tanh(a) @ w.T)), (0, 1)))(a, w)
+    jax.jit(jax.grad(lambda a, w: jnp.sum((w @ a.T) ** 2), (0, 1)))(a, w)
 
 
 def check(folder: str) -> dict[str, Any]:
@@ -248,5 +274,7 @@ def check(folder: str) -> dict[str, Any]:
         "products": products(),
         "convolutions": convolutions(),
         "gradients": network_gradients(),
+        "refusals": refusals(),
     }
+    transposed()
     return results | {"calls": library_calls(folder)}

@@ -28,11 +28,11 @@ def train(names: list[str], portable: bool) -> dict[str, Any]:
     Returns, by arm, the links of the fingerprint, and the digests of all tensors after each
     interval, the first of the initial state.
     """
-    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # slow to import when emulated
-
     from experiments.harness.runtime import determinism
 
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # slow to import when emulated
     determinism.start(portable=portable)
+    del sys.modules["tensorflow"]
 
     from experiments import catalog
     from experiments.harness.data import sources

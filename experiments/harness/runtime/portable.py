@@ -11,7 +11,7 @@ has to know.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import Primitive
 from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 
@@ -26,6 +27,7 @@ from experiments.harness.spec import UserError
 
 COLUMNS = 128  # of a product; with more, the rows of its right matrix would evict each other
 SCRATCH = 1 << 20  # elements of the patches that exist at a time
+DEFAULT = {"precision": None, "preferred_element_type": None, "out_sharding": None}
 LIBRARY_CALLS = (  # in lax.linalg
     "cholesky_p",
     "eig_p",
@@ -42,16 +44,30 @@ LIBRARY_CALLS = (  # in lax.linalg
     "tridiagonal_solve_p",
 )
 
+compiled_p = Primitive("compiled_product")  # of two matrices, which XLA compiles itself
 Options = dict[str, Any]  # a primitive's parameters
 
 
 def avoid_libraries() -> None:
     """Translate all later operations of this process without library calls, or refuse them."""
-    _replace(lax.dot_general_p, product)
-    _replace(lax.conv_general_dilated_p, convolution)
-    for name in LIBRARY_CALLS:
-        mlir.register_lowering(getattr(lax.linalg, name), _refuse, platform="cpu")
-    mlir.register_lowering(lax.fft_p, _refuse, platform="cpu")
+    lowerings: Any = {**mlir._lowerings, **mlir._platform_specific_lowerings["cpu"]}
+    original = lowerings[lax.dot_general_p].rule
+
+    def compile_product(context: Any, *operands: Any, **options: Any) -> Any:
+        pair: Any = stablehlo.optimization_barrier(operands)
+        (result,) = original(context, *pair, **options)
+        return [stablehlo.optimization_barrier([result])]
+
+    compiled_p.abstract_eval = lax.dot_general_p.abstract_eval
+    mlir.register_lowering(compiled_p, compile_product, platform="cpu")
+    for primitive, function in (
+        (lax.dot_general_p, product),
+        (lax.conv_general_dilated_p, convolution),
+    ):
+        lowering: Any = mlir.lower_fun(function, multiple_results=False)
+        mlir.register_lowering(primitive, lowering, platform="cpu")
+    for primitive in (*(getattr(lax.linalg, name) for name in LIBRARY_CALLS), lax.fft_p):
+        mlir.register_lowering(primitive, _refuse, platform="cpu")
 
 
 def _refuse(context: Any, *_: Any, **__: Any) -> Any:
@@ -59,30 +75,6 @@ def _refuse(context: Any, *_: Any, **__: Any) -> Any:
         f"{context.primitive.name} calls a library whose bits depend on the processor; leave out "
         "--portable, or use an initializer or layer without it"
     )
-
-
-def _replace(primitive: Any, function: Callable[..., jax.Array]) -> None:
-    """Translate ``primitive`` by ``function``, except for products that XLA compiles itself."""
-    lowerings: Any = {**mlir._lowerings, **mlir._platform_specific_lowerings["cpu"]}
-    original = lowerings[primitive].rule
-
-    def translate(context: Any, *operands: Any, **options: Any) -> Any:
-        lhs, rhs = context.avals_in
-        if _is_compiled(lhs, rhs, options):
-            # Else XLA would merge transpositions into the product, for which it needs a library.
-            pair: Any = stablehlo.optimization_barrier(operands)
-            (result,) = original(context, *pair, **options)
-            return [stablehlo.optimization_barrier([result])]
-        lowered = mlir.lower_fun(partial(function, **options), multiple_results=False)
-        return lowered(context, *operands)
-
-    mlir.register_lowering(primitive, translate, platform="cpu")
-
-
-def _is_compiled(lhs: Any, rhs: Any, options: Options) -> bool:
-    """Whether the operation is a product of two matrices in the form that XLA compiles itself."""
-    canonical = options["dimension_numbers"] == (((1,), (0,)), ((), ()))
-    return canonical and lhs.ndim == 2 == rhs.ndim and lhs.shape[0] > 1 and rhs.shape[1] <= COLUMNS
 
 
 def product(lhs: jax.Array, rhs: jax.Array, *, dimension_numbers: Any, **options: Any) -> jax.Array:
@@ -112,6 +104,9 @@ def product(lhs: jax.Array, rhs: jax.Array, *, dimension_numbers: Any, **options
     else:
         rows, columns = right if right_order else right.T, left.T if left_order else left
         result = _multiply(rows, columns, **options).T
+    # XLA would merge a transposition of a product into it, for which it needs a library. Two
+    # negations keep them apart; the barrier hides until late that these change nothing.
+    result = lax.neg(lax.optimization_barrier(lax.neg(result)))
     return result.reshape(*left_shape, *right_shape)
 
 
@@ -136,7 +131,7 @@ def _multiply(rows: jax.Array, columns: jax.Array, **options: Any) -> jax.Array:
     dimensions = (((1,), (0,)), ((), ()))
     return jnp.concatenate(
         [
-            lax.dot_general_p.bind(rows, some, dimension_numbers=dimensions, **options)
+            compiled_p.bind(rows, some, dimension_numbers=dimensions, **options)
             for some in jnp.split(columns, bounds, axis=1)
         ],
         axis=1,
@@ -180,7 +175,7 @@ def _forward(lhs: jax.Array, rhs: jax.Array, outputs: list[int], options: Option
     def convolve(some: jax.Array) -> jax.Array:
         strides = options["rhs_dilation"], options["window_strides"]
         patches = _patches(some, 1, elements, outputs, *strides, into=some.ndim - 1)
-        return lax.dot(patches.reshape(-1, len(matrix)), matrix)
+        return _multiply(patches.reshape(-1, len(matrix)), matrix, **DEFAULT)
 
     per_example = math.prod(outputs) * len(matrix)
     groups = _groups(len(images), per_example)
@@ -208,7 +203,7 @@ def _kernel_gradient(
         strides = options["window_strides"], options["rhs_dilation"]
         patches = _patches(some, 2, outputs, positions, *strides, into=0)
         matrix = some_gradients.reshape(-1, some_gradients.shape[-1])
-        return total + lax.dot(patches.reshape(-1, len(matrix)), matrix), None
+        return total + _multiply(patches.reshape(-1, len(matrix)), matrix, **DEFAULT), None
 
     rows = math.prod(outputs) * channels
     groups = _groups(examples, rows * math.prod(positions))
