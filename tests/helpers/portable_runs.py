@@ -22,11 +22,14 @@ ARMS = (  # every network, loss and normalisation of the documents, at mini
 )
 
 
-def train(names: list[str], portable: bool) -> dict[str, Any]:
-    """Train a short version of each arm on JAX; call it in a process without a backend.
+CONTROL = ARMS[0]  # trained with the default profile, too
 
-    Returns, by arm, the links of the fingerprint, and the digests of all tensors after each
-    interval, the first of the initial state.
+
+def train(name: str, portable: bool) -> dict[str, Any]:
+    """Train a short version of an arm on JAX; call it in a process without a backend.
+
+    Returns the links of the fingerprint, and the digests of all tensors after each interval, the
+    first of the initial state.
     """
     from experiments.harness.runtime import determinism
 
@@ -40,24 +43,18 @@ def train(names: list[str], portable: bool) -> dict[str, Any]:
     from experiments.harness.study import run_one
     from experiments.harness.training.options import TrainOptions
 
-    results = {}
-    for name in names:
-        experiment, _, arm_name = name.partition(":")
-        arm = replace(
-            catalog.load(experiment).at["mini"][arm_name],
-            steps=STEPS,
-            intervals=1,
-            batch_size=BATCH,
-            test_examples=TEST_EXAMPLES,
-            test_batch=TEST_EXAMPLES,
-        )
-        dataset, _ = sources.load(arm.dataset, "digits" if arm.dataset == "mnist" else "frames")
-        spec = RunSpec(
-            experiment, arm_name, arm, 0, "mini", dataset.identity(), determinism.environment()
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            run = run_one.train_or_load(
-                spec, Path(folder), dataset, TrainOptions(telemetry_every=0)
-            )
-        results[name] = {"chain": list(run.chain), "digests": [dict(d) for d in run.digests]}
-    return results
+    experiment, _, arm_name = name.partition(":")
+    arm = replace(
+        catalog.load(experiment).at["mini"][arm_name],
+        steps=STEPS,
+        intervals=1,
+        batch_size=BATCH,
+        test_examples=TEST_EXAMPLES,
+        test_batch=TEST_EXAMPLES,
+    )
+    dataset, _ = sources.load(arm.dataset, "digits" if arm.dataset == "mnist" else "frames")
+    environment = determinism.environment()
+    spec = RunSpec(experiment, arm_name, arm, 0, "mini", dataset.identity(), environment)
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_one.train_or_load(spec, Path(folder), dataset, TrainOptions(telemetry_every=0))
+    return {"chain": list(run.chain), "digests": [dict(digests) for digests in run.digests]}

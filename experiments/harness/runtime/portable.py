@@ -44,7 +44,7 @@ LIBRARY_CALLS = (  # in lax.linalg
     "tridiagonal_solve_p",
 )
 
-compiled_p = Primitive("compiled_product")  # of two matrices, which XLA compiles itself
+compiled_p: Any = Primitive("compiled_product")  # of two matrices, which XLA compiles itself
 Options = dict[str, Any]  # a primitive's parameters
 
 
