@@ -32,8 +32,8 @@ class Comparison:
     differs_at: int | None = None
 
 
-def compare(run: Run, folder: Path = FOLDER) -> Comparison:
-    """Compare a run with the published ones."""
+def compare(run: Run, folder: Path) -> Comparison:
+    """Compare a run with the ones published in ``folder``."""
     row = _row(run)
     environments: list[Mapping[str, Any]] = []
     comparison = Comparison(run, environments)
@@ -58,12 +58,12 @@ def _compare_chains(comparison: Comparison, published: Mapping[str, Any]) -> Com
 
 
 @cache
-def load(folder: Path = FOLDER) -> list[dict[str, Any]]:
+def load(folder: Path) -> list[dict[str, Any]]:
     """Return the published runs of each environment."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
-def publish(runs: Sequence[Run], folder: Path = FOLDER) -> Path:
+def publish(runs: Sequence[Run], folder: Path) -> Path:
     """Add runs of one experiment, scale and environment to those published; return the file."""
     spec = runs[0].spec
     key = identity.json_digest(spec.environment)[:8]

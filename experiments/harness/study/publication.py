@@ -22,7 +22,7 @@ def compare(result: Result) -> tuple[str, list[dict[str, Any]]]:
 
     A run differs if ``differs_at`` of its row is not None.
     """
-    comparisons = [published.compare(run) for run in result.runs]
+    comparisons = [published.compare(run, published.FOLDER) for run in result.runs]
     rows = [
         {
             "arm": result.experiment.name_of(each.run.spec),
