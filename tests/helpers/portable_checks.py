@@ -34,6 +34,10 @@ CONVOLUTIONS = (  # images, kernel, strides, padding, dilation, groups
     ((6, 2, 2, 64), (3, 3, 64, 9), (1, 1), "SAME", (1, 1), 1),
 )
 BATCH = 6
+MATH = re.compile(  # in the names of an object file's symbols
+    rb"(?<=\0)(?:a?(?:sin|cos|tan)h?|exp2?|expm1|log(?:2|10|1p)?|pow|cbrt|erfc?|hypot|fmod|fma)f?"
+    rb"(?=\0)"
+)
 
 
 def products() -> dict[str, float]:
@@ -210,7 +214,7 @@ def library_calls(folder: str) -> dict[str, list[str]]:
     """Return what the programs that XLA dumped into ``folder`` leave to libraries.
 
     ``operations``: convolutions, custom calls, and products without a kernel of XLA's own.
-    ``functions``: what the kernels call. ``programs``: the names of the programs.
+    ``functions``: those of the C library's mathematics that kernels call. ``programs``: the names of the programs.
     """
     operations, functions, programs = set(), set(), set()
     for path in Path(folder).glob("*.cpu_after_optimizations.txt"):
@@ -226,11 +230,11 @@ def library_calls(folder: str) -> dict[str, list[str]]:
                     kernel = f"{program}.obj-file.{name}_elemental_kernel_module.o"
                     if kind != "dot" or not (inlined or kernel in kernels):
                         operations.add(f"{program}: {line.strip()[:120]}")
-    for path in Path(folder).glob("*.ir-with-opt.ll"):
-        functions |= set(re.findall(r"^declare .*@([\w.]+)\(", path.read_text(), re.MULTILINE))
+    for path in Path(folder).glob("*.o"):
+        functions |= {name.decode() for name in MATH.findall(path.read_bytes())}
     return {
         "operations": sorted(operations),
-        "functions": sorted(name for name in functions if not name.startswith("llvm.")),
+        "functions": sorted(functions),
         "programs": sorted(programs),
     }
 
