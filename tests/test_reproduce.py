@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from experiments import catalog, reproduce
 from experiments.harness.data import faces, mnist
-from experiments.harness.runtime import backends, cpu
+from experiments.harness.runtime import backends, cpu, env_vars
 from experiments.harness.spec import UserError
 from experiments.harness.storage import published, run_record
 from experiments.harness.study import execute
@@ -531,7 +531,12 @@ def test_this_machine_gives_the_published_portable_run(tmp_path):
         pytest.skip(str(error))
     argv = ["alexnet_lr_decay", "--portable", "--scale", "mini", "--arm", "decayed_rate"]
     argv += ["--data", "mnist5k", "--intervals", "3", "--telemetry-every", "0"]
-    process = start(*argv, "--logdir", str(tmp_path), backend="jax")
-    out, err = process.communicate()
-    assert process.returncode == 0, out + err
-    assert "identical to the published run: decayed_rate seed 0 (3 intervals)" in out
+    completed = subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", *argv, "--logdir", str(tmp_path)],
+        cwd=ROOT,
+        env=env_vars.original_environ() | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "identical to the published run: decayed_rate seed 0 (3 intervals)" in completed.stdout

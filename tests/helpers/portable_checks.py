@@ -214,7 +214,7 @@ def library_calls(folder: str) -> dict[str, list[str]]:
     """Return what the programs that XLA dumped into ``folder`` leave to libraries.
 
     ``operations``: convolutions, custom calls, and products without a kernel of XLA's own.
-    ``functions``: those of the C library's mathematics that kernels call. ``programs``: the names of the programs.
+    ``functions``: the mathematics of the C library that kernels call. ``programs``: all names.
     """
     operations, functions, programs = set(), set(), set()
     for path in Path(folder).glob("*.cpu_after_optimizations.txt"):
