@@ -1,11 +1,14 @@
 """Documented experiments, re-run to the last bit and judged.
 
-``load(name)`` returns an experiment as data; ``run(name, ...)`` trains it and judges its claims;
-``Telemetry`` is the TensorBoard callback, for any functional Keras model.
+``load(name)`` returns an experiment as data; ``run(name, ...)`` trains it and judges its claims.
+For a training of one's own: ``deterministic()`` pins what changes bits, ``Recorder`` is the
+callback that resumes exactly, ``Batches`` are data in an order that can be resumed, ``Telemetry``
+is the TensorBoard callback.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +16,19 @@ from typing import TYPE_CHECKING, Any
 from experiments.harness.spec import UserError
 
 if TYPE_CHECKING:
+    from experiments.harness.data.batches import Batches
     from experiments.harness.reporting.result import Result
     from experiments.harness.spec import Experiment, Scale
     from experiments.harness.telemetry.callback import Telemetry
+    from experiments.harness.training.scripts.recorder import Recorder
 
-__all__ = ["Telemetry", "UserError", "load", "run"]
+__all__ = ["Batches", "Recorder", "Telemetry", "UserError", "deterministic", "load", "run"]
+
+NEED_KERAS = {  # names whose modules import keras
+    "Batches": "experiments.harness.data.batches",
+    "Recorder": "experiments.harness.training.scripts.recorder",
+    "Telemetry": "experiments.harness.telemetry.callback",
+}
 
 
 def load(name: str) -> Experiment:
@@ -28,6 +39,23 @@ def load(name: str) -> Experiment:
     from experiments import catalog
 
     return catalog.load(name)
+
+
+def deterministic(seed: int = 0, *, threads: int | None = None) -> dict[str, Any]:
+    """Make this process train reproducibly, set all seeds, and return its environment.
+
+    Call it before anything imports keras: it imports keras with the backend that Keras would
+    choose, with deterministic operations and pinned settings. ``seed`` goes to
+    ``keras.utils.set_random_seed``; ``threads`` is the number of processors to use, default all.
+    Raises ``UserError`` if keras or the backend was used before.
+    """
+    from experiments.harness.runtime import determinism
+
+    determinism.start(threads=threads)
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    return dict(determinism.environment())
 
 
 def run(
@@ -113,8 +141,6 @@ def _has_no_axis(value: Any) -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Telemetry":  # imports keras
-        from experiments.harness.telemetry.callback import Telemetry
-
-        return Telemetry
+    if name in NEED_KERAS:
+        return getattr(importlib.import_module(NEED_KERAS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,7 @@ from experiments.harness.spec import UserError
 
 if TYPE_CHECKING:
     from experiments.harness.reporting.result import Result
+    from experiments.harness.spec import ScriptRun
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,31 +52,38 @@ def parser() -> argparse.ArgumentParser:
 
 def report(args: argparse.Namespace) -> int:
     """Judge the runs and print or write the results."""
-    from experiments.harness.reporting import html, plots, tables
+    from experiments.harness.reporting import html, plots, scripts, tables
     from experiments.harness.runtime import filesystem
 
-    results = read_results(args)
-    payload = [result.summary() for result in results]
+    results, runs = read_results(args)
+    payload, own = [result.summary() for result in results], scripts.summary(runs)
     pictures = [result.picture for result in results]
     if args.json:
-        print(json.dumps(payload, indent=1))
+        print(json.dumps([*payload, *own], indent=1))
         return cli.DONE
     if args.markdown:
-        print(html.to_markdown(payload, list(map(str, pictures))), end="")
+        print(html.to_markdown(payload, list(map(str, pictures)), own), end="")
         return cli.DONE
     nan_causes = [result.nan_causes for result in results]
     overviews = plots.overviews(results, args.logdir)
-    path = args.logdir / "report.html"
-    filesystem.write_atomic(path, html.to_html(payload, pictures, nan_causes, overviews))
+    path, picture = args.logdir / "report.html", args.logdir / scripts.PICTURE if own else None
+    if picture:
+        scripts.draw(runs, picture)
+    page = html.to_html(payload, pictures, nan_causes, overviews, own, picture)
+    filesystem.write_atomic(path, page)
     if args.record:
         record(results)
-    print(f"{tables.overview(payload)}\n\npage         {path}")
+    found = [tables.overview(payload) if payload else "", scripts.table(own) if own else ""]
+    print("\n\n".join([*filter(None, found), f"page         {path}"]))
     return cli.DONE
 
 
-def read_results(args: argparse.Namespace) -> list[Result]:
-    """Return the results in the log directory; log the runs that are left out on stderr."""
-    from experiments.harness.reporting import log_reader
+def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, ScriptRun]]:
+    """Return the results in the log directory and, unless experiments are named, scripts' runs.
+
+    Runs that are left out are logged on stderr.
+    """
+    from experiments.harness.reporting import log_reader, scripts
 
     if args.experiment:
         experiments = [catalog.load(name) for name in args.experiment]
@@ -87,11 +95,12 @@ def read_results(args: argparse.Namespace) -> list[Result]:
         raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
     with contextlib.redirect_stdout(sys.stderr):
         results = log_reader.results(args.logdir, experiments)
-    if not results:
+        own = {} if args.experiment else scripts.find_runs(args.logdir)
+    if not results and not own:
         raise UserError(
             f"{args.logdir} contains no runs of these experiments; train them with reproduce"
         )
-    return results
+    return results, own
 
 
 def record(results: Sequence[Result]) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.harness.runtime import cli, signals
-from experiments.harness.spec import ProcessError, Run, UserError
+from experiments.harness.spec import ProcessError, UserError
 
 if TYPE_CHECKING:
+    from experiments.harness.spec.run import Recorded
     from experiments.verification.divergence import Divergence
     from experiments.verification.self_test import SelfTestResult
 
@@ -50,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="train the run in it again, in a temporary folder; if its bits differ, print where, "
         "how far, and the likely cause")
     add("--against", type=cli.local_directory, metavar="RUN_DIR",
-        help="compare with this run instead; train nothing")
+        help="compare with this run instead, also of a script of your own; train nothing")
     add("--self-test", action="store_true", help="check that training is bit-reproducible on this "
         "machine: repeat short runs in fresh processes, on each installed backend and device, and "
         "compare small programs with their exact results; "
@@ -107,13 +108,13 @@ def compare_with(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.verification import divergence
 
     directories = args.directory, args.against
-    first, second = map(run_record.read, directories)
+    first, second = map(run_record.read_any, directories)
     divergence.check_comparable(first, second)
     return print_comparison(first, second, lambda: divergence.compare(first, second, directories))
 
 
 def print_comparison(
-    first: Run, second: Run, find_divergence: Callable[[], Divergence | None]
+    first: Recorded, second: Recorded, find_divergence: Callable[[], Divergence | None]
 ) -> dict[str, Any]:
     """Compare the environments and, if they are equal, the bits; print and return the result."""
     from experiments.verification import report

@@ -22,6 +22,7 @@ from typing import Any
 from experiments.harness.runtime import cpu, env_vars
 from experiments.harness.runtime.backends import (
     PACKAGES,
+    accelerators,
     device_name,
     installed_backend,
     start_jax,
@@ -85,6 +86,40 @@ def environment() -> dict[str, Any]:
     return _environment
 
 
+def found() -> dict[str, Any]:
+    """Return ``environment()``, or that of a process that started keras without ``start()``.
+
+    The latter is not deterministic.
+    """
+    if _environment:
+        return _environment
+    import keras
+
+    backend = keras.backend.backend()
+    return _describe(
+        backend=backend,
+        device=device_name(accelerators(backend), deterministic=False),
+        threads=cpu.available_count(),
+        settings=env_vars.recorded(backend),
+        deterministic=False,
+    )
+
+
+def _describe(
+    backend: str, device: str, threads: int, settings: Mapping[str, str], deterministic: bool
+) -> dict[str, Any]:
+    return {
+        "backend": backend,
+        "device": device,
+        "threads": threads,
+        "cpu": cpu.describe(),
+        "caches": cpu.caches(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
+        "settings": dict(settings),
+    } | ({} if deterministic else {"deterministic": False})
+
+
 def _start(
     threads: int | None,
     deterministic: bool,
@@ -97,7 +132,10 @@ def _start(
         os.environ.setdefault("KERAS_BACKEND", "jax")
     backend = os.environ["KERAS_BACKEND"] = installed_backend()
     if "keras" in sys.modules:
-        raise UserError("keras was imported before determinism could be set; start a new process")
+        raise UserError(
+            "keras was imported before determinism could be set; set it before any import of keras "
+            "or of what imports keras, in a new process"
+        )
     if portable:
         _check_portable(backend, deterministic)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -109,8 +147,12 @@ def _start(
             "jax": start_jax,
             "torch": start_torch,
         }[backend]
-        accelerators = start_backend(threads, deterministic)
-    device = device_name(accelerators, deterministic)
+        try:
+            found_accelerators = start_backend(threads, deterministic)
+        except RuntimeError as error:  # TensorFlow's, once it has run an operation
+            reason = " ".join(str(error).split())
+            raise UserError(f"{backend} was used before determinism was set: {reason}") from None
+    device = device_name(found_accelerators, deterministic)
     with _quiet():
         import keras
 
@@ -123,27 +165,15 @@ def _start(
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    return {
-        "backend": backend,
-        "device": device,
-        **(_portable_machine() if portable else _machine(threads)),
-        "versions": {name: version(name) for name in ("keras", "numpy", *PACKAGES[backend])},
-        "settings": recorded,
-    } | ({} if deterministic else {"deterministic": False})
+    environment = _describe(backend, device, threads, recorded, deterministic)
+    return _without_machine(environment) if portable else environment
 
 
-def _machine(threads: int) -> dict[str, Any]:
-    return {
-        "threads": threads,
-        "cpu": cpu.describe(),
-        "caches": cpu.caches(),
-        "python": platform.python_version(),
-    }
-
-
-def _portable_machine() -> dict[str, Any]:
-    """Return the same for the portable profile, whose bits do not depend on the rest."""
-    return {"threads": int(env_vars.PORTABLE["NPROC"]), "cpu": cpu.PORTABLE}
+def _without_machine(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the environment of a portable process, in which the machine does not change bits."""
+    profile = {"threads": int(env_vars.PORTABLE["NPROC"]), "cpu": cpu.PORTABLE}
+    rest = {name: environment[name] for name in environment if name not in ("caches", "python")}
+    return rest | profile
 
 
 def _check_portable(backend: str, deterministic: bool) -> None:

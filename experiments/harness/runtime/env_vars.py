@@ -141,14 +141,20 @@ def apply(
     resolved = resolve(backend, deterministic, settings, omitted_flags, portable)
     _replaced.update({name: os.environ.get(name) for name in resolved})
     os.environ.update(resolved)
-    patterns = RECORDED["portable" if portable else backend]
-    recorded = [
-        name
+    found = recorded("portable" if portable else backend)
+    return {name: os.environ[name] for name in dict.fromkeys([*resolved, *found])}
+
+
+def recorded(backend: str) -> dict[str, str]:
+    """Return the variables of this process that may change the bits of ``backend``.
+
+    ``portable`` stands for the portable profile.
+    """
+    return {
+        name: os.environ[name]
         for name in sorted(os.environ)
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
-    ]
-    names = dict.fromkeys([*resolved, *recorded])
-    return {name: os.environ[name] for name in names}
+        if any(fnmatchcase(name, pattern) for pattern in RECORDED[backend])
+    }
 
 
 def original_environ() -> dict[str, str]:

@@ -7,19 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.harness.spec.run import RunSpec
+from experiments.harness.spec.run import RunSpec, ScriptSpec
 
 LATER_FIELDS = ("caches",)  # of an environment, that older records lack
 
 
-def identity_of(spec: RunSpec) -> dict[str, Any]:
+def identity_of(spec: RunSpec | ScriptSpec) -> dict[str, Any]:
     """Return the identity of a run, as JSON types; equal identities give equal fingerprints."""
-    return {
-        "arm": spec.arm.identity(),
-        "seed": spec.seed,
-        "dataset": spec.dataset["sha256"],
-        "environment": dict(spec.environment),
-    }
+    return spec.identity()
 
 
 def run_id(spec: RunSpec) -> str:

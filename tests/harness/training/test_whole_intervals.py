@@ -57,7 +57,7 @@ def test_an_interval_of_a_batch_that_is_cut_short_is_not_saved(tmp_path, monkeyp
 
     indices = BatchMember.indices
     monkeypatch.setattr(BatchMember, "indices", lambda *arguments: indices(*arguments)[:-1])
-    (batch,) = group_runs([plan(), replace(plan(), seed=1)])
+    (batch,) = group_runs([plan(), replace(plan(), seed=1)], 0)
     with pytest.raises(UserError, match="took 2 steps in interval 1, not 3"):
         run_one.train_or_load_batch(batch, tmp_path, DIGITS)
 
