@@ -159,7 +159,7 @@ def _start(
         if importlib.util.find_spec("tensorflow"):  # Keras would import it later, less quietly
             import tensorflow  # noqa: F401
     if portable:
-        from experiments.harness.runtime.portable import avoid_libraries
+        from experiments.harness.runtime.portable.products import avoid_libraries
 
         avoid_libraries()
     keras.config.set_floatx("float32")
