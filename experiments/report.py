@@ -114,7 +114,7 @@ def record(results: Sequence[Result]) -> None:
     for result in results:
         own = [run for run in result.runs if run.spec.experiment == result.experiment.name]
         if own and not records.untraceable(own):
-            print(f"saved {published.publish(own, published.FOLDER)}")
+            print(f"saved {published.publish(own, ROOT / records.FOLDER / published.FOLDER.name)}")
         if reasons := records.objections(result):
             print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
         else:

@@ -45,7 +45,8 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         for ready in checks:
             ready.result()
         yield pool
-    except BrokenProcessPool:  # the pool has ended the other workers itself
+    except BrokenProcessPool:  # the pool ends the other workers itself
+        pool.shutdown()  # until then exit codes may be missing
         if any(worker.exitcode == NO_MAIN_GUARD for worker in workers):
             raise UserError(NEEDS_MAIN_GUARD) from None
         raise ProcessError("a worker process died; run again to resume") from None
