@@ -72,6 +72,7 @@ def run(
     jobs: int = 1,
     batch_runs: int | None = None,
     deterministic: bool = True,
+    portable: bool = False,
     telemetry_every: int | None = None,
     verbose: int = 0,
     callbacks: Sequence[Any] = (),
@@ -84,11 +85,15 @@ def run(
     what is trained (``study.plan.StudyRequest``): by default all arms and seeds on the default
     data; a single value stands for a list of it; ``stop_after``, ``telemetry_every``, ``verbose``
     and ``callbacks`` are those of ``training.options.TrainOptions``. ``fresh`` deletes earlier
-    results; ``jobs`` is the number of runs trained at a time. Progress is logged to ``rerun_zoo``,
-    and printed unless logging is configured. Raises ``UserError`` for errors that the caller can
-    fix.
+    results; ``jobs`` is the number of runs trained at a time. ``portable`` trains on JAX with bits
+    that no processor changes; then call it before anything imports NumPy, too. Progress is logged
+    to ``rerun_zoo``, and printed unless logging is configured. Raises ``UserError`` for errors that
+    the caller can fix.
     """
     from experiments.harness.runtime import determinism, filesystem, log
+
+    if portable:  # before the imports below
+        determinism.start(deterministic=bool(deterministic), portable=True)
     from experiments.harness.study import execute
     from experiments.harness.study.plan import StudyRequest, plan_study
     from experiments.harness.training.options import TrainOptions
@@ -113,7 +118,7 @@ def run(
         callbacks=callbacks,
     )
     with log.to_stdout_by_default():
-        determinism.start(deterministic=bool(deterministic))
+        determinism.start(deterministic=bool(deterministic), portable=bool(portable))
         study = plan_study(request, determinism.environment())
         (result,) = execute.run_studies([study], folder, options, fresh=fresh, jobs=jobs)
     return result

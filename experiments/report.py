@@ -104,10 +104,17 @@ def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, Scri
 
 
 def record(results: Sequence[Result]) -> None:
-    """Save the results that are evidence as records, and update the generated pages."""
+    """Save the results that are evidence as records, and update the generated pages.
+
+    The chains of all traceable runs are published, also those of other data than the document's.
+    """
     from experiments.harness.reporting import pages, records
+    from experiments.harness.storage import published
 
     for result in results:
+        own = [run for run in result.runs if run.spec.experiment == result.experiment.name]
+        if own and not records.untraceable(own):
+            print(f"saved {published.publish(own, ROOT / records.FOLDER / published.FOLDER.name)}")
         if reasons := records.objections(result):
             print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
         else:

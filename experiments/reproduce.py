@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.reproduce",
         description=__doc__,
         epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
-        "1 a worker process died, 2 bad use or bad input, 130 interrupted (run again to resume).",
+        "1 a run differs from the published one of its environment, or a worker process died, "
+        "2 bad use or bad input, 130 interrupted (run again to resume).",
         parents=cli.shared_flags(
             "scale",
             "set",
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
             "telemetry-every",
             "fresh",
             "allow-nondeterministic",
+            "portable",
             "json",
             "shard",
             "merge",
@@ -103,7 +105,8 @@ def answer(args: argparse.Namespace) -> int:
                 print(f"\nAll experiments:\n\n{tables.overview(payload)}")
     if args.json or args.dry_run:
         print(json.dumps(payload if args.all else next(iter(payload), None), indent=1))
-    return cli.DONE
+    published = [row for result in payload for row in result.get("published", ())]
+    return cli.DONE if all(row["differs_at"] is None for row in published) else cli.FAILED
 
 
 def selected(args: argparse.Namespace) -> list[Experiment]:
@@ -121,7 +124,7 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
     if args.merge and (args.shard or args.fresh or args.jobs or args.cluster):
         raise UserError("--merge trains nothing: leave out --shard, --fresh, --jobs and --cluster")
     if args.batch_runs is not None:
-        batching.check_backend(env_vars.keras_backend())
+        batching.check_backend("jax" if args.portable else env_vars.keras_backend())
     for experiment in experiments:
         scale: Scale = args.scale or "full"
         for arm in experiment.at[scale] if args.arm is None else args.arm:
@@ -131,13 +134,13 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
 
 def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train and judge the experiments, printing as they go; return the results as JSON types."""
+    start_backend(args)
     from experiments.harness.data import sources
     from experiments.harness.reporting import console
     from experiments.harness.runtime import determinism
-    from experiments.harness.study import execute, shards
+    from experiments.harness.study import execute, publication, shards
     from experiments.harness.study.plan import plan_study
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
     environment = determinism.environment()
     load = functools.cache(sources.load)
     studies = [plan_study(request(each, args), environment, load) for each in experiments]
@@ -160,7 +163,10 @@ def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> li
         ),
     ):
         print(console.study_summary(result), flush=True)
-        payload.append(result.summary())
+        text, rows = publication.compare(result)
+        if text:
+            print(f"\n{text}", flush=True)
+        payload.append(result.summary() | {"published": rows})
     if args.deadline < math.inf:
         report_progress(studies, payload, args)
     return payload
@@ -242,11 +248,18 @@ def resolved(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]
 
 def started_scale(args: argparse.Namespace) -> Scale:
     """Start the backend, and return the default scale of its device."""
+    start_backend(args)
     from experiments.harness.runtime import determinism
     from experiments.harness.study.plan import default_scale
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
     return default_scale(determinism.environment())
+
+
+def start_backend(args: argparse.Namespace) -> None:
+    """Start the backend; the portable profile must be set before anything imports NumPy."""
+    from experiments.harness.runtime import determinism
+
+    determinism.start(deterministic=not args.allow_nondeterministic, portable=args.portable)
 
 
 def read_overrides(path: Path | None) -> list[tuple[str, Any]]:

@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
             "logdir",
             "telemetry-every",
             "allow-nondeterministic",
+            "portable",
             "json",
             "shard",
             "merge",
@@ -162,7 +163,7 @@ def tune(
     """Search, printing progress; return the table of trials as JSON types."""
     from experiments.harness.runtime import determinism
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
+    determinism.start(deterministic=not args.allow_nondeterministic, portable=args.portable)
     from experiments.tuning import journal  # imports a backend
     from experiments.tuning.runner import run_search
 
@@ -262,6 +263,7 @@ def report(
         experiment, _, arm = search.trainer.template.arm_id.partition(":")
         argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
         argv += ["--data", args.data] if args.data else []
+        argv += ["--portable"] * args.portable
         argv += ["--set-file", str(paths["best"])]
         print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
     argv = ["tensorboard", "--logdir", str(location.directory)]

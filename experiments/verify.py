@@ -25,6 +25,7 @@ APPLIES_TO = {  # options that not every check takes
     "data": "RUN_DIR without --against",
     "repeats": "--self-test",
     "backend": "--self-test",
+    "portable": "--self-test",
     "update_golden": "--self-test",
 }
 
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="Exit codes: 0 identical, or not compared because the environments differ; 1 "
         "different, or a process failed; 2 bad use or bad input; 130 interrupted.",
-        parents=cli.shared_flags("data", "json"),
+        parents=cli.shared_flags("data", "portable", "json"),
     )
     add = command.add_argument
     # fmt: off
@@ -133,10 +134,11 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
     results: list[SelfTestResult] = []
     known_answers: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    for backend in self_test.backends(args.backend or ()):
+    wanted = args.backend or (["jax"] if args.portable else ())
+    for backend in self_test.backends(wanted):
         try:
-            known_answers += self_test.check_known_answers(backend)
-            results += self_test.run_backend(backend, args.repeats or 3)
+            known_answers += self_test.check_known_answers(backend, args.portable)
+            results += self_test.run_backend(backend, args.repeats or 3, args.portable)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
     rows = [result.to_json() for result in results]
@@ -152,6 +154,9 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
         print(f"saved {result.run} of {result.environment['backend']} in {golden.PATH}")
     differs = any(result.repository == "OTHER" for result in results) and not args.update_golden
     sound = len(passed) == len(results) and not (differs or failures or wrong)
+    if args.portable and not args.update_golden:
+        print(self_test.describe_portable(results, sound))
+        sound = sound and all(result.repository == "same" for result in results)
     return {"rows": rows, "known_answers": known_answers, "failures": failures, "sound": sound}
 
 

@@ -39,6 +39,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_IMPORT_A_BACKEND = {
     "experiments.harness.runtime.backends",
     "experiments.harness.runtime.determinism",
+    "experiments.harness.runtime.portable.products",
     "experiments.harness.runtime.tf_memory",
     "experiments.harness.data.keras_input",
     "experiments.harness.training.batched.jax_programs",

@@ -90,7 +90,7 @@ def test_ways_that_are_not_installed_are_left_out(monkeypatch):
     )
     available, left_out = competitors.select_competitors([], [])
     assert [competitor.name for competitor in available] == [
-        *("harness tensorflow", "harness jax", "fit tensorflow", "fit jax", "jax"),
+        *("harness tensorflow", "harness jax", "portable", "fit tensorflow", "fit jax", "jax"),
     ]
     assert left_out == [
         "harness torch: torch is not installed",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from experiments import catalog, reproduce
 from experiments.harness.data import faces, mnist
 from experiments.harness.execution import local
 from experiments.harness.execution.task import InThisProcess
-from experiments.harness.runtime import backends
-from experiments.harness.storage import run_record
+from experiments.harness.runtime import backends, cpu, env_vars
+from experiments.harness.spec import UserError
+from experiments.harness.storage import published, run_record
 from experiments.harness.study import execute
 from tests.helpers.corrupted_runs import SMALL_CNN
 from tests.helpers.planning import shrink_miniatures
@@ -295,8 +297,8 @@ def test_a_run_whose_process_is_killed_is_resumed_in_another(tmp_path, capsys, m
     started = []
 
     class Process(local.Process):
-        def __init__(self, environ) -> None:
-            super().__init__(environ)
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
             started.append(self)
 
     def kill_a_process() -> None:
@@ -488,3 +490,50 @@ def test_an_interrupt_while_the_backend_compiles_ends_with_exit_code_130_too(tmp
     running.send_signal(signal.SIGTERM)
     _, error = running.communicate(timeout=60)
     assert (running.returncode, error.strip().count("\n")) == (130, 0), error
+
+
+def test_a_run_is_compared_with_the_published_one(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "chains"
+    monkeypatch.setattr(published, "FOLDER", folder)
+    argv = [*ARGV, "intervals=2", "--arm", "decayed_rate", "--logdir", str(tmp_path / "a")]
+    assert reproduce.main(argv) == 0
+    assert "published" not in capsys.readouterr().out.split("Runs and their fingerprints")[1]
+    (directory,) = (path.parent for path in tmp_path.rglob("run.json"))
+    run = run_record.read(directory)
+
+    path = published.publish([run], folder)
+    assert reproduce.main(argv) == 0
+    assert "identical to the published run: decayed_rate seed 0" in capsys.readouterr().out
+
+    published.publish([replace(run, chain=(*run.chain[:2], "0" * 64))], folder)
+    assert reproduce.main([*argv, "--json"]) == 1
+    captured = capsys.readouterr()
+    (row,) = json.loads(captured.out)["published"]
+    assert row == {"arm": "decayed_rate", "seed": 0, "intervals": 2, "differs_at": 2}
+    assert "differs from the published run of the same environment at interval 2" in captured.err
+    assert f"verify {directory} finds the cause" in captured.err
+
+    path.unlink()
+    portable = {**run.spec.environment, "cpu": "portable-1"}
+    published.publish([replace(run, spec=replace(run.spec, environment=portable))], folder)
+    assert reproduce.main(argv) == 0
+    assert "has no published run; compare with --portable" in capsys.readouterr().out
+
+
+@pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
+def test_this_machine_gives_the_published_portable_run(tmp_path):
+    try:
+        cpu.check_portable()
+    except UserError as error:
+        pytest.skip(str(error))
+    argv = ["alexnet_lr_decay", "--portable", "--scale", "mini", "--arm", "decayed_rate"]
+    argv += ["--data", "mnist5k", "--intervals", "3", "--telemetry-every", "0"]
+    completed = subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", *argv, "--logdir", str(tmp_path)],
+        cwd=ROOT,
+        env=env_vars.original_environ() | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "identical to the published run: decayed_rate seed 0 (3 intervals)" in completed.stdout

@@ -125,6 +125,23 @@ def test_a_wrong_known_answer_is_a_line_fails_and_does_not_become_golden(
 
 
 @pytest.mark.usefixtures("golden_file")
+def test_a_machine_is_asked_for_the_published_portable_bits(monkeypatch, capsys):
+    processes = FakeProcesses("aaa")
+    assert run_self_test(monkeypatch, processes, "--portable") == 1, "nothing is published"
+    assert "no bits are published for portable-1 with jax 1.2" in capsys.readouterr().out
+    starts = [start for *_, start in processes.calls if start["deterministic"]]
+    assert all(start["portable"] for start in starts)
+    assert run_self_test(monkeypatch, FakeProcesses("aaa"), "--portable", "--update-golden") == 0
+    capsys.readouterr()
+    assert run_self_test(monkeypatch, FakeProcesses("aaa"), "--portable") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "this machine gives the published bits of portable-1"
+    assert run_self_test(monkeypatch, FakeProcesses("bbb"), "--portable") == 1
+    assert "gives OTHER bits than those published" in capsys.readouterr().out
+    assert run_self_test(monkeypatch, FakeProcesses("aab"), "--portable") == 1
+
+
+@pytest.mark.usefixtures("golden_file")
 @pytest.mark.parametrize("error", [UserError, ProcessError])
 def test_a_backend_that_fails_is_reported_and_the_next_one_tested(monkeypatch, capsys, error):
     processes = FakeProcesses("aaa")

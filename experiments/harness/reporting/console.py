@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from experiments.harness.reporting import labels, tables
 from experiments.harness.reporting.result import Result
+from experiments.harness.runtime import cpu
 from experiments.harness.spec import Experiment, RunSpec
 
 SCALES = {
@@ -75,6 +76,8 @@ def _environment(spec: RunSpec) -> str:
     """Return the backend, its version, device and threads."""
     environment = spec.environment
     backend = environment["backend"]
+    if cpu.is_portable(environment):
+        return f"{backend} {environment['versions'][backend]}, profile {environment['cpu']}"
     deterministic = environment.get("deterministic", True)
     return (
         f"{backend} {environment['versions'][backend]} on {environment['device']}, "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.harness.runtime import env_vars
 from experiments.harness.spec import UserError, nearest
 
-if TYPE_CHECKING:  # importing NumPy fixes the threads of its libraries
+if TYPE_CHECKING:  # importing NumPy fixes its libraries' threads and kernels
     from numpy.typing import NDArray
 
 PACKAGES = {  # backend: the distributions whose versions change the bits

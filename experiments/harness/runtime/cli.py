@@ -138,6 +138,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "the log directory; default: logs",
     },
+    "portable": {
+        "action": "store_true",
+        "help": "train with bits that are the same on every x86-64 processor with AVX2 and FMA, on "
+        "JAX and the CPU (KERAS_BACKEND may be left out); slower",
+    },
     "scale": {
         "choices": ("mini", "full"),
         "help": "full is the document's own size, mini fits a laptop's CPU; default: full on an "

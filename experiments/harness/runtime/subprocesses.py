@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -49,14 +49,16 @@ def call(
     backend: str | None = None,
     start: Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    launcher: Sequence[str] = (),
 ) -> Any:
     """Call ``function`` (``module:name``) in a fresh process; return its result.
 
     ``backend``: this process's by default. Raises ``CallTimeoutError`` after ``timeout`` seconds,
-    and what ``Process.receive`` does. A timeout or an interrupt kills the process.
+    and what ``Process.receive`` does. A timeout or an interrupt kills the process. ``launcher``: a
+    command that starts another one, such as an emulator with its options.
     """
     environ = env_vars.original_environ() | ({"KERAS_BACKEND": backend} if backend else {})
-    process = Process(environ)
+    process = Process(environ, launcher)
     try:
         process.send(function, arguments, start)
         return process.wait(timeout)
@@ -67,7 +69,7 @@ def call(
 class Process:
     """A fresh process with the environment variables ``environ``, which answers calls."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], launcher: Sequence[str] = ()) -> None:
         read_end, write_end = os.pipe()
         self.answers, self.unread, self.function = read_end, b"", ""
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
@@ -75,7 +77,7 @@ class Process:
         # -P: not the code in the current directory. A group of its own: a terminal's interrupt
         # reaches the caller alone, which decides what becomes of the process.
         self.popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", __spec__.name, str(write_end)],
+            [*launcher, sys.executable, "-P", "-m", __spec__.name, str(write_end)],
             env={**environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

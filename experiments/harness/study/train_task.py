@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.harness.data import sources
 from experiments.harness.execution.task import Task
-from experiments.harness.runtime import log
+from experiments.harness.runtime import cpu, log
 from experiments.harness.runtime.filesystem import InUseError
 from experiments.harness.spec import Run, RunSpec, UserError
 from experiments.harness.storage import run_directory
@@ -53,7 +53,10 @@ def task(
         name=f"{specs[0].arm_id}, seed {specs[0].seed}",
         directories=tuple(run_directory.directory_of(spec, logdir) for spec in specs),
         backend=environment["backend"],
-        start={"deterministic": environment.get("deterministic", True)},
+        start={
+            "deterministic": environment.get("deterministic", True),
+            "portable": cpu.is_portable(environment),
+        },
         environment=environment,
     )
 
