@@ -311,7 +311,7 @@ def test_a_run_whose_process_is_killed_is_resumed_in_another(tmp_path, capsys, m
     assert reproduce.main([*argv, "--logdir", str(tmp_path)]) == 0
     out, error = capsys.readouterr()
     assert error == ""
-    assert out.count("is given out again: ") == 1
+    assert out.count("; it is given out again") == 1
     assert out.count("resuming after interval") == 1
     assert len(started) == 3
     assert all(process.popen.returncode is not None for process in started)

@@ -32,7 +32,7 @@ class Worker:
         """Start a task."""
         self.task = task
         self.deadline = time.monotonic() + (task.seconds or float("inf"))
-        self.process.send(*task.call(), with_log=True)
+        self.process.send(*task.call(), name=task.name, with_log=True)
 
     def receive(self) -> Answer | None:
         """Return the task's answer if it has come; ``ProcessError`` if the process has died."""
@@ -107,12 +107,14 @@ def _answers(busy: list[Worker], source: Source) -> dict[Worker, Answer | None]:
                 source.end(worker.task)
                 free[worker] = answer
             elif time.monotonic() > worker.deadline:
-                raise ProcessError(f"it did not finish within {worker.task.seconds:.0f} s")
+                raise ProcessError(
+                    f"{worker.task.name} did not finish within {worker.task.seconds:.0f} s"
+                )
         except ProcessError as error:
             worker.process.kill()
             again = source.lose(worker.task)
             if again:
-                logger.info(f"{worker.task.name} is given out again: {error}")
+                logger.info(f"{error}; it is given out again")
             free[worker] = None if again else lost(worker.task, error)
     return free
 

@@ -137,13 +137,14 @@ def _submit(ray: Any, task: Task, node: str, messages: Any, token: Path | None) 
         os.chdir(place["directory"])
         from experiments.harness.execution.ray import relay_from_process
 
-        return relay_from_process(call, variables, place["seconds"], messages)
+        return relay_from_process(call, variables, place, messages)
 
     has_gpus = (task.environment or {}).get("device", "cpu") != "cpu"
     backend = {"KERAS_BACKEND": task.backend} if task.backend else {}
     place = {
         "path": [str(Path(entry).absolute()) for entry in sys.path],
         "directory": str(Path.cwd()),
+        "name": task.name,
         "seconds": task.seconds,
         "token": token and str(token.absolute()),
     }
@@ -161,7 +162,7 @@ def _submit(ray: Any, task: Task, node: str, messages: Any, token: Path | None) 
 
 
 def relay_from_process(
-    call: tuple[Any, ...], variables: Mapping[str, str], seconds: float | None, messages: Any
+    call: tuple[Any, ...], variables: Mapping[str, str], place: Mapping[str, Any], messages: Any
 ) -> dict[str, Any]:
     """Do a task in a clean process of this node; return its reply, or what it raised."""
     import os
@@ -172,8 +173,8 @@ def relay_from_process(
     environ = {name: text for name, text in os.environ.items() if name not in decided}
     process = Process({**environ, **variables})
     try:
-        process.send(*call, with_log=True)
-        return process.wait(seconds, lambda level, text: messages.put.remote(level, text))
+        process.send(*call, name=place["name"], with_log=True)
+        return process.wait(place["seconds"], lambda level, text: messages.put.remote(level, text))
     except UserError as error:
         return {"user_error": str(error)}
     except FunctionError as error:
@@ -194,10 +195,10 @@ def _answer(
         reply = {"error": f"{task.name} failed on node {node[:8]}: {error.cause}"}
     except ray.exceptions.RayError as error:
         nodes.listed = -NODES_INTERVAL  # the node may be gone
-        reply = {"died": f"{type(error).__name__} on node {node[:8]}"}
+        reply = {"died": f"{task.name}: {type(error).__name__} on node {node[:8]}"}
     if "died" in reply:
         if source.lose(task):
-            logger.info(f"{task.name} is given out again: {reply['died']}")
+            logger.info(f"{reply['died']}; it is given out again")
             return None
         return lost(task, ProcessError(reply["died"]))
     if "refused" in reply:

@@ -172,6 +172,6 @@ class Source:
 
 
 def lost(task: Task, error: ProcessError) -> Answer:
-    """Return the answer of a task that was given out too often."""
-    reason = f"{task.name} was given out {MAX_ATTEMPTS} times and never finished ({error})"
-    return Answer(task, "lost", error=ProcessError(f"{reason}; run again to resume"))
+    """Return the answer of a task that was given out too often, the last time with that error."""
+    text = f"{error}; it was given out {MAX_ATTEMPTS} times; run again to resume"
+    return Answer(task, "lost", error=ProcessError(text))

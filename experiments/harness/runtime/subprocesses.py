@@ -71,7 +71,7 @@ class Process:
 
     def __init__(self, environ: Mapping[str, str], launcher: Sequence[str] = ()) -> None:
         read_end, write_end = os.pipe()
-        self.answers, self.unread, self.function = read_end, b"", ""
+        self.answers, self.unread, self.name = read_end, b"", ""
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
         # -P: not the code in the current directory. A group of its own: a terminal's interrupt
@@ -97,14 +97,16 @@ class Process:
         arguments: Mapping[str, Any],
         start: Mapping[str, Any] | None = None,
         *,
+        name: str = "",
         with_log: bool = False,
     ) -> None:
         """Call ``function`` (``module:name``); arguments and result are JSON types.
 
         ``start``: arguments of ``determinism.start``, which is called first unless None. With
-        ``with_log``, messages of the process are logged here.
+        ``with_log``, messages of the process are logged here. ``name`` is that of the call in
+        errors, by default the function's.
         """
-        self.function = function
+        self.name = name or function
         call = {"function": function, "arguments": arguments, "start": start, "with_log": with_log}
         assert self.popen.stdin
         try:
@@ -129,7 +131,7 @@ class Process:
             elif kind == "user_error":
                 raise UserError(content)
             elif kind == "error":
-                raise FunctionError(f"{self.function} failed: {content}")
+                raise FunctionError(f"{self.name} failed: {content}")
             else:
                 return [content]
         return []
@@ -140,7 +142,7 @@ class Process:
         while True:
             left = None if timeout is None else max(0.0, deadline - time.monotonic())
             if not select.select([self], [], [], left)[0]:
-                raise CallTimeoutError(f"{self.function} did not finish within {timeout:.0f} s")
+                raise CallTimeoutError(f"{self.name} did not finish within {timeout:.0f} s")
             if result := self.receive(on_log):
                 return result[0]
 
@@ -149,7 +151,7 @@ class Process:
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().split("\n")
         last = lines[-1].strip() or "no error output"
-        return f"{self.function} failed with exit code {code}: {last}"
+        return f"{self.name} failed with exit code {code}: {last}"
 
     def is_alive(self) -> bool:
         """Return whether the process can take another call."""

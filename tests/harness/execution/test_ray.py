@@ -73,7 +73,10 @@ def test_errors_messages_and_deaths_come_back_to_the_caller(executor, tmp_path, 
     assert answers["dies twice"].result() == 3
     out = capsys.readouterr().out
     assert "seed 1: trained\n" in out
-    assert out.count("dies twice is given out again") == 2
+    assert (
+        out.count("dies twice failed with exit code -9: no error output; it is given out again")
+        == 2
+    )
 
 
 def test_closing_ends_the_processes(executor, tmp_path):
