@@ -9,6 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,14 @@ class Ray:
                     task, node = running.pop(reference)
                     if answer := _answer(ray, reference, task, node, source, nodes):
                         yield answer
+        except ray.exceptions.RayError as error:  # not of a task: this machine's node, say
+            reason = type(error).__name__
+            raise ProcessError(f"the Ray cluster failed ({reason}); run again to resume") from None
         finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-            ray.kill(messages)
+            with suppress(ray.exceptions.RayError):
+                for reference in running:
+                    ray.cancel(reference, force=True)
+                ray.kill(messages)
             for token in tokens:
                 token.unlink(missing_ok=True)
 
