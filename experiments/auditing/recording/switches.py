@@ -199,8 +199,8 @@ def avoid_onednn(hooks: ImportHooks, _note: Note) -> None:
     def act_on_torch() -> None:
         import torch
 
-        libraries: Any = torch.backends
-        libraries.mkldnn.enabled = False
+        mkldnn: Any = torch.backends.mkldnn  # its types allow no assignment
+        mkldnn.enabled = False
 
     hooks.after("torch", act_on_torch)
 
