@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from experiments.harness.data.dataset import Dataset
 
 
-def as_functional(model: object, name: str) -> keras.Model:
+def as_functional(model: Any, name: str) -> keras.Model:
     """Return a user's model, a Sequential one as a functional model of the same layers.
 
     Raises ``ValueError`` if it is no model of one input and one output that can be saved.
