@@ -13,7 +13,7 @@ import experiments
 from experiments import replay, report, reproduce, tune, verify
 from experiments.harness.storage import run_record, source_code
 from tests.helpers import own_experiment
-from tests.helpers.own_experiment import SMALL, write_example
+from tests.helpers.own_experiment import QUIET, SMALL, write_example
 
 ONE = ["--arm", "without", "--seed", "0"]
 
@@ -42,29 +42,38 @@ def edit(path, old, new):
 
 
 def test_the_pages_example_in_real_processes(folder, monkeypatch, capsys):
-    """Two workers train it; then, elsewhere, a fresh process repeats a run to the last bit."""
-    argv = ["digits8.py", "--seed", "0", "--jobs", "2", *SMALL]
-    assert reproduce.main(argv) == 0
+    """Two workers train it, report judges it, and elsewhere a fresh process repeats a run."""
+    for old, new in (("steps=40", "steps=2"), ("intervals=5", "intervals=2")):
+        edit(folder / "digits8.py", old, new)
+    assert reproduce.main(["digits8.py", "--seed", "0", "--jobs", "2", *QUIET]) == 0
     runs = {path.parent.parent.name: path.parent for path in folder.rglob("run.json")}
-    names = {name.partition("+")[0]: path for name, path in runs.items()}
-    assert {*names} == {"with_dropout", "without"}
-    record = run_record.read(names["with_dropout"])
+    assert {*runs} == {"with_dropout", "without"}
+    record = run_record.read(runs["with_dropout"])
     assert [*record.spec.code] == ["digits8.py", "digits8_code.py"]
     assert record.spec.dataset["stand_in"] is False
     assert record.history["learning_rate"][-1] == pytest.approx(3e-3, rel=1e-2)
+    capsys.readouterr()
+    assert report.main(["digits8.py", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["experiment"], len(result["runs"])) == ("digits8", 2)
+    assert report.main([]) == 2
+    assert "left out: logs/digits8, of your own; name its file" in capsys.readouterr().err
+    assert "--record is for the catalogue" in refused(capsys, report.main, "digits8.py", "--record")
     own_experiment.forget(folder)
     monkeypatch.chdir("/")
-    assert verify.main([str(names["with_dropout"])]) == 0
+    assert verify.main([str(runs["with_dropout"])]) == 0
     assert "identical" in capsys.readouterr().out
 
 
-def test_every_command_takes_the_file(folder, capsys):
-    assert reproduce.main(["digits8.py", *ONE, *SMALL]) == 0
+def test_every_command_takes_the_file_and_changed_code_is_another_run(folder, capsys):
+    argv = ["digits8.py", *ONE, *SMALL]
+    assert reproduce.main(argv) == 0
     (run,) = folder.rglob("run.json")
     first = run_record.read(run.parent).fingerprint
     own_experiment.forget(folder)
+    capsys.readouterr()
     assert replay.main([str(run.parent), "--step", "3", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))["exact"] is True
+    assert json.loads(capsys.readouterr().out)["exact"] is True
     assert tune.main(["digits8.py", "--dry-run", "--space", "network.filters=[2, 4]"]) == 0
     assert "network.filters" in capsys.readouterr().out
     overrides = {"steps": 2, "intervals": 2, "test_examples": 20}
@@ -72,11 +81,6 @@ def test_every_command_takes_the_file(folder, capsys):
     (again,) = experiments.run(folder / "digits8.py", **options, logdir=folder / "other").runs
     assert again.fingerprint == first
 
-
-def test_changed_code_is_another_run(folder, capsys):
-    argv = ["digits8.py", *ONE, *SMALL]
-    assert reproduce.main(argv) == 0
-    (run,) = folder.rglob("run.json")
     edit(folder / "digits8_code.py", "images / 16", "images / 17")
     assert refused(capsys, reproduce.main, *argv) == (
         f"reproduce: {folder}/digits8_code.py has changed since it was imported; start a new "
@@ -131,20 +135,6 @@ def test_a_module_of_a_package_and_npz_data_of_any_shape(folder):
     assert 0 <= record.history["test_accuracy"][-1] <= 1
     assert replay.main([str(run.parent), "--step", "1", "--images", "batch.png"]) == 0
     assert Path("batch.png").stat().st_size
-
-
-def test_report_judges_own_runs_when_their_file_is_named(folder, capsys):
-    for name, value in (("steps=40", "steps=2"), ("intervals=5", "intervals=1")):
-        edit(folder / "digits8.py", name, value)
-    argv = ["digits8.py", "--seed", "0", "--telemetry-every", "0"]
-    assert reproduce.main(argv) == 0
-    capsys.readouterr()
-    assert report.main(["digits8.py", "--json"]) == 0
-    (result,) = json.loads(capsys.readouterr().out)
-    assert (result["experiment"], len(result["runs"])) == ("digits8", 2)
-    assert report.main([]) == 2
-    assert "left out: logs/digits8, of your own; name its file" in capsys.readouterr().err
-    assert "--record is for the catalogue" in refused(capsys, report.main, "digits8.py", "--record")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from pathlib import Path
 from experiments.harness.storage import source_code
 
 PAGE = Path(__file__).parents[2] / "docs" / "own_experiment.md"
-SMALL = ["--set", "steps=2", "intervals=2", "test_examples=20", "--telemetry-every", "0"]
+QUIET = ["--telemetry-every", "0"]
+SMALL = [*QUIET, "--set", "steps=2", "intervals=2", "test_examples=20"]
 
 
 def write_example(folder: Path) -> Path:
