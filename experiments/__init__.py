@@ -96,10 +96,10 @@ def run(
     what is trained (``study.plan.StudyRequest``): by default all arms and seeds on the default
     data; a single value stands for a list of it; ``stop_after``, ``telemetry_every``, ``verbose``
     and ``callbacks`` are those of ``training.options.TrainOptions``. ``fresh`` deletes earlier
-    results; ``jobs`` is the number of runs trained at a time. ``portable`` trains on JAX with bits
-    that no processor changes; then call it before anything imports NumPy, too. Progress is logged
-    to ``rerun_zoo``, and printed unless logging is configured. Raises ``UserError`` for errors that
-    the caller can fix.
+    results; ``jobs`` is the number of runs trained at a time. ``portable`` trains on JAX in a
+    way meant to give the same bits on other processors; then call it before anything imports NumPy,
+    too. Progress is logged to ``rerun_zoo``, and printed unless logging is configured. Raises
+    ``UserError`` for errors that the caller can fix.
     """
     from experiments.harness.runtime import determinism, filesystem, log, worker_pool
 

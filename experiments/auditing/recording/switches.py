@@ -17,6 +17,7 @@ from typing import Any
 
 from experiments.auditing.recording.import_hooks import (
     ImportHooks,
+    Note,
     called_by_script,
     script_line,
 )
@@ -36,9 +37,6 @@ def apply(names: list[str], hooks: ImportHooks, calls: Calls) -> None:
 
 def _note(calls: Calls, switch: str, what: str) -> None:
     calls.setdefault(switch, {}).setdefault(f"{script_line()} {what}".strip())
-
-
-Note = Callable[[str], None]
 
 
 def seed_python(_hooks: ImportHooks, note: Note) -> None:

@@ -89,7 +89,7 @@ def _to_array(name: str, value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except Exception as error:
-        raise ValueError(f"{name} is no array: {describe_error(error)}") from None
+        raise ValueError(f"{name} is not an array: {describe_error(error)}") from None
     if array.dtype.kind not in "buif" or not array.ndim or not len(array):
         raise ValueError(f"{name} is {_describe(array)}, not numbers (n, ...)")
     return array

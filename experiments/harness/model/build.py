@@ -40,7 +40,7 @@ def build_for_run(spec: RunSpec, dataset: Dataset) -> tuple[keras.Model, Learnin
     """Return a run's initial model, and a function from finished intervals to the learning rate.
 
     The latter is None if the optimiser has a schedule of its own. Raises ``UserError`` if the model
-    does not fit the data, or if the user's own code is no longer the run's.
+    does not fit the data, or if the user's own code has changed since the run began.
     """
     source_code.check(spec.code, spec.code_folder)
     keras.utils.clear_session()

@@ -15,7 +15,7 @@ from experiments.harness.data.dataset import Dataset
 def as_functional(model: Any, name: str) -> keras.Model:
     """Return a user's model, a Sequential one as a functional model of the same layers.
 
-    Raises ``ValueError`` if it is no model of one input and one output that can be saved.
+    Raises ``ValueError`` unless it has one input and one output, and can be saved.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"{name} returned no keras.Model but an object of {type(model).__name__}")
