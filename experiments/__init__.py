@@ -1,6 +1,7 @@
 """Documented experiments, re-run to the last bit and judged.
 
-``load(name)`` returns an experiment as data; ``run(name, ...)`` trains it and judges its claims.
+``load(name)`` returns an experiment as data, ``run(name, ...)`` trains it and judges its claims:
+one of the catalogue, or a file or module of one's own.
 For a training of one's own: ``deterministic()`` pins what changes bits, ``Recorder`` is the
 callback that resumes exactly, ``Batches`` are data in an order that can be resumed, ``Telemetry``
 is the TensorBoard callback.
@@ -31,14 +32,24 @@ NEED_KERAS = {  # names whose modules import keras
 }
 
 
-def load(name: str) -> Experiment:
+def load(name: str | Path) -> Experiment:
     """Return the experiment called ``name`` as data: its question, arms and claims.
 
-    Raises ``UserError`` if there is none.
+    ``name`` is one of the catalogue, or the file or the module of one's own
+    (``path/to/mine.py``, ``my_package.mine``). Raises ``UserError`` if there is none.
     """
     from experiments import catalog
+    from experiments.harness.study import own_experiment
 
-    return catalog.load(name)
+    name = str(name)
+    if not own_experiment.is_own(name):
+        if name not in catalog.names() and Path(f"{name}.py").is_file():
+            raise UserError(f"unknown experiment {name!r}; for the file here, write {name}.py")
+        return catalog.load(name)
+    experiment = own_experiment.load(name, catalog.load)
+    if experiment.name in catalog.names():
+        raise UserError(f"{name}: the catalogue has another {experiment.name}; rename the file")
+    return experiment
 
 
 def deterministic(seed: int = 0, *, threads: int | None = None) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def deterministic(seed: int = 0, *, threads: int | None = None) -> dict[str, Any
 
 
 def run(
-    name: str,
+    name: str | Path,
     *,
     scale: Scale | None = None,
     arms: Iterable[str] | str | None = None,
@@ -85,10 +96,10 @@ def run(
     what is trained (``study.plan.StudyRequest``): by default all arms and seeds on the default
     data; a single value stands for a list of it; ``stop_after``, ``telemetry_every``, ``verbose``
     and ``callbacks`` are those of ``training.options.TrainOptions``. ``fresh`` deletes earlier
-    results; ``jobs`` is the number of runs trained at a time. ``portable`` trains on JAX with bits
-    that no processor changes; then call it before anything imports NumPy, too. Progress is logged
-    to ``rerun_zoo``, and printed unless logging is configured. Raises ``UserError`` for errors that
-    the caller can fix.
+    results; ``jobs`` is the number of runs trained at a time. ``portable`` trains on JAX in a
+    way meant to give the same bits on other processors; then call it before anything imports NumPy,
+    too. Progress is logged to ``rerun_zoo``, and printed unless logging is configured. Raises
+    ``UserError`` for errors that the caller can fix.
     """
     from experiments.harness.runtime import determinism, filesystem, log
 

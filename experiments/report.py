@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import catalog
+from experiments import catalog, load
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import UserError
 
@@ -38,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("experiment", nargs="*", help="only these; default: all with runs in the log directory")
+    add("experiment", nargs="*", help="only these, your own files and modules too; default: "
+        "all of the catalogue with runs in the log directory")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the results as JSON instead")
     form.add_argument("--markdown", action="store_true", help="print them as Markdown instead")
@@ -86,7 +87,9 @@ def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, Scri
     from experiments.harness.reporting import log_reader, scripts
 
     if args.experiment:
-        experiments = [catalog.load(name) for name in args.experiment]
+        experiments = [load(name) for name in args.experiment]
+        if args.record and (own_files := [each.file for each in experiments if each.file]):
+            raise UserError(f"--record is for the catalogue's experiments, not {own_files[0]}")
     else:
         experiments, broken = catalog.load_all()
         for line in broken:

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import catalog
+from experiments import catalog, load
 from experiments.harness.runtime import cli, env_vars, signals
 from experiments.harness.spec import Experiment, Scale, UserError, batching
 from experiments.harness.spec.overrides import resolve
@@ -59,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("experiment", nargs="?", help="its name; see --list")
+    add("experiment", nargs="?", help="its name; see --list. Or your own: path/to/mine.py, or "
+        "my_package.mine")
     add("--all", action="store_true", help="every experiment, one after the other")
     add("--list", action="store_true", help="list the experiments and exit")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
@@ -114,7 +115,7 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
     if (args.experiment is not None) == args.all:
         raise UserError("name an experiment, or use --all; --list shows the experiments")
     names = catalog.names() if args.all else [args.experiment]
-    experiments = [catalog.load(name) for name in names]
+    experiments = [load(name) for name in names]
     if args.all and (args.arm or args.set):
         raise UserError("--arm and --set are for one experiment, not for --all")
     if args.batch_runs is not None and (args.all or args.jobs):
@@ -142,8 +143,8 @@ def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> li
     from experiments.harness.study.plan import plan_study
 
     environment = determinism.environment()
-    load = functools.cache(sources.load)
-    studies = [plan_study(request(each, args), environment, load) for each in experiments]
+    load_data = functools.cache(sources.load)
+    studies = [plan_study(request(each, args), environment, load_data) for each in experiments]
     if args.shard:
         studies = shards.select(studies, args.shard)
     if args.merge:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import catalog
+from experiments import load
 from experiments.harness.reporting import labels
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import Dimension, Experiment, Scale, UserError, search_space
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("experiment", help="its name; see reproduce --list")
+    add("experiment", help="its name, see reproduce --list; or your own file or module")
     add("--oracle", choices=ORACLES, default="random",
         help="the KerasTuner oracle that chooses the trials; grid takes every combination of "
         "points; default: random")
@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 def answer(args: argparse.Namespace) -> int:
     """Do what the arguments ask for and print the result."""
-    experiment = catalog.load(args.experiment)
+    experiment = load(args.experiment)
     space = selected_space(experiment, args)  # before the slow imports: bad use is reported at once
     if args.dry_run:
         payload = [dimension.to_json() for dimension in space]

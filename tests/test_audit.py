@@ -89,7 +89,7 @@ def events(*kernels, random="r"):
 class FakeScript:
     """Replaces ``processes.Script``: each run's record is the next of ``runs``."""
 
-    runs = ()
+    runs, threads = (), {}
 
     def __init__(self, path, arguments, scratch):
         self.path, self.arguments, self.scratch = path, arguments, scratch
@@ -100,7 +100,7 @@ class FakeScript:
         folder.mkdir(parents=True, exist_ok=True)
         found = next(self.remaining)
         end = {"notes": [], "environment": {"backend": "jax"}, "seconds": 2.0, "recording": 0.1}
-        end |= {"type": "end", "threads": {}, "files": {}}
+        end |= {"type": "end", "threads": self.threads, "files": {}}
         (folder / "record.jsonl").write_text("\n".join(map(json.dumps, [*found, end])))
         return Record(folder, found, (), end, {})
 
@@ -119,6 +119,14 @@ def test_equal_runs_are_identical(fake, capsys):
     assert code == 0
     assert re.fullmatch(r"identical, 2 epochs\nfingerprint  [0-9a-f]{64}\n", out)
     assert "run 3 of 3" in error
+
+
+def test_threads_are_a_note_if_the_runs_are_equal(fake, capsys, monkeypatch):
+    fake(*[events("a", "b")] * 2)
+    monkeypatch.setattr(FakeScript, "threads", {"script.py:7": 4})
+    code, out, _ = run(capsys, "script.py")
+    assert code == 0
+    assert "threads are started (script.py:7): if they race" in out
 
 
 def test_generators_that_differ_are_a_note_and_no_difference(fake, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ CARD = Card(
     input_shape=(28, 28, 1),
     output="10 logits",
     parameters=58_299_082,
+    flops=2_121_848_512,
 )
 
 
@@ -46,15 +48,16 @@ CONVOLUTIONS = {
     "conv5": Convolution(256, 3, grouped=True, pool="pool5"),
 }
 DENSE = {"fc1": 4096, "fc2": 4096}
-CLASSES = 10
 FULL_INPUTS = {  # input features of each layer at full size, for full_size_gain
-    "conv1": 1, "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
+    "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
     "fc1": 6 * 6 * 256, "fc2": 4096, "output": 4096,
 }  # fmt: skip
 
 
 def build(
     *,
+    input_shape: Sequence[int] = CARD.input_shape,
+    classes: int = 10,
     image_size: int = 227,
     width: float = 1.0,
     norm: Literal["lrn", "batch"] | None = "lrn",
@@ -66,7 +69,7 @@ def build(
     bias_initializer: Any = "zeros",
     full_size_gain: bool = False,
 ) -> keras.Model:
-    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, *input_shape)`` in [0, 1] to logits ``(batch, classes)``.
 
     ``image_size``: side, in pixels, to which the model first resizes images, bilinearly.
     ``width``: share of the documented filters and units in every layer but the last; sizes are
@@ -99,7 +102,7 @@ def build(
         bias_initializer=bias_initializer,
         full_size_gain=full_size_gain,
     )
-    image = keras.Input(CARD.input_shape, name="image")
+    image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
     for name, row in CONVOLUTIONS.items():
         x = layers.activation(layers.convolution(x, name, row), name)
@@ -110,7 +113,7 @@ def build(
     x = keras.layers.Flatten(name="flatten")(x)
     for name, units in DENSE.items():
         x = layers.hidden(x, name, units)
-    return keras.Model(image, layers.dense(x, "output", CLASSES), name="alexnet")
+    return keras.Model(image, layers.dense(x, "output", classes), name="alexnet")
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,6 @@ class _LayerBuilder:
         """Return the initialisers of a layer; ``inputs`` counts the features of all groups."""
         options = initializers(self.kernel_initializer, self.bias_initializer)
         if self.full_size_gain:
-            gain = (FULL_INPUTS[name] / inputs) ** 0.5
+            gain = (FULL_INPUTS.get(name, inputs) / inputs) ** 0.5  # conv1 has the image's
             options["kernel_initializer"] = Rescaled(options["kernel_initializer"], gain)
         return options

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from experiments.harness.runtime import env_vars
 from experiments.harness.spec import ProcessError
 
 CHILD = Path(__file__).parent / "recording" / "child.py"
+RUN_FUNCTION = Path(__file__).parent / "run_function.py"
 SHOWN_LINES = 40  # of the script's own error output
 
 
@@ -42,10 +44,16 @@ class Request:
 
 
 class Script:
-    """A script and its arguments, run in fresh processes; their folders are in ``scratch``."""
+    """A script and its arguments, run in fresh processes; their folders are in ``scratch``.
 
-    def __init__(self, path: Path, arguments: Sequence[str], scratch: Path) -> None:
+    ``program`` is run for it if it is not a script itself: ``path`` is what messages name.
+    """
+
+    def __init__(
+        self, path: Path, arguments: Sequence[str], scratch: Path, program: Path | None = None
+    ) -> None:
         self.path, self.arguments, self.scratch = path, list(arguments), scratch
+        self.program = program or path
         self.backend = ""  # known after the first run
         self.numbers = count(1)
 
@@ -69,7 +77,7 @@ class Script:
             "switches": request.switches,
         }
         request_file.write_text(json.dumps(content))
-        argv = [sys.executable, str(CHILD), str(request_file.absolute()), str(self.path)]
+        argv = [sys.executable, str(CHILD), str(request_file.absolute()), str(self.program)]
         with (
             (folder / "stdout.txt").open("wb") as stdout,
             (folder / "stderr.txt").open("wb") as stderr,
@@ -103,6 +111,13 @@ class Script:
         if not code:
             return f"{name} ended its process itself, so the audit is not complete"
         return f"{name} itself failed: {found.end.get('error') or f'exit code {code}'}"
+
+
+def function_script(function: Callable[[], Any], scratch: Path) -> Script:
+    """Return the script that calls a function of a module."""
+    file, paths = inspect.getfile(function), [str(Path(entry).absolute()) for entry in sys.path]
+    arguments = [file, function.__module__, function.__name__, json.dumps(paths)]
+    return Script(Path(file), arguments, scratch, RUN_FUNCTION)
 
 
 def error_output(folder: Path) -> str:

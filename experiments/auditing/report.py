@@ -29,7 +29,7 @@ def summary(audit: Audit) -> dict[str, Any]:
         "steps": first.steps(),
         "fingerprint": auditor.fingerprint(first),
         "environment": first.end["environment"],
-        "notes": _notes(audit.records),
+        "notes": [*_notes(audit.records), *_threads(audit)],
         "seconds": [record.end["seconds"] for record in audit.records],
         "recording": [record.end["recording"] for record in audit.records],
     }
@@ -59,6 +59,14 @@ def _notes(records: Sequence[Record]) -> list[str]:
         if names:
             notes[f"not compared: the global generators of {', '.join(names)}, which differ"] = None
     return [*notes]
+
+
+def _threads(audit: Audit) -> list[str]:
+    """Return a line about threads whose races equal runs cannot rule out."""
+    threads = audit.records[0].end["threads"]
+    if audit.finding or not threads:
+        return []
+    return [f"threads are started ({', '.join(threads)}): if they race, more --repeats show it"]
 
 
 def _finding(audit: Audit, finding: Finding) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from keras.src.trainers.epoch_iterator import EpochIterator
 
-from experiments.auditing.recording import internals, keras_hooks
+from experiments.auditing.recording import evidence, internals, keras_hooks
 from experiments.auditing.recording.checksums import batch_checksums
 from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.keras_hooks import Recorder
@@ -103,6 +104,14 @@ def test_batches_are_those_that_the_model_was_fed(recorder, arguments):
     for event in found:
         assert event["checksums"] == expected(X, Y)
     assert found[0]["examples"] == found[1]["examples"]
+
+
+def test_the_workers_of_a_dataset_are_threads_of_the_script(tmp_path, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)
+    watched = evidence.Evidence(tmp_path)
+    watched.watch_threads()
+    build().fit(Sequence(workers=2), verbose=0)
+    assert watched.threads[evidence.WORKERS] >= 2
 
 
 def test_a_shuffled_epoch_has_the_same_examples(recorder):

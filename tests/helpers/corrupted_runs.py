@@ -64,8 +64,8 @@ def flipped_bit(patch: pytest.MonkeyPatch) -> None:
     """Flip the last bit of the first weight before the first step."""
     build_compiled = build.build_compiled
 
-    def build_corrupted(arm):
-        model = build_compiled(arm)
+    def build_corrupted(*args):
+        model = build_compiled(*args)
         kernel = model.trainable_variables[0]
         values = to_numpy(kernel)
         values.view("uint32").flat[0] ^= 1
@@ -90,8 +90,8 @@ def dropout_seed(patch: pytest.MonkeyPatch) -> None:
     """Advance the state of every seed generator by one before the first step."""
     build_compiled = build.build_compiled
 
-    def build_corrupted(arm):
-        model = build_compiled(arm)
+    def build_corrupted(*args):
+        model = build_compiled(*args)
         for path, variable in training_variables(model).items():
             if path.endswith("seed_generator_state"):
                 variable.assign(to_numpy(variable) + np.array([0, 1], "uint32"))

@@ -1,5 +1,6 @@
 """What every network of the zoo must satisfy."""
 
+import math
 import os
 import subprocess
 import sys
@@ -45,6 +46,9 @@ def test_every_card_matches_its_network(name):
     assert model.input_shape[1:] == card.input_shape
     assert f"{model.output_shape[-1]} " in card.output
     assert sum(np.prod(v.shape) for v in model.trainable_variables) == card.parameters
+    layers = [layer for layer in model.layers if getattr(layer, "kernel", None) is not None]
+    counts = [math.prod(each.kernel.shape) * math.prod(each.output.shape[1:-1]) for each in layers]
+    assert 2 * sum(counts) == card.flops
     assert card.source
     keras.backend.clear_session()
 

@@ -32,6 +32,7 @@ MOST_FILES = 10_000
 POOLS = tuple(module.__path__[0] for module in (concurrent.futures, multiprocessing))
 STARTERS = (OWN, threading.__file__, *POOLS)
 IGNORED = (*LIBRARIES, "/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
+WORKERS = "a PyDataset with workers"  # they are started by a thread of Keras's
 CACHES = ("/.cache/", "/.config/", "/.matplotlib/", "/keras.json")  # of libraries
 
 
@@ -49,6 +50,10 @@ class Evidence:
     def watch(self) -> None:
         """Watch from now on; Python's audit hooks last as long as the process."""
         sys.addaudithook(self._on_event)
+        self.watch_threads()
+
+    def watch_threads(self) -> None:
+        """Count the threads that the script starts, by its lines."""
         start = threading.Thread.start
 
         def watched(thread: threading.Thread) -> None:
@@ -107,9 +112,9 @@ def _starter() -> str:
     if frame is None:
         return ""
     workers = frame.f_code.co_filename.endswith("py_dataset_adapter.py")
-    if is_own_code(frame.f_code.co_filename) or (workers and passed.startswith(POOLS)):
-        return script_line()
-    return ""
+    if workers and passed.startswith(POOLS):
+        return script_line() or WORKERS
+    return script_line() if is_own_code(frame.f_code.co_filename) else ""
 
 
 def code(script: Path) -> dict[str, str]:

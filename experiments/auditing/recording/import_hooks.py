@@ -14,6 +14,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 Action = Callable[[], None]
+Note = Callable[[str], None]  # called with what a switch has acted on
 OWN = str(Path(__file__).parent)
 LIBRARIES = tuple(
     {path for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))}

@@ -1,4 +1,4 @@
-"""The state of a training: its variables by path, and their digests, step by step if asked for."""
+"""The state of a training: its variables by path, and on request their digests after each step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from experiments.auditing.recording import internals
 from experiments.auditing.recording.checksums import global_generators, tensor_digest, to_array
 from experiments.auditing.recording.event_log import EventLog
+from experiments.harness.spec import identity
 
 Variables = dict[str, Any]
 
@@ -57,7 +58,7 @@ class Detail:
 def training_variables(owners: Iterable[Any], variables: Iterable[Any] = ()) -> Variables:
     """Return the variables of models and optimisers, without metrics, by path; then the others.
 
-    Two variables with one path are told apart by a number.
+    A path that several variables share is numbered: ``path#2``.
     """
     found: list[Any] = []
     for owner in owners:
@@ -65,14 +66,9 @@ def training_variables(owners: Iterable[Any], variables: Iterable[Any] = ()) -> 
         found += [v for v in as_list(owner.variables) if id(v) not in metrics]
         for optimizer in optimizers_of(owner):
             found += as_list(optimizer.variables)
-    by_path: Variables = {}
-    for variable in {id(v): v for v in (*found, *variables)}.values():
-        path = getattr(variable, "path", None) or "variable"
-        number = 1
-        while (name := path if number == 1 else f"{path}#{number}") in by_path:
-            number += 1
-        by_path[name] = variable
-    return by_path
+    distinct = {id(v): v for v in (*found, *variables)}.values()
+    paths = identity.numbered(getattr(v, "path", None) or "variable" for v in distinct)
+    return dict(zip(paths, distinct, strict=True))
 
 
 def as_list(variables: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from experiments.auditing.recording.import_hooks import (
     ImportHooks,
+    Note,
     called_by_script,
     script_line,
 )
@@ -36,9 +37,6 @@ def apply(names: list[str], hooks: ImportHooks, calls: Calls) -> None:
 
 def _note(calls: Calls, switch: str, what: str) -> None:
     calls.setdefault(switch, {}).setdefault(f"{script_line()} {what}".strip())
-
-
-Note = Callable[[str], None]
 
 
 def seed_python(_hooks: ImportHooks, note: Note) -> None:
@@ -199,8 +197,8 @@ def avoid_onednn(hooks: ImportHooks, _note: Note) -> None:
     def act_on_torch() -> None:
         import torch
 
-        libraries: Any = torch.backends
-        libraries.mkldnn.enabled = False
+        mkldnn: Any = torch.backends.mkldnn  # its types allow no assignment
+        mkldnn.enabled = False
 
     hooks.after("torch", act_on_torch)
 

@@ -6,12 +6,9 @@ import concurrent.futures
 import functools
 import multiprocessing.pool
 import threading
-from collections.abc import Callable
 from typing import Any
 
-from experiments.auditing.recording.import_hooks import ImportHooks, called_by_script
-
-Note = Callable[[str], None]
+from experiments.auditing.recording.import_hooks import ImportHooks, Note, called_by_script
 
 
 def run_threads_in_turn(hooks: ImportHooks, note: Note) -> None:

@@ -16,6 +16,7 @@ from experiments.harness.data import keras_input, order
 from experiments.harness.spec import UserError
 
 HASHED_BYTES = 2**28  # of an array; of a larger one, rows spread evenly are hashed
+LOOKED_AT = 1, 2  # batches that are taken to build a model; on a GPU JAX takes one ahead
 
 
 class Batches(DataAdapter):
@@ -28,8 +29,8 @@ class Batches(DataAdapter):
     Each pass over the examples has its own permutation. An epoch takes ``steps`` steps, by default
     as many as one pass needs. All batches are full: one that reaches past the end of a pass
     continues with the next. ``batches[step]`` is the batch at a step, from 0. ``next_epoch`` is the
-    epoch that ``fit`` begins next, from 0: ``Recorder`` sets it, else it counts up from 0. On JAX
-    and PyTorch it then counts up too where ``fit`` looks at a batch to build the model.
+    epoch that ``fit`` begins next, from 0: ``Recorder`` sets it, else it counts up from 0. Give
+    ``steps`` here rather than ``steps_per_epoch`` to ``fit``.
     ``fit`` ignores its arguments ``shuffle``, ``class_weight`` and ``batch_size`` for batches.
     Raises ``UserError`` for arrays of different lengths, and without any example.
     """
@@ -61,6 +62,7 @@ class Batches(DataAdapter):
         self.seed, self.size = seed, batch_size
         self.steps = -(-self.examples // batch_size) if steps is None else steps
         self.next_epoch = self._epoch = 0
+        self._taken: int | None = None  # of an iterator made since the epoch began
 
     def indices(self, step: int) -> NDArray[np.int64]:
         """Return the indices of the examples at a step, counted from 0 over all epochs."""
@@ -98,13 +100,20 @@ class Batches(DataAdapter):
     # What Keras calls, as ``DataAdapter`` documents it.
 
     def get_numpy_iterator(self) -> Iterator[Any]:
-        return self._of_epoch()
+        self._taken = 0
+        return self._counted(self._of_epoch())
 
     def get_jax_iterator(self) -> Iterator[Any]:
-        return data_adapter_utils.get_jax_iterator(self._of_epoch())
+        return data_adapter_utils.get_jax_iterator(self.get_numpy_iterator())
 
     def get_torch_dataloader(self) -> Any:
-        return data_adapter_utils.get_torch_dataloader(self._of_epoch())
+        return data_adapter_utils.get_torch_dataloader(self.get_numpy_iterator())
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            if self._taken is not None:
+                self._taken += 1
+            yield batch
 
     def get_tf_dataset(self) -> Any:
         first = [self[0], self[1]] if self.function else [self[0]]
@@ -129,6 +138,13 @@ class Batches(DataAdapter):
     def on_epoch_begin(self) -> None:
         self._epoch = self.next_epoch
         self.next_epoch += 1
+        self._taken = None
+
+    def on_epoch_end(self) -> None:
+        # On JAX and PyTorch Keras takes a batch to build the model, and then begins the epoch anew.
+        # At the end of a whole epoch it has made the next iterator, of which nothing is taken.
+        if self._taken in LOOKED_AT and self.next_epoch == self._epoch + 1:
+            self.next_epoch = self._epoch
 
 
 def hash_arrays(arrays: Any) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from experiments.harness.model.variables import to_numpy
 from experiments.harness.runtime.backends import generator_state, restore_generator_state
+from experiments.harness.spec import identity
 
 GLOBAL_SEED = "generator/keras"  # the name of the global SeedGenerator's state
 HOST_ONLY = "generator/"  # names that belong to no variable of the model
@@ -26,18 +27,8 @@ def variables(model: keras.Model) -> dict[str, Any]:
     reset, and all optimisers'. A path that several variables share is numbered: ``path#2``.
     """
     reset = {id(variable) for variable in model.metrics_variables}
-    found: dict[str, Any] = {}
-    known: set[int] = set(reset)
-    for variable in _all_variables(model):
-        if id(variable) in known:
-            continue
-        known.add(id(variable))
-        name, number = variable.path, 1
-        while name in found:
-            number += 1
-            name = f"{variable.path}#{number}"
-        found[name] = variable
-    return found
+    found = {id(v): v for v in _all_variables(model) if id(v) not in reset}.values()
+    return dict(zip(identity.numbered(v.path for v in found), found, strict=True))
 
 
 def optimizers(model: keras.Model) -> dict[str, Any]:

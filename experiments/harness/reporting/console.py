@@ -62,7 +62,7 @@ def study_summary(result: Result) -> str:
             str(result),
             *(["\nThe document's framework:"] if experiment.framework else ()),
             *(f"  - {line}" for line in experiment.framework),
-            "\nDeviations from the document:",
+            *(["\nDeviations from the document:"] if experiment.deviations else ()),
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
             f"\npicture      {result.picture}",
             f"TensorBoard  {shlex.join(['tensorboard', '--logdir', str(logdir)])}",

@@ -140,8 +140,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "portable": {
         "action": "store_true",
-        "help": "train with bits that are the same on every x86-64 processor with AVX2 and FMA, on "
-        "JAX and the CPU (KERAS_BACKEND may be left out); slower",
+        "help": "train in a way meant to give the same bits on x86-64 processors with AVX2 and "
+        "FMA, on JAX and the CPU (KERAS_BACKEND may be left out); slower",
     },
     "scale": {
         "choices": ("mini", "full"),

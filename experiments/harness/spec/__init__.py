@@ -5,7 +5,7 @@ Standard library only: nothing here starts a backend.
 
 from experiments.harness.spec.arm import Arm, Config, Role, Scale, Variant, config
 from experiments.harness.spec.claim import Bounds, Claim, Measure, Verdict
-from experiments.harness.spec.errors import ProcessError, UserError, nearest
+from experiments.harness.spec.errors import ProcessError, UserError, describe_error, nearest
 from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.figures import Panel, ReportedValues
 from experiments.harness.spec.run import History, Run, RunSpec, ScriptRun, ScriptSpec, Status
@@ -34,5 +34,6 @@ __all__ = [
     "Variant",
     "Verdict",
     "config",
+    "describe_error",
     "nearest",
 ]

@@ -23,6 +23,8 @@ class RunSpec:
     it. ``overrides`` are the user's, already applied to ``arm``. ``dataset`` is
     ``Dataset.identity()``, ``environment`` is ``determinism.environment()``. ``data_source`` is the
     absolute path of the data, which decides nothing; None for built-in data and in old records.
+    ``code`` has the SHA-256 of the files of the user's own that the run needs, by their path in
+    ``code_folder``, which decides nothing, or by module; it is empty for the catalogue's arms.
     """
 
     experiment: str
@@ -34,6 +36,8 @@ class RunSpec:
     environment: Mapping[str, Any]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     data_source: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
+    code_folder: str | None = None
 
     @property
     def arm_id(self) -> str:
@@ -52,7 +56,8 @@ class RunSpec:
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the run's bits, as JSON types."""
-        return {
+        own = {"code": dict(self.code)} if self.code else {}
+        return own | {
             "arm": self.arm.identity(),
             "seed": self.seed,
             "dataset": self.dataset["sha256"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.harness.spec import RunSpec, UserError
 from experiments.harness.spec.identity import differences, identity_of
 
+CODE = "code"  # in an identity, the digests of a user's own files
 NAN_CAUSE_FILE = "first-nonfinite.txt"  # written by replay --keep
 OWN_FILES = (
     "run.json",
@@ -46,7 +47,10 @@ def check_same_run(old: RunSpec, new: RunSpec, directory: Path, source: str | No
         if path == "dataset"
         else f"{path} ({was} there, {now} here)"
         for path, was, now in different
+        if path.partition(".")[0] != CODE
     ]
+    changed = [name for name, *_ in differences(old.code, new.code)]
+    shown[:0] = [f"the code of {', '.join(changed[:3])} has changed"] if changed else []
     only_data = [path for path, *_ in different] == ["dataset"]
     same_data = f"give --data {shlex.quote(source)}, " if only_data and source else ""
     raise UserError(

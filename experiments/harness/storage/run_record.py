@@ -47,6 +47,7 @@ UNREADABLE = (
 csv.field_size_limit(2**31 - 1)  # the checksums of an interval's batches are one field
 TABLES = ("history", "digests")  # fields of a run that are CSV files of their own
 RENAMED = {"overrides": "changes"}  # fields with another name in run.json
+OWN_CODE: dict[str, Any] = {"code": {}, "code_folder": None}  # of a user's own arms only
 
 ENVIRONMENT: dict[str, Callable[[Any], bool]] = {  # needed to recreate it, and valid values
     "backend": lambda backend: backend in [*DETERMINISTIC],
@@ -71,7 +72,11 @@ def save(run: Run | ScriptRun, directory: Path) -> None:
         name, line = run.spec.arm.result_file
         filesystem.write_atomic(directory / name, _result_file(run, line))
     results = {name: value for name, value in vars(run).items() if name not in ("spec", *TABLES)}
-    planned = {RENAMED.get(name, name): value for name, value in asdict(run.spec).items()}
+    planned = {
+        RENAMED.get(name, name): value
+        for name, value in asdict(run.spec).items()
+        if value or name not in OWN_CODE
+    }
     payload = {**planned, **results, "format": FORMAT, "intervals_done": run.intervals}
     payload |= {"packages": packages(), "fingerprint": run.fingerprint}
     filesystem.write_atomic(directory / "run.json", json.dumps(payload, indent=1) + "\n")
@@ -171,6 +176,7 @@ def _read(directory: Path) -> Run | ScriptRun | None:
             "initial": {},
             "commit_at_end": None,
             "data_source": None,
+            **OWN_CODE,
         }  # in older records
         payload = missing | json.loads(path.read_text())
         if payload["format"] != FORMAT:
@@ -216,7 +222,9 @@ def _check(payload: Mapping[str, Any], is_script: bool) -> None:
         raise ValueError("status is unknown")
     if not isinstance(payload["data_source"], str | None):
         raise ValueError("data_source is not a path")
-    tables = ("model", "data", "environment") if is_script else ("changes",)
+    if not isinstance(payload["code_folder"], str | None):
+        raise ValueError("code_folder is not a path")
+    tables = ("model", "data", "environment") if is_script else ("changes", "code")
     for name in ("initial", *tables):
         if not isinstance(payload[name], Mapping):
             raise ValueError(f"{name} is not a table of values")

@@ -27,7 +27,6 @@ def seen_by(fit_on, epochs: int = 2) -> list[list[float]]:
             return {"loss": 0.0} if len(args) == 1 else ({"loss": 0.0}, args[0])
 
     model = Watched()
-    model(fit_on[0][0])  # else fit takes a batch to build it
     model.compile(run_eagerly=True, jit_compile=False)
     model.fit(fit_on, epochs=epochs, verbose=0)
     return seen
@@ -54,6 +53,26 @@ def test_fit_is_given_each_step_of_each_epoch_in_order():
     assert seen_by(batches, epochs=1) == expected[3:]
     function = Batches(lambda i: (X[i].astype("float32"), Y[i]), examples=10, batch_size=4, seed=7)
     assert seen_by(function) == expected
+    one_step = Batches(X, Y, batch_size=10, seed=7)
+    assert seen_by(one_step) == [one_step[step][0][:, 0].tolist() for step in range(2)]
+
+
+@pytest.mark.parametrize("size", [4, 10])
+def test_the_batch_that_fit_builds_a_model_with_is_not_an_epoch(size):
+    batches = Batches(X, Y, batch_size=size, seed=7)
+
+    def untrained():
+        model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="zeros")])
+        model.compile(keras.optimizers.SGD(1e-3), "mse")
+        return model
+
+    fitted, expected = untrained(), untrained()
+    fitted.fit(batches, epochs=2, verbose=0)
+    fitted.fit(batches, epochs=3, initial_epoch=2, verbose=0)
+    for step in range(3 * len(batches)):
+        expected.train_on_batch(*batches[step])
+    for weights in zip(fitted.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(*weights, rtol=1e-5)
 
 
 def test_several_inputs_frames_lists_and_weights():

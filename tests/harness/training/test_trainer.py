@@ -425,7 +425,7 @@ def test_the_exported_model_is_a_function_of_the_last_checkpoint(tmp_path, overr
     assert (again.status, again.chain) == (whole.status, whole.chain)
     assert exported(spec, tmp_path / "a") == exported(spec, tmp_path / "b")
     newest, _ = checkpoint.load_newest(directory / "state")
-    model, _ = build.build_for_run(spec)
+    model, _ = build.build_for_run(spec, DIGITS)
     weights = [newest.tensors[variable.path].tobytes() for variable in model.weights]
     assert exported(spec, tmp_path / "a") == weights
     events = EventAccumulator(

@@ -1,11 +1,11 @@
 """JAX's products and convolutions on a CPU, compiled by XLA itself in a form that never changes.
 
 XLA hands both to Eigen or oneDNN, which choose kernels and cut sums by the processor's extensions,
-caches and threads. One kind of product it compiles itself, if told so (``env_vars.PORTABLE``): that
-of a matrix of rows and one of columns, each sum in the order of its terms. ``avoid_libraries``
-replaces the translation of the two operations to XLA by such products. Forward passes, gradients
-and batched programs of any model consist of these two operations, so that no network, layer or loss
-has to know.
+caches and threads. With the flags of ``env_vars.PORTABLE`` it compiles one kind of product itself:
+that of a matrix of rows and one of columns, each sum in the order of its terms.
+``avoid_libraries`` replaces the translation of the two operations to XLA by such products. Forward
+passes, gradients and batched programs of any model consist of these two operations, so that no
+network, layer or loss has to know.
 """
 
 from __future__ import annotations

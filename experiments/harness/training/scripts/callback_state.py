@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from experiments.harness.model.variables import to_numpy
+from experiments.harness.spec import identity
 from experiments.harness.storage import nested
 
 # What Keras's own callbacks remember from epoch to epoch.
@@ -71,15 +72,9 @@ def keep_rows(callbacks: Callbacks, states: Mapping[str, Any]) -> None:
 
 def _named(callbacks: Callbacks) -> dict[str, keras.callbacks.Callback]:
     """Return the callbacks by class name, numbered if there are several: ``EarlyStopping#2``."""
-    named: dict[str, keras.callbacks.Callback] = {}
-    for callback in callbacks:
-        base = name = type(callback).__name__
-        number = 1
-        while name in named:
-            number += 1
-            name = f"{base}#{number}"
-        named[name] = callback
-    return named
+    found = list(callbacks)
+    names = identity.numbered(type(each).__name__ for each in found)
+    return dict(zip(names, found, strict=True))
 
 
 def _state(callback: keras.callbacks.Callback) -> Any:
