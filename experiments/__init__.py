@@ -52,17 +52,21 @@ def load(name: str | Path) -> Experiment:
     return experiment
 
 
-def deterministic(seed: int = 0, *, threads: int | None = None) -> dict[str, Any]:
+def deterministic(
+    seed: int = 0, *, threads: int | None = None, portable: bool = False
+) -> dict[str, Any]:
     """Make this process train reproducibly, set all seeds, and return its environment.
 
     Call it before anything imports keras: it imports keras with the backend that Keras would
     choose, with deterministic operations and pinned settings. ``seed`` goes to
     ``keras.utils.set_random_seed``; ``threads`` is the number of processors to use, default all.
-    Raises ``UserError`` if keras or the backend was used before.
+    ``portable`` trains on JAX in a way meant to give the same bits on other processors; then call
+    it before anything imports NumPy, too. Raises ``UserError`` if keras or the backend was used
+    before, or if the profile is not for this machine.
     """
     from experiments.harness.runtime import determinism
 
-    determinism.start(threads=threads)
+    determinism.start(threads=threads, portable=portable)
     import keras
 
     keras.utils.set_random_seed(seed)

@@ -2,11 +2,12 @@
 
     python -m tests.portability [--models M ...] [--threads N ...] [--arms A ...] [--json FILE]
 
-Trains two steps of a small version of each arm here, then again with fewer visible processors, and
-again under QEMU as other processors, with other vendors, extensions and caches. All links and
-tensors must be equal. As a control it does the same with the default profile, which must differ
-under some processor, or the emulation proves nothing. Exit code 1 otherwise. It takes hours: a
-step is compiled in minutes under QEMU. With --json FILE an interrupted call resumes.
+Trains the self-test's short runs and two steps of a small version of each arm here, then again with
+fewer visible processors, and again under QEMU as other processors, with other vendors, extensions
+and caches. All links and tensors must be equal. As a control it trains one arm with the default
+profile, which must differ under some processor, or the emulation proves nothing. Exit code 1
+otherwise. It takes hours: a step is compiled in minutes under QEMU. With --json FILE an interrupted
+call resumes, and the table is of all that the file has.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,38 +57,36 @@ class Case:
 
 
 def cases(models: Sequence[str], threads: Sequence[int], arms: Sequence[str]) -> list[Case]:
-    """Return the trainings, those of an arm together, the reference first."""
+    """Return the trainings, those of an arm together, the reference first, the control last."""
     counts = [count for count in threads if count <= cpu.available_count()]
-    machines = [HERE, *(f"threads {n}" for n in counts), *(f"qemu {model}" for model in models)]
-    rows = [Case(machine, arm) for arm in arms for machine in machines]
-    return [
-        *(Case(machine, CONTROL, False) for machine in machines if "threads" not in machine),
-        *rows,
-    ]
+    emulated = [f"qemu {model}" for model in models]
+    machines = [HERE, *(f"threads {n}" for n in counts), *emulated]
+    control = [Case(machine, CONTROL, portable=False) for machine in (HERE, *emulated)]
+    return [*(Case(machine, arm) for arm in arms for machine in machines), *control]
 
 
 def run(wanted: Sequence[Case], path: Path | None) -> dict[str, Any]:
-    """Train all cases that are not in ``path``, and return all results by name."""
+    """Train all cases that are not in ``path``, and return all results in it."""
     results = json.loads(path.read_text())["results"] if path and path.exists() else {}
     for case in wanted:
         if case.name not in results:
             print(f"{case.name} ...", flush=True)
             arguments = {"name": case.arm, "portable": case.portable}
             trained = subprocesses.call(TRAIN, arguments, backend="jax", launcher=case.launcher)
-            results[case.name] = trained
+            results[case.name] = {"case": asdict(case), **trained}
             if path:
-                filesystem.write_atomic(path, json.dumps(summary(wanted, results), indent=1) + "\n")
-    return summary(wanted, results)
+                filesystem.write_atomic(path, json.dumps(summary(results), indent=1) + "\n")
+    return summary(results)
 
 
-def summary(wanted: Sequence[Case], results: Mapping[str, Any]) -> dict[str, Any]:
+def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     """Return the results, and a row for each that is compared with that of this machine."""
-    rows = [
-        {"arm": case.arm, "portable": case.portable, "machine": case.machine, "differs": differing}
-        for case in wanted
-        if case.name in results and case.machine != HERE
-        for differing in [difference(results[reference(case).name], results[case.name])]
-    ]
+    rows = []
+    for result in results.values():
+        case = Case(**result["case"])
+        if case.machine != HERE:
+            differing = difference(results[replace(case, machine=HERE).name], result)
+            rows.append({**asdict(case), "fingerprint": result["chain"][-1], "differs": differing})
     control = any(row["differs"] for row in rows if not row["portable"])
     equal = not any(row["differs"] for row in rows if row["portable"])
     return {
@@ -97,11 +96,6 @@ def summary(wanted: Sequence[Case], results: Mapping[str, Any]) -> dict[str, Any
         "table": rows,
         "results": dict(results),
     }
-
-
-def reference(case: Case) -> Case:
-    """Return the training on this machine that a case is compared with."""
-    return Case(HERE, case.arm, case.portable)
 
 
 def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
@@ -120,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add(
         "--threads", nargs="*", type=int, default=THREADS, help="visible processors; default: 1 2 4"
     )
-    add("--arms", nargs="+", default=ARMS, choices=ARMS, metavar="ARM", help="default: all nine")
+    add("--arms", nargs="+", default=ARMS, choices=ARMS, metavar="ARM", help="default: all")
     add("--json", type=Path, metavar="FILE", help="save the results, and resume from them")
     args = command.parse_args(argv)
     return cli.run_command("portability", lambda: answer(args))

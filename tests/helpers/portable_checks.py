@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from experiments.harness.spec import UserError
 from experiments.verification.known_answers.bounds import gamma
+from tests.helpers.corrupted_runs import TINY
 
 Array = NDArray[Any]
 PRODUCTS: tuple[tuple[Any, tuple[int, ...], tuple[int, ...]], ...] = (  # dimension numbers, shapes
@@ -272,9 +273,24 @@ def transposed() -> None:
     jax.jit(jax.grad(lambda a, w: jnp.sum((w @ a.T) ** 2), (0, 1)))(a, w)
 
 
+def run(folder: str) -> dict[str, Any]:
+    """Train a small run, as a user does; return its directory and its environment."""
+    import experiments
+
+    environment = experiments.deterministic(seed=1, portable=True)
+    options: dict[str, Any] = {"arms": "fixed_rate", "seeds": 0, "data": "digits"}
+    result = experiments.run(
+        "alexnet_lr_decay", scale="mini", overrides=TINY, logdir=folder, portable=True, **options
+    )
+    (directory,) = (path.parent for path in Path(folder).rglob("run.json"))
+    assert result.runs[0].spec.environment == environment
+    return {"directory": str(directory), "environment": environment}
+
+
 def check(folder: str) -> dict[str, Any]:
-    """Return all of the above; ``folder`` is where XLA dumps its programs."""
+    """Return all of the above; in ``folder`` XLA dumps its programs, and the run is."""
     results = {
+        "run": run(f"{folder}/logs"),
         "products": products(),
         "convolutions": convolutions(),
         "gradients": network_gradients(),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from experiments.harness.runtime import cpu, determinism, subprocesses
+from experiments.harness.runtime import cpu, determinism, env_vars, subprocesses
 from experiments.harness.spec import UserError
 
+ROOT = Path(__file__).parents[3]
 CHECK = "tests.helpers.portable_checks:check"
 needs_jax = pytest.mark.skipif(not find_spec("jax"), reason="JAX is not installed")
 
@@ -45,6 +48,15 @@ def test_xla_compiles_every_product_and_convolution_itself(checked):
 def test_operations_of_libraries_are_refused(checked):
     assert len(checked["refusals"]) == 4
     assert all("leave out --portable" in error for error in checked["refusals"])
+
+
+@needs_jax
+def test_a_run_is_replayed_portable_by_itself(checked):
+    assert checked["run"]["environment"]["cpu"] == "portable-1"
+    environ = env_vars.original_environ() | {"KERAS_BACKEND": "jax"}
+    argv = [sys.executable, "-m", "experiments.replay", checked["run"]["directory"], "--step", "4"]
+    completed = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert "\nexact: " in completed.stdout, completed.stderr
 
 
 @pytest.mark.parametrize(
