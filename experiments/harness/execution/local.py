@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Generator, Iterable
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Sequence
 
 from experiments.harness.execution.task import Answer, Source, Task, lost
-from experiments.harness.runtime import env_vars
+from experiments.harness.runtime import env_vars, subprocesses
 from experiments.harness.runtime.log import logger
 from experiments.harness.runtime.subprocesses import FunctionError, Process
 from experiments.harness.spec import ProcessError, UserError
 
 GRACE = 30.0  # seconds that interrupted processes have to save what they have
+
+
+class Fresh:
+    """An executor that does one task after another, each in a fresh process; errors are raised."""
+
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
+        """Yield each task's answer; ``Executor.run``."""
+        for task in tasks:
+            if task is None:
+                raise RuntimeError("a task waits for an answer, but none is due")
+            value = subprocesses.call(
+                task.function,
+                task.arguments,
+                backend=task.backend,
+                start=task.start,
+                timeout=task.seconds,
+            )
+            yield Answer(task, "answered", value)
 
 
 class Worker:
@@ -75,7 +92,7 @@ class Local:
                 idle += [worker for worker in free if worker.process.is_alive()]
                 yield from filter(None, free.values())
         except BaseException:
-            _interrupt(busy)
+            interrupt([worker.process for worker in busy], GRACE)
             raise
         finally:
             for worker in (*idle, *busy):
@@ -119,15 +136,17 @@ def _answers(busy: list[Worker], source: Source) -> dict[Worker, Answer | None]:
     return free
 
 
-def _interrupt(workers: list[Worker]) -> None:
-    """Interrupt the tasks, and wait until their processes have saved what they have."""
-    for worker in workers:
-        worker.process.interrupt()
-    waiting, deadline = [*workers], time.monotonic() + GRACE
+def interrupt(processes: Sequence[Process], seconds: float) -> None:
+    """Interrupt the calls, and wait until the processes have saved what they have and ended."""
+    for process in processes:
+        process.interrupt()
+    waiting, deadline = [*processes], time.monotonic() + seconds
     while waiting and time.monotonic() < deadline:
-        for worker in select.select(waiting, [], [], deadline - time.monotonic())[0]:
-            with suppress(UserError, FunctionError):
-                try:
-                    worker.process.receive()
-                except ProcessError:
-                    waiting.remove(worker)
+        left = max(0.0, deadline - time.monotonic())
+        for process in select.select(waiting, [], [], left)[0]:
+            try:
+                process.receive()
+            except (UserError, FunctionError):
+                pass
+            except ProcessError:
+                waiting.remove(process)

@@ -10,38 +10,64 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.harness.execution import ray_messages, transfer
+from experiments.harness.execution.ray_nodes import Nodes
 from experiments.harness.execution.task import Answer, Source, Task, lost
 from experiments.harness.runtime import env_vars, signals
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError, identity
 
-NOT_SHARED = "it does not see the log directory under the same path; share it, or use --shard"
 POLL_INTERVAL = 0.5  # seconds
-NODES_INTERVAL = 10.0  # seconds after which nodes are listed again
+GRACE = 20.0  # seconds that interrupted tasks have to save what they have, and to send it
+SNAPSHOT_INTERVAL = 60.0  # seconds after which a node without the caller's files sends new states
+
+
+@dataclass
+class Attempt:
+    """A task given to a node, and how many bytes of its directories came back from there."""
+
+    task: Task
+    node: str
+    name: str
+    received: int = 0
+
+    def note(self) -> str:
+        """Return where the task's directories came from, if they were sent."""
+        if not self.received:
+            return ""
+        size = f"{self.received / 1e6:.1f} MB" if self.received >= 1e5 else "under 0.1 MB"
+        return f"{size} from node {self.node[:8]}"
 
 
 class Ray:
     """An executor on the cluster at ``address`` (``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``).
 
-    ``jobs`` tasks run at a time on each node, or one on each GPU. A node whose environment differs
-    is named once and gets no more tasks. A task whose node or process dies is given out again.
+    ``jobs`` tasks run at a time on each node, or one on each GPU. A node that does not see the
+    caller's directories gets copies of them; new states come back every ``snapshot`` seconds. A
+    node whose environment differs, or that cannot run tasks at all, is named once and left out. A
+    task whose node or process dies is given out again.
     """
 
-    def __init__(self, address: str, jobs: int) -> None:
+    def __init__(self, address: str, jobs: int, snapshot: float = SNAPSHOT_INTERVAL) -> None:
         try:
             import ray
         except ImportError:
             raise UserError("--cluster needs Ray: pip install 'rerun-zoo[cluster]'") from None
-        self.ray, self.jobs, self.address = ray, jobs, address
+        self.ray, self.jobs, self.snapshot = ray, jobs, snapshot
         try:
-            context = ray.init(address, logging_level="ERROR", log_to_driver=False)
+            with signals.keep_handlers():
+                context = ray.init(
+                    address, logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True
+                )
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"no Ray cluster answers at {address}: {reason}") from None
         self.dashboard = getattr(context, "dashboard_url", "")
+        self.nodes = Nodes(ray, jobs)
 
     def __str__(self) -> str:
         seen = f" (http://{self.dashboard})" if self.dashboard else ""
@@ -49,211 +75,192 @@ class Ray:
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
         """Yield each task's answer as it comes; ``Executor.run``."""
-        ray, source = self.ray, Source(tasks)
-        nodes, messages = Nodes(ray, self.jobs), _message_actor(ray)
-        running: dict[Any, tuple[Task, str]] = {}
-        tokens: list[Path] = []  # a file that every node must see
         try:
-            while True:
-                while (node := nodes.free(running)) and (task := source.take()):
-                    tokens = tokens or _write_token(task)
-                    token = tokens[0] if tokens else None
-                    reference = _submit(ray, task, node, messages, token)
-                    running[reference] = task, node
-                if not running:
-                    source.check_progress()
-                    return
-                ready, _ = ray.wait([*running], timeout=POLL_INTERVAL)
-                signals.raise_if_interrupted()
-                _relay(ray.get(messages.take.remote()))
-                for reference in ready:
-                    task, node = running.pop(reference)
-                    if answer := _answer(ray, reference, task, node, source, nodes):
-                        yield answer
-        except ray.exceptions.RayError as error:  # not of a task: this machine's node, say
+            call = Run(self, Source(tasks))
+            try:
+                yield from call.answers()
+            finally:
+                call.stop()
+        except self.ray.exceptions.RayError as error:  # not of a task: this machine's node, say
             reason = type(error).__name__
             raise ProcessError(f"the Ray cluster failed ({reason}); run again to resume") from None
+
+
+class Run:
+    """A call of ``Ray.run``: the tasks that are running, and what nodes say of them."""
+
+    def __init__(self, executor: Ray, source: Source) -> None:
+        self.executor, self.source = executor, source
+        self.ray, self.nodes = executor.ray, executor.nodes
+        self.messages = ray_messages.start(executor.ray)
+        self.running: dict[Any, Attempt] = {}
+        self.tokens: dict[Path, Path] = {}  # files that a node sees if it shares these folders
+
+    def answers(self) -> Generator[Answer]:
+        """Yield each task's answer as it comes."""
+        while True:
+            while (node := self._free_node()) and (task := self.source.take()):
+                self.nodes.given[node] += 1
+                attempt = Attempt(task, node, secrets.token_hex(8))
+                self.running[self._submit(attempt)] = attempt
+            if not self.running:
+                self.source.check_progress()
+                return
+            ready, _ = self.ray.wait([*self.running], timeout=POLL_INTERVAL)
+            signals.raise_if_interrupted()
+            self._take_messages()
+            for reference in ready:
+                if answer := self._answer(reference, self.running.pop(reference)):
+                    yield answer
+
+    def stop(self) -> None:
+        """Interrupt the tasks that are running, and take what they have saved."""
+        deadline = time.monotonic() + GRACE
+        try:
+            with suppress(self.ray.exceptions.RayError):
+                for reference in self.running:
+                    self.ray.cancel(reference)
+                waiting = [*self.running]
+                while waiting and time.monotonic() < deadline:
+                    _, waiting = self.ray.wait(
+                        waiting, num_returns=len(waiting), timeout=POLL_INTERVAL
+                    )
+                    self._take_messages()
         finally:
-            with suppress(ray.exceptions.RayError):
-                for reference in running:
-                    ray.cancel(reference, force=True)
-                ray.kill(messages)
-            for token in tokens:
+            for token in self.tokens.values():
                 token.unlink(missing_ok=True)
+            with suppress(self.ray.exceptions.RayError):
+                for reference in self.running:
+                    self.ray.cancel(reference, force=True)
+                self.ray.kill(self.messages)
 
+    def _free_node(self) -> str | None:
+        return self.nodes.free([attempt.node for attempt in self.running.values()])
 
-def _write_token(task: Task) -> list[Path]:
-    """Write a file beside the first directory of a task; none if it has no directories."""
-    for directory in task.directories[:1]:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        token = directory.parent / f".{secrets.token_hex(8)}"
-        token.touch()
-        return [token]
-    return []
+    def _take_messages(self) -> None:
+        """Log what the processes log, and write what nodes sent of the running tasks."""
+        from experiments.harness.runtime.subprocesses import log_here
 
+        lines, archives = self.ray.get(self.messages.take.remote())
+        for level, text in lines:
+            log_here(level, text)
+        for attempt in self.running.values():
+            if archive := archives.get(attempt.name):
+                transfer.unpack(archive, attempt.task.directories)
+                attempt.received = len(archive)
 
-class Nodes:
-    """The nodes that tasks can be given to."""
+    def _submit(self, attempt: Attempt) -> Any:
+        """Start a task on its node; return the reference of its reply."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def __init__(self, ray: Any, jobs: int) -> None:
-        self.ray, self.jobs = ray, jobs
-        self.slots: dict[str, int] = {}  # how many tasks each node takes at a time
-        self.excluded: set[str] = set()
-        self.listed = -NODES_INTERVAL
-
-    def free(self, running: Mapping[Any, tuple[Task, str]]) -> str | None:
-        """Return the node with the most room for a task; None if there is none."""
-        if time.monotonic() > self.listed + NODES_INTERVAL:
-            self._list()
-        used = [node for _, node in running.values()]
-        room = {node: slots - used.count(node) for node, slots in self.slots.items()}
-        best = max(room, key=lambda node: room[node], default=None)
-        return best if best and room[best] > 0 else None
-
-    def _list(self) -> None:
-        self.slots = {
-            node["NodeID"]: int(node["Resources"].get("GPU", self.jobs))
-            for node in self.ray.nodes()
-            if node["Alive"]
-            and node["Resources"].get("CPU")
-            and node["NodeID"] not in self.excluded
+        task, node = attempt.task, attempt.node
+        paths = [*task.directories, *task.inputs]
+        archive = transfer.pack(paths, whole=True) if node in self.nodes.unshared else None
+        backend = {"KERAS_BACKEND": task.backend} if task.backend else {}
+        order = {
+            "call": task.call(),
+            "variables": env_vars.deciding(env_vars.original_environ()) | backend,
+            "path": [str(Path(entry).absolute()) for entry in sys.path],
+            "folder": str(Path.cwd()),
+            "name": task.name,
+            "seconds": task.seconds,
+            "attempt": attempt.name,
+            "directories": [str(path) for path in task.directories],
+            "inputs": [str(path) for path in task.inputs],
+            "whole": task.whole,
+            "tokens": [str(self._token(path.absolute().parent)) for path in paths],
+            "snapshot": self.executor.snapshot,
         }
-        self.listed = time.monotonic()
+        on_gpu = self.nodes.has_gpu(node) and (task.environment or {}).get("device") != "cpu"
+        return (
+            self.ray.remote(_carry_out())
+            .options(
+                name=task.name,
+                num_cpus=0,  # this process counts the tasks of a node
+                num_gpus=int(on_gpu),
+                max_retries=0,  # as above
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
+            )
+            .remote(order, archive, self.messages)
+        )
 
-    def exclude(self, node: str) -> bool:
-        """Give no more tasks to a node; return whether others are left."""
-        self.excluded.add(node)
-        self._list()
-        return bool(self.slots)
+    def _token(self, folder: Path) -> Path:
+        """Return a file in the folder, which a node sees only if it shares the folder."""
+        if folder not in self.tokens:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.tokens[folder] = folder / f".{secrets.token_hex(8)}"
+            self.tokens[folder].touch()
+        return self.tokens[folder]
+
+    def _answer(self, reference: Any, attempt: Attempt) -> Answer | None:
+        """Return a task's answer; None if it is given out again."""
+        task, node = attempt.task, attempt.node
+        try:
+            reply = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            reply = {"error": f"{task.name} failed on node {node[:8]}: {error.cause}"}
+        except self.ray.exceptions.RayError as error:
+            self.nodes.forget()  # the node may be gone
+            reply = {"died": f"{task.name}: {type(error).__name__} on node {node[:8]}"}
+        if "unshared" in reply:
+            self.nodes.unshared.add(node)
+            self.source.refuse(task)
+            return None
+        if "died" in reply:
+            if not self.source.lose(task):
+                return lost(task, ProcessError(reply["died"]))
+            logger.info(f"{reply['died']}; it is given out again")
+            return None
+        if reason := _reason(task, reply):
+            if self.nodes.leave_out(node, reason):
+                self.source.refuse(task)
+                return None
+            unusable = UserError(f"no node can be used: {reason}")
+            answer = Answer(task, "failed", error=unusable)
+            if "refused" in reply:
+                answer = Answer(task, "refused", reply["refused"])
+        elif "value" in reply:
+            answer = Answer(task, "answered", reply["value"], note=attempt.note())
+        else:
+            answer = Answer(task, "failed", error=_error(reply))
+        self.source.end(task)
+        return answer
 
 
-def _submit(ray: Any, task: Task, node: str, messages: Any, token: Path | None) -> Any:
-    """Start a task on a node; return the reference of its reply."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+def _carry_out() -> Any:
+    """Return what a Ray worker does; it is pickled by value, for it finds the package by itself."""
 
-    def carry_out(call: Any, variables: Mapping[str, str], place: Mapping[str, Any]) -> Any:
-        # Pickled by value: Ray's worker finds the package only in the caller's directories.
+    def carry_out(order: Mapping[str, Any], archive: bytes | None, messages: Any) -> Any:
         import os
         import sys
 
-        if place["token"] and not os.path.exists(place["token"]):  # noqa: PTH110 (nor pathlib)
-            return {"refused": None}
-        sys.path += [path for path in place["path"] if path not in sys.path]
-        os.chdir(place["directory"])
-        from experiments.harness.execution.ray import relay_from_process
+        is_shared = all(os.path.exists(token) for token in order["tokens"])  # noqa: PTH110
+        if not is_shared and archive is None:
+            return {"unshared": True}
+        sys.path += [path for path in order["path"] if path not in sys.path]
+        try:
+            os.makedirs(order["folder"], exist_ok=True)  # noqa: PTH103
+            os.chdir(order["folder"])
+            from experiments.harness.execution import ray_worker
+        except ImportError as error:
+            return {"unusable": f"the package is not there under the same path: {error}"}
+        except OSError as error:
+            return {"unusable": f"cannot work in {order['folder']}: {error.strerror}"}
+        return ray_worker.carry_out(order, None if is_shared else archive, messages)
 
-        return relay_from_process(call, variables, place, messages)
-
-    has_gpus = (task.environment or {}).get("device", "cpu") != "cpu"
-    backend = {"KERAS_BACKEND": task.backend} if task.backend else {}
-    place = {
-        "path": [str(Path(entry).absolute()) for entry in sys.path],
-        "directory": str(Path.cwd()),
-        "name": task.name,
-        "seconds": task.seconds,
-        "token": token and str(token.absolute()),
-    }
-    return (
-        ray.remote(carry_out)
-        .options(
-            name=task.name,
-            num_cpus=0,  # this process counts the tasks of a node
-            num_gpus=int(has_gpus),
-            max_retries=0,  # as above
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-        )
-        .remote(task.call(), env_vars.deciding(env_vars.original_environ()) | backend, place)
-    )
+    return carry_out
 
 
-def relay_from_process(
-    call: tuple[Any, ...], variables: Mapping[str, str], place: Mapping[str, Any], messages: Any
-) -> dict[str, Any]:
-    """Do a task in a clean process of this node; return its reply, or what it raised."""
-    import os
-
-    from experiments.harness.runtime.subprocesses import FunctionError, Process
-
-    decided = env_vars.deciding(os.environ)
-    environ = {name: text for name, text in os.environ.items() if name not in decided}
-    process = Process({**environ, **variables})
-    try:
-        process.send(*call, name=place["name"], with_log=True)
-        return process.wait(place["seconds"], lambda level, text: messages.put.remote(level, text))
-    except UserError as error:
-        return {"user_error": str(error)}
-    except FunctionError as error:
-        return {"error": str(error)}
-    except ProcessError as error:
-        return {"died": str(error)}
-    finally:
-        process.kill()
-
-
-def _answer(
-    ray: Any, reference: Any, task: Task, node: str, source: Source, nodes: Nodes
-) -> Answer | None:
-    """Return a task's answer; None if it is given out again."""
-    try:
-        reply = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        reply = {"error": f"{task.name} failed on node {node[:8]}: {error.cause}"}
-    except ray.exceptions.RayError as error:
-        nodes.listed = -NODES_INTERVAL  # the node may be gone
-        reply = {"died": f"{task.name}: {type(error).__name__} on node {node[:8]}"}
-    if "died" in reply:
-        if source.lose(task):
-            logger.info(f"{reply['died']}; it is given out again")
-            return None
-        return lost(task, ProcessError(reply["died"]))
+def _reason(task: Task, reply: Mapping[str, Any]) -> str:
+    """Return why the node is left out, if it is."""
     if "refused" in reply:
-        if node not in nodes.excluded:
-            logger.warning(f"node {node[:8]} is left out: {_reason(task, reply['refused'])}")
-        if nodes.exclude(node):
-            source.refuse(task)
-            return None
-    source.end(task)
-    if "refused" in reply and reply["refused"] is None:
-        return Answer(task, "failed", error=UserError(f"no node can be used: {NOT_SHARED}"))
-    if "refused" in reply:
-        return Answer(task, "refused", reply["refused"])
-    if "value" in reply:
-        return Answer(task, "answered", reply["value"])
+        different = identity.differences(dict(task.environment or {}), reply["refused"])
+        shown = "; ".join(f"{name} ({was} here, {now} there)" for name, was, now in different)
+        return f"its environment differs: {shown}"
+    return str(reply.get("unusable", ""))
+
+
+def _error(reply: Mapping[str, Any]) -> Exception:
     if "user_error" in reply:
-        return Answer(task, "failed", error=UserError(reply["user_error"]))
-    return Answer(task, "failed", error=ProcessError(reply["error"]))
-
-
-def _reason(task: Task, found: Mapping[str, Any] | None) -> str:
-    """Return why a node is left out, which has another environment or does not see the files."""
-    if found is None:
-        return NOT_SHARED
-    different = identity.differences(dict(task.environment or {}), found)
-    shown = "; ".join(f"{name} ({was} here, {now} there)" for name, was, now in different)
-    return f"its environment differs: {shown}"
-
-
-def _message_actor(ray: Any) -> Any:
-    """Return an actor on this node that holds the processes' messages until they are taken."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    class Messages:
-        def __init__(self) -> None:
-            self.waiting: list[tuple[int, str]] = []
-
-        def put(self, level: int, text: str) -> None:
-            self.waiting.append((level, text))
-
-        def take(self) -> list[tuple[int, str]]:
-            taken, self.waiting = self.waiting, []
-            return taken
-
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(Messages).options(num_cpus=0, scheduling_strategy=here).remote()
-
-
-def _relay(messages: Iterable[tuple[int, str]]) -> None:
-    from experiments.harness.runtime.subprocesses import log_here
-
-    for level, text in messages:
-        log_here(level, text)
+        return UserError(reply["user_error"])
+    return ProcessError(reply["error"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,15 +22,19 @@ class Task:
     """A call of ``function`` (``module:name``), done at least once; arguments and result are JSON.
 
     Doing it again must give the same. ``name`` is for messages. ``directories`` are those that it
-    writes, and no other task. Its process is started with ``backend`` and ``start``, the arguments
-    of ``determinism.start``, and refuses if its environment then differs from ``environment``.
-    Without a ``backend`` any process will do. The process is killed after ``seconds``.
+    writes, and no other task; ``inputs`` those that it reads. Its process is started with
+    ``backend`` and ``start``, the arguments of ``determinism.start``, and refuses if its
+    environment then differs from ``environment``. Without a ``backend`` any process will do. The
+    process is killed after ``seconds``. Between machines that share no files, all checkpoints in
+    ``directories`` are sent back if ``whole``, else those of ``checkpoint.essential``.
     """
 
     function: str
     arguments: Mapping[str, Any]
     name: str
     directories: tuple[Path, ...] = ()
+    inputs: tuple[Path, ...] = ()
+    whole: bool = False
     backend: str | None = None
     start: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
@@ -63,12 +68,14 @@ class Answer:
 
     ``value`` is its result if it is ``answered``, the environment that was found if it is
     ``refused``. A ``failed`` task raised ``error``; a ``lost`` one was given out too often.
+    ``note`` says where its directories came from, if not from a shared file system.
     """
 
     task: Task
     status: Literal["answered", "refused", "failed", "lost"]
     value: Any = None
     error: Exception | None = None
+    note: str = ""
 
     def result(self) -> Any:
         """Return the value; raise ``UserError`` or ``ProcessError`` if there is none."""
@@ -91,6 +98,12 @@ class Executor(Protocol):
         answer. Closing the generator interrupts the tasks that are running.
         """
         ...
+
+
+def answer(executor: Executor, task: Task) -> Answer:
+    """Return the answer of one task."""
+    with closing(executor.run(iter([task]))) as answers:
+        return next(answers)
 
 
 class InThisProcess:

@@ -17,6 +17,8 @@ from experiments.harness.spec import UserError
 
 # How file systems say that they cannot do something at all, unlike a full or failing disk.
 UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+LOCK = ".lock"  # a file's name
+TEMPORARY = ".tmp."  # the beginning of one
 
 
 class InUseError(UserError):
@@ -47,7 +49,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} is a directory, not a file")
     if path.exists() and not path.is_file():
         raise UserError(f"cannot write {path}: not a regular file")
-    temporary = path.with_name(f".tmp.{path.name}")  # keeps the suffix: Keras needs it
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")  # keeps the suffix: Keras needs it
     try:
         yield temporary
         _sync(temporary)
@@ -78,14 +80,14 @@ def _warn_once(line: str) -> None:
 
 
 @contextmanager
-def lock_directory(directory: Path) -> Iterator[None]:
+def lock_directory(directory: Path, patience: float = 0.0) -> Iterator[None]:
     """Create ``directory`` and lock it; the system releases the lock of a killed process.
 
     On a file system without locks, log that and go on. Raises ``UserError`` if the directory cannot
-    be written, ``InUseError`` if another process holds the lock.
+    be written, ``InUseError`` if another process still holds the lock after ``patience`` seconds.
     """
     # No soft lock instead: it would outlive a killed process.
-    lock = FileLock(directory / ".lock", timeout=0, fallback_to_soft=False)
+    lock = FileLock(directory / LOCK, timeout=patience, fallback_to_soft=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         has_locks = _acquire(lock)

@@ -49,6 +49,19 @@ def handle_signals() -> Iterator[None]:
 
 
 @contextmanager
+def keep_handlers() -> Iterator[None]:
+    """Undo what a library does to the handlers of SIGINT and SIGTERM within the block."""
+    old_handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    except SystemExit:  # by a handler of the library
+        raise KeyboardInterrupt from None
+    finally:
+        for number, old_handler in old_handlers.items():
+            signal.signal(number, old_handler)
+
+
+@contextmanager
 def defer_signals() -> Iterator[None]:
     """Let the first signal wait for ``raise_if_interrupted()`` or for the end of the block."""
     global _deferrals

@@ -20,12 +20,14 @@ import logging
 import math
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -162,9 +164,9 @@ class Process:
         self.popen.terminate()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process and those of its group at once."""
         if self.answers >= 0:
-            self.popen.kill()
+            _kill_group(self.popen.pid)
             self.popen.communicate()
             os.close(self.answers)
             self.errors.close()
@@ -217,7 +219,15 @@ def _read_stdin(descriptor: int, calls: SimpleQueue[bytes]) -> None:
     with os.fdopen(descriptor, "rb") as file:
         for line in file:
             calls.put(line)
+    if os.getpgrp() == os.getpid():
+        _kill_group(os.getpid())
     os._exit(1)
+
+
+def _kill_group(leader: int) -> None:
+    """End a process that was started in a group of its own, and the processes that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _answer(call: Mapping[str, Any], answers: Answers) -> tuple[str, Any]:

@@ -73,10 +73,26 @@ def save(state: Checkpoint, folder: Path) -> None:
     filesystem.write_atomic(path(folder, state.interval), MAGIC + checksum + b"\n" + payload)
     found = saved(folder)
     older = [interval for interval in found if interval <= state.interval]
-    suspect = nonfinite_candidates(state.history)
-    needed = {0, *older[-KEPT:], *(interval - 1 for interval in suspect[:1])}
+    needed = {0, *older[-KEPT:], *_before_nonfinite(state.history)}
     for interval in sorted(set(found) - needed.intersection(older), reverse=True):
         found[interval].unlink()
+
+
+def essential(folder: Path) -> list[Path]:
+    """Return the paths of the newest valid checkpoint and of those kept for other reasons.
+
+    These are the initial one, and the last before the first nonfinite step. All if none is valid.
+    """
+    newest, _ = load_newest(folder)
+    found = saved(folder)
+    if newest is None:
+        return [*found.values()]
+    needed = {0, newest.interval, *_before_nonfinite(newest.history)}
+    return [path for interval, path in found.items() if interval in needed]
+
+
+def _before_nonfinite(history: History) -> list[int]:
+    return [interval - 1 for interval in nonfinite_candidates(history)[:1]]
 
 
 def path(folder: Path, interval: int) -> Path:

@@ -78,5 +78,5 @@ def _copy(spec: RunSpec, source: Path, target: Path) -> None:
         for path in sorted(source.iterdir(), key=lambda path: path.name == "run.json"):
             if path.is_dir():
                 shutil.copytree(path, target / path.name, dirs_exist_ok=True)
-            elif path.name != ".lock":
+            elif path.name != filesystem.LOCK:
                 shutil.copy2(path, target / path.name)
