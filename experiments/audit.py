@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="Exit codes: 0 identical; 1 different, or the script itself failed; 2 bad use; "
         "130 interrupted.",
-        parents=cli.shared_flags("json", "fresh"),
+        parents=cli.shared_flags("json", "fresh", "cluster"),
     )
     add = command.add_argument
     # fmt: off
@@ -76,12 +76,14 @@ def audit(args: argparse.Namespace) -> dict[str, Any]:
     """Run the script, compare its runs, and return the result as JSON types."""
     from experiments.auditing import auditor, report
     from experiments.auditing.processes import Script
+    from experiments.harness.execution import executors
 
     earlier = auditor.read_earlier(args.against) if args.against else None
     if args.keep:
         auditor.prepare(args.keep, args.fresh)
     with tempfile.TemporaryDirectory(prefix="audit-") as scratch:
-        script = Script(args.script, args.arguments, Path(scratch))
+        executor = None if args.cluster is None else executors.fresh(args.cluster)
+        script = Script(args.script, args.arguments, Path(scratch), executor=executor)
         records = auditor.run_all(script, args.repeats, args.keep or Path(scratch))
         result = auditor.Audit(script, records)
         if found := auditor.first_difference(records):

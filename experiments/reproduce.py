@@ -77,8 +77,8 @@ def parser() -> argparse.ArgumentParser:
         help="overrides as a JSON object, such as the best.json of a search; --set is applied "
         "after it")
     add("--jobs", type=cli.whole_number(1), metavar="N",
-        help="train N runs at a time, each in a process of its own; default: 1, or 2 for "
-        "--all or --cluster on a CPU")
+        help="train N runs at a time, on each node of a --cluster, each in a process of its own; "
+        "default: 1, or 2 for --all or --cluster on a CPU")
     add("--batch-runs", "--together", nargs="?", type=cli.whole_number(2), const=0, metavar="N",
         help="train runs that differ only in initial values, seeds, learning rates and schedules "
         "as one program, N at most at once; other runs are trained alone. Needs "

@@ -87,7 +87,8 @@ def parser() -> argparse.ArgumentParser:
     add("--fresh", action="store_true", help="start the search over; finished runs are reused")
     add("--dry-run", action="store_true", help="print the search space as JSON and train nothing")
     add("--jobs", type=cli.whole_number(1), metavar="N",
-        help="train N trials at a time, each in a process of its own; default: 2 on a CPU, else 1")
+        help="train N trials at a time, on each node of a --cluster, each in a process of its own; "
+        "default: 2 on a CPU, else 1")
     # fmt: on
     return command
 

@@ -15,6 +15,7 @@ from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import ProcessError, UserError
 
 if TYPE_CHECKING:
+    from experiments.harness.execution.task import Executor
     from experiments.harness.spec.run import Recorded
     from experiments.verification.divergence import Divergence
     from experiments.verification.self_test import SelfTestResult
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Check = Callable[[argparse.Namespace], dict[str, Any]]
 APPLIES_TO = {  # options that not every check takes
     "against": "RUN_DIR",
+    "cluster": "what trains",
     "data": "RUN_DIR without --against",
     "repeats": "--self-test",
     "backend": "--self-test",
@@ -43,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="Exit codes: 0 identical, or not compared because the environments differ; 1 "
         "different, or a process failed; 2 bad use or bad input; 130 interrupted.",
-        parents=cli.shared_flags("data", "portable", "json"),
+        parents=cli.shared_flags("data", "portable", "json", "cluster"),
     )
     add = command.add_argument
     # fmt: off
@@ -79,9 +81,9 @@ def choose_check(args: argparse.Namespace) -> Check:
     """Return the function for the arguments; ``UserError`` if they do not go together."""
     if bool(args.directory) == args.self_test:
         raise UserError("name a run's directory, or use --self-test")
-    check, applicable = retrain, {"RUN_DIR", "RUN_DIR without --against"}
+    check, applicable = retrain, {"RUN_DIR", "RUN_DIR without --against", "what trains"}
     if args.self_test:
-        check, applicable = check_machine, {"--self-test"}
+        check, applicable = check_machine, {"--self-test", "what trains"}
     elif args.against:
         check, applicable = compare_with, {"RUN_DIR"}
     for option, applies_to in APPLIES_TO.items():
@@ -91,12 +93,19 @@ def choose_check(args: argparse.Namespace) -> Check:
     return check
 
 
+def executor(args: argparse.Namespace) -> Executor:
+    """Return what does each task of a verification in a fresh process."""
+    from experiments.harness.execution import executors
+
+    return executors.fresh(args.cluster)
+
+
 def retrain(args: argparse.Namespace) -> dict[str, Any]:
     """Train the run again and compare."""
     from experiments.verification import report, rerun
 
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        verifier = rerun.Verifier(args.directory, args.data, Path(scratch))
+        verifier = rerun.Verifier(args.directory, args.data, Path(scratch), executor(args))
         print(report.header(verifier.run))
         second, folder = verifier.rerun()
         return print_comparison(verifier.run, second, lambda: verifier.diagnose(second, folder))
@@ -134,11 +143,13 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
     results: list[SelfTestResult] = []
     known_answers: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    wanted = args.backend or (["jax"] if args.portable else ())
+    wanted, carried_out_by = args.backend or (["jax"] if args.portable else ()), executor(args)
     for backend in self_test.backends(wanted):
         try:
-            known_answers += self_test.check_known_answers(backend, args.portable)
-            results += self_test.run_backend(backend, args.repeats or 3, args.portable)
+            known_answers += self_test.check_known_answers(backend, args.portable, carried_out_by)
+            results += self_test.run_backend(
+                backend, args.repeats or 3, args.portable, carried_out_by
+            )
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
     rows = [result.to_json() for result in results]

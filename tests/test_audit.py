@@ -91,9 +91,12 @@ class FakeScript:
 
     runs, threads = (), {}
 
-    def __init__(self, path, arguments, scratch):
+    def __init__(self, path, arguments, scratch, executor):
         self.path, self.arguments, self.scratch = path, arguments, scratch
         self.backend, self.remaining = "", iter(self.runs)
+
+    def run_each(self, folders):
+        return ((number, self.run(None, folder)) for number, folder in enumerate(folders, 1))
 
     def run(self, request, folder=None):
         folder = folder or self.scratch
@@ -118,7 +121,7 @@ def test_equal_runs_are_identical(fake, capsys):
     code, out, error = run(capsys, "--repeats", "3", "script.py")
     assert code == 0
     assert re.fullmatch(r"identical, 2 epochs\nfingerprint  [0-9a-f]{64}\n", out)
-    assert "run 3 of 3" in error
+    assert "  run 3: 2.0 s" in error
 
 
 def test_threads_are_a_note_if_the_runs_are_equal(fake, capsys, monkeypatch):

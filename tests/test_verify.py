@@ -27,7 +27,7 @@ class FakeProcesses:
         self.fingerprints, self.device, self.wrong = iter(fingerprints), device, wrong
         self.calls = []
 
-    def __call__(self, function, arguments, *, backend, start):
+    def __call__(self, function, arguments, *, backend, start, **_):
         cpu_only = start["settings"] == self_test.CPU_ONLY[backend]
         environment = {
             "backend": backend,
@@ -146,7 +146,7 @@ def test_a_machine_is_asked_for_the_published_portable_bits(monkeypatch, capsys)
 def test_a_backend_that_fails_is_reported_and_the_next_one_tested(monkeypatch, capsys, error):
     processes = FakeProcesses("aaa")
 
-    def call(function, arguments, *, backend, start):
+    def call(function, arguments, *, backend, start, **_):
         if backend == "torch":
             raise error("it refused")
         return processes(function, arguments, backend=backend, start=start)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from experiments.auditing import causes, record
 from experiments.auditing.causes import Cause, Trials
 from experiments.auditing.comparison import Difference, compare
 from experiments.auditing.locating import Location, locate
-from experiments.auditing.processes import Request, Script, ScriptError, error_output
+from experiments.auditing.processes import Script, ScriptError, error_output
 from experiments.auditing.record import Record
 from experiments.auditing.switches import OF_ARITHMETIC
 from experiments.harness.runtime.log import logger
@@ -56,29 +57,23 @@ def run_all(script: Script, repeats: int, folder: Path) -> list[Record]:
 
     Raises ``ScriptError`` if it fails, ``UserError`` if it trains nothing that is recorded.
     """
-    records: list[Record] = []
-    for number in range(1, repeats + 1):
-        logger.info(f"run {number} of {repeats}: {script.path.name}")
-        found = _run(script, folder / f"run{number}", number)
-        script.backend = found.backend
-        records.append(found)
-        if not found.events:
-            notes = "".join(f"; {note}" for note in found.end["notes"])
-            raise UserError(f"{script.path.name} {NOTHING}{notes}")
-        logger.info(
-            f"  {found.end['seconds']:.1f} s, {found.end['recording']:.1f} s of them to record: "
-            f"{found.epochs()} epochs, {found.steps()} steps"
-        )
-    return records
-
-
-def _run(script: Script, folder: Path, number: int) -> Record:
-    try:
-        return script.run(Request(), folder)
-    except ScriptError as error:
-        logger.info(f"--- {script.path.name}, what it wrote to stderr:")
-        logger.info(error_output(folder))
-        raise ScriptError(f"{error} (run {number}; its output is above)") from None
+    folders = [folder / f"run{number}" for number in range(1, repeats + 1)]
+    records: dict[int, Record] = {}
+    with closing(script.run_each(folders)) as runs:
+        for number, found in runs:
+            if isinstance(found, ScriptError):
+                logger.info(f"--- {script.path.name}, what it wrote to stderr:")
+                logger.info(error_output(folders[number - 1]))
+                raise ScriptError(f"{found} (run {number}; its output is above)")
+            script.backend, records[number] = found.backend, found
+            if not found.events:
+                notes = "".join(f"; {note}" for note in found.end["notes"])
+                raise UserError(f"{script.path.name} {NOTHING}{notes}")
+            logger.info(
+                f"  run {number}: {found.end['seconds']:.1f} s, {found.end['recording']:.1f} s of "
+                f"them to record: {found.epochs()} epochs, {found.steps()} steps"
+            )
+    return [records[number] for number in sorted(records)]
 
 
 def first_difference(records: Sequence[Record]) -> tuple[Difference, int] | None:

@@ -45,7 +45,7 @@ def run_search(
             for answer in answers:
                 number = answer.task.arguments["number"]
                 oracle.record(number, Outcome(**answer.result()))
-                writer.save()
+                writer.save(answer.note)
         journal.write(search, trials, directory)
         if missing := len(oracle.trials) - len(trials) if merge else 0:
             logger.info(f"{missing} of {len(oracle.trials)} trials are missing from these shards")
@@ -95,8 +95,8 @@ class JournalWriter:
         if trials:
             logger.info(f"resuming after {len(trials)} finished trials")
 
-    def save(self) -> None:
-        """Add the oracle's newly finished trials, write the journal, and log them.
+    def save(self, note: str = "") -> None:
+        """Add the oracle's newly finished trials, write the journal, and log them with a note.
 
         Raises ``UserError`` if the oracle chose other values than it did before.
         """
@@ -113,7 +113,8 @@ class JournalWriter:
         journal.write(self.search, self.trials, self.directory)
         for position, number in enumerate(sorted(new), count + 1):
             expected = self.oracle.expected_trials()
-            logger.info(f"[{position}/{expected}] {self._progress_line(number)}")
+            line = self._progress_line(number) + (f"; {note}" if note else "")
+            logger.info(f"[{position}/{expected}] {line}")
 
     def _chosen_values(self) -> dict[int, dict[str, Any]]:
         """Return the values of the trials so far by number, compared with the journal."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.harness.runtime import subprocesses
+from experiments.harness.execution.local import Fresh
+from experiments.harness.execution.task import Executor, Task, answer
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, Run, UserError
 from experiments.harness.storage import checkpoint, run_record
@@ -34,10 +35,13 @@ class Verifier:
     """Trains the run recorded in ``directory`` again, in fresh processes and folders.
 
     The folders are below ``scratch``. ``source`` names the run's data if it is not found by its
-    recorded name.
+    recorded name. Each process does a task of the ``executor``.
     """
 
-    def __init__(self, directory: Path, source: str | None, scratch: Path) -> None:
+    def __init__(
+        self, directory: Path, source: str | None, scratch: Path, executor: Executor | None = None
+    ) -> None:
+        self.executor = executor or Fresh()
         self.run, self.directory = run_record.read(directory), directory
         self.source, self.scratch = source, scratch
         self.start = causes.recorded_start(self.run.spec.environment)
@@ -130,25 +134,48 @@ class Verifier:
     # Functions of ``worker``, each called in a fresh process.
 
     def _rerun_until_divergence(self, folder: Path, in_any_environment: bool) -> dict[str, Any]:
+        """Train in the recorded environment if a node has it, else tell which there is."""
         arguments = {"folder": str(folder), "in_any_environment": in_any_environment}
-        return self._call("rerun_until_divergence", arguments, self.start)
+        task = self._task("rerun_until_divergence", arguments, self.start, folder)
+        if not in_any_environment:
+            recorded = replace(task, environment=self.run.spec.environment)
+            found = answer(self.executor, recorded)
+            if found.status != "refused":
+                return dict(found.result())
+        return dict(answer(self.executor, task).result())
 
     def _rerun_interval(self, start: Start, before: Path | None, folder: Path, end: int) -> str:
         checkpoint_file = str(before) if before else None
         arguments = {"before": checkpoint_file, "folder": str(folder), "end": end}
-        return self._call("rerun_interval", arguments, start)
+        task = self._task("rerun_interval", arguments, start, folder, before)
+        return str(answer(self.executor, task).result())
 
     def _step_digests(
         self, start: Start, before: Path, number: int, saved: Path
     ) -> list[dict[str, str]]:
         arguments = {"before": str(before), "number": number, "saved": str(saved)}
-        return self._call("step_digests", arguments, start)
+        task = self._task("step_digests", arguments, start, saved.parent, before)
+        found: list[dict[str, str]] = answer(self.executor, task).result()
+        return found
 
-    def _call(self, function: str, arguments: Mapping[str, Any], start: Start) -> Any:
-        recorded = {"recorded": str(self.directory.resolve()), "source": self.source}
-        backend = self.run.spec.environment["backend"]
-        return subprocesses.call(
-            f"{WORKER}:{function}", {**recorded, **arguments}, backend=backend, start=start
+    def _task(
+        self,
+        function: str,
+        arguments: Mapping[str, Any],
+        start: Start,
+        folder: Path,
+        before: Path | None = None,
+    ) -> Task:
+        recorded = self.directory.resolve()
+        return Task(
+            f"{WORKER}:{function}",
+            {"recorded": str(recorded), "source": self.source, **arguments},
+            name=function,
+            directories=(folder,),
+            inputs=(recorded, *([before.parents[1]] if before else [])),
+            whole=True,
+            backend=self.run.spec.environment["backend"],
+            start=start,
         )
 
 

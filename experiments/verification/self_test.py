@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.harness.runtime import cpu, subprocesses
+from experiments.harness.execution.local import Fresh
+from experiments.harness.execution.task import Executor, Task, answer
+from experiments.harness.runtime import cpu
 from experiments.harness.runtime.backends import PACKAGES
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError, nearest
 from experiments.verification import golden
 
+FRESH = Fresh()
 KNOWN_ANSWERS = "experiments.verification.known_answers.check:check"
 SHORT_RUNS = "experiments.verification.self_test_runs:train_short_runs"
 CPU_ONLY = {  # settings that hide accelerators from a backend
@@ -63,7 +66,9 @@ def backends(wanted: Sequence[str] = ()) -> list[str]:
     return list(wanted) or [name for name in PACKAGES if importlib.util.find_spec(name)]
 
 
-def check_known_answers(backend: str, portable: bool = False) -> list[dict[str, Any]]:
+def check_known_answers(
+    backend: str, portable: bool = False, executor: Executor = FRESH
+) -> list[dict[str, Any]]:
     """Compare small programs with their exact results, on each device, in fresh processes.
 
     Returns what ``known_answers.check.check`` does, for each device. Raises as ``run_backend``.
@@ -71,7 +76,8 @@ def check_known_answers(backend: str, portable: bool = False) -> list[dict[str, 
 
     def check(settings: Mapping[str, str]) -> Any:
         start = {"deterministic": True, "settings": settings, "portable": portable}
-        return subprocesses.call(KNOWN_ANSWERS, {}, backend=backend, start=start)
+        task = Task(KNOWN_ANSWERS, {}, "the known answers", backend=backend, start=start)
+        return answer(executor, task).result()
 
     first = check({})
     if first["environment"]["device"] == "cpu":
@@ -110,33 +116,43 @@ def _describe_failure(finding: Mapping[str, Any]) -> str:
     )
 
 
-def run_backend(backend: str, repeats: int, portable: bool = False) -> list[SelfTestResult]:
+def run_backend(
+    backend: str, repeats: int, portable: bool = False, executor: Executor = FRESH
+) -> list[SelfTestResult]:
     """Test a backend on each device, its accelerator (if any) and the CPU.
 
     Each run is trained in ``repeats`` fresh processes, at least 2. Raises ``UserError`` if the
     backend refuses, and ``ProcessError`` if a process fails.
     """
-    results = _test_device(backend, {}, repeats, portable)
+    results = _test_device(backend, {}, repeats, executor, portable)
     if results[0].environment["device"] == "cpu":
         return results
-    return results + _test_device(backend, CPU_ONLY[backend], repeats)
+    return results + _test_device(backend, CPU_ONLY[backend], repeats, executor)
 
 
 def _test_device(
-    backend: str, settings: Mapping[str, str], repeats: int, portable: bool = False
+    backend: str,
+    settings: Mapping[str, str],
+    repeats: int,
+    executor: Executor,
+    portable: bool = False,
 ) -> list[SelfTestResult]:
     deterministic = {"deterministic": True, "settings": settings, "portable": portable}
     kernels = {**settings, **KERNELS.get(backend, {})}
     nondeterministic = {"deterministic": False, "settings": kernels}
-    payloads = []
+    payloads: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(repeats):
             directories = _directories(Path(folder), number, repeats)
-            payloads.append(_train(backend, directories, number == 0, deterministic))
+            task = _task(backend, directories, number == 0, deterministic)
+            if payloads:  # on a cluster, only processes of one environment are compared
+                task = replace(task, environment=payloads[0]["environment"])
+            payloads.append(answer(executor, task).result())
             device = payloads[0]["environment"]["device"]
             logger.info(f"{backend} on {device}: process {number + 1} of {repeats}")
             if number == 0:
-                without = _train(backend, {}, True, nondeterministic)["seconds"]
+                unsettled = _task(backend, {}, True, nondeterministic)
+                without = answer(executor, unsettled).result()["seconds"]
     return [_result(run, payloads, without[run]) for run in payloads[0]["fingerprints"]]
 
 
@@ -152,12 +168,18 @@ def _directories(folder: Path, number: int, repeats: int) -> dict[str, int | Non
     return whole if number else {**whole, resumed: 1}
 
 
-def _train(
+def _task(
     backend: str, directories: Mapping[str, int | None], timing: bool, start: Mapping[str, Any]
-) -> Any:
-    """Call ``train_short_runs`` in a fresh process."""
-    arguments = {"directories": directories, "timing": timing}
-    return subprocesses.call(SHORT_RUNS, arguments, backend=backend, start=start)
+) -> Task:
+    """Return the task of calling ``train_short_runs``."""
+    return Task(
+        SHORT_RUNS,
+        {"directories": directories, "timing": timing},
+        "the self-test",
+        tuple(map(Path, directories)),
+        backend=backend,
+        start=start,
+    )
 
 
 def _result(

@@ -41,8 +41,11 @@ class FakeScript:
         self.end |= {"recording": 0.1, "threads": {}, "files": {}}
         self.end |= {"code": {"somewhere/test_it.py": code}}
 
-    def run(self, request, folder=None):
+    def run(self, request):
         return Record(self.scratch, next(self.remaining), (), self.end, {})
+
+    def run_each(self, folders):
+        return ((number, self.run(None)) for number in range(1, len(folders) + 1))
 
 
 @pytest.fixture

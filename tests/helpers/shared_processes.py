@@ -21,6 +21,7 @@ def call_here(
     *,
     backend: str | None = None,
     start: Mapping[str, Any] | None = None,
+    **_: Any,
 ) -> Any:
     """Replace ``subprocesses.call`` where the process would have the settings of this one."""
     assert is_like_this_process(backend, start)
@@ -49,6 +50,7 @@ class SharedProcesses:
         *,
         backend: str | None = None,
         start: Mapping[str, Any] | None = None,
+        **_: Any,
     ) -> Any:
         if is_like_this_process(backend, start):
             return call_here(function, arguments)

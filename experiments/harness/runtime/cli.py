@@ -118,8 +118,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "cluster": {
         "metavar": "ADDRESS",
-        "help": "do the work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT; --jobs then is "
-        "the number at a time on each node",
+        "help": "do the work on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT",
     },
     "data": {
         "metavar": "SOURCE",

@@ -177,6 +177,7 @@ def _train_with(
             run = trained[path] = run_one.load_existing(spec, logdir) or Run(spec)
             left = (time.monotonic() - started) / len(trained) * (len(sourced) - len(trained))
             facts = f"{run.status}, {run.intervals} intervals, {run.seconds:.0f} s"
+            facts += f", {answer.note}" if answer.note else ""
             ahead = f"; about {left / 60:.0f} min left" * (len(trained) < len(sourced))
             logger.info(f"[{len(trained)}/{len(sourced)}] {answer.task.name}: {facts}{ahead}")
     return trained

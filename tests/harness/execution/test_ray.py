@@ -1,60 +1,103 @@
-"""Tasks on a Ray cluster of two nodes of this machine; without Ray, one line."""
+"""Tasks on a Ray cluster of two nodes of this machine; without Ray, one line.
+
+One of the nodes does not see the files in ``own``, if this process may mount.
+"""
 
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from experiments import audit, verify
 from experiments.harness.execution.ray import Ray
 from experiments.harness.execution.task import Task
 from experiments.harness.runtime import log
-from experiments.harness.spec import ProcessError, UserError
+from experiments.harness.runtime.log import logger
+from experiments.harness.spec import History, ProcessError, UserError
+from experiments.harness.storage import checkpoint
+from experiments.harness.storage.checkpoint import Checkpoint
 from tests.harness.execution.test_local import has_ended, task
+from tests.helpers import corrupted_runs
+from tests.helpers.environment import ENVIRONMENT
 
 HERE = "tests.harness.execution.test_ray"
+START = "from ray.scripts.scripts import main; main()"
+MOUNT = 'mount -t tmpfs none "$0" && exec "$@"'
 
 
-def test_without_ray_the_error_says_what_to_install(monkeypatch):
+def test_without_ray_or_without_a_cluster_the_error_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"needs Ray: pip install 'rerun-zoo\[cluster\]'"):
         Ray("auto", 1)
 
+    def init(*_, **__):
+        raise RuntimeError("Version mismatch: Ray 2.60.0 there, 2.40.0 here\nThe cluster was ...")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    with pytest.raises(UserError) as refused:
+        Ray("there:6379", 1)
+    assert str(refused.value) == (
+        "no Ray cluster answers at there:6379: Version mismatch: Ray 2.60.0 there, 2.40.0 here"
+    )
+
 
 @pytest.fixture(scope="module")
-def cluster():
-    pytest.importorskip("ray")
+def cluster(tmp_path_factory):
+    """Return a cluster: its address, its second node, and the folder that this one lacks."""
+    ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    nodes.add_node(num_cpus=2)
-    yield nodes
-    nodes.shutdown()
+    own = tmp_path_factory.mktemp("own")
+    head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    argv = [sys.executable, "-c", START, "start", "--address", head.address, "--block"]
+    may_mount = not subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "none", own], capture_output=True, check=False
+    ).returncode
+    argv = ["unshare", "-m", "bash", "-c", MOUNT, own, *argv] if may_mount else argv
+    node = subprocess.Popen([*argv, "--num-cpus", "1"], stdout=subprocess.DEVNULL, process_group=0)
+    executor = Ray(head.address, 1, snapshot=0.0)
+    while len([each for each in ray.nodes() if each["Alive"]]) < 2:
+        assert node.poll() is None
+        time.sleep(0.1)
+    yield SimpleNamespace(
+        address=head.address, executor=executor, node=node, own=own, may_mount=may_mount
+    )
+    ray.shutdown()
+    node.terminate()
+    node.wait()
+    head.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def executor(cluster):
-    yield (found := Ray(cluster.address, 2))
-    found.ray.shutdown()
+    cluster.executor.nodes.forget()
+    return cluster.executor
 
 
-def process_and_node(seconds: float = 0.0) -> list:
+def describe_process(seconds: float = 0.0) -> list:
     time.sleep(seconds)
-    return [os.getpid(), os.getppid(), os.environ.get("OMP_NUM_THREADS")]
+    return [os.getpid(), os.environ.get("OMP_NUM_THREADS")]
 
 
-def test_tasks_run_in_clean_processes_of_both_nodes(executor, monkeypatch):
+def test_tasks_run_in_clean_processes(executor, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    tasks = [Task(f"{HERE}:process_and_node", {"seconds": 0.5}, f"{k}") for k in range(4)]
+    tasks = [Task(f"{HERE}:describe_process", {"seconds": 0.5}, f"{k}") for k in range(4)]
     answers = [answer.result() for answer in executor.run(iter(tasks))]
-    assert len({process for process, *_ in answers}) == 4
-    assert {threads for *_, threads in answers} == {None}  # Ray sets it in its own workers
+    assert len({process for process, _ in answers}) == 4
+    assert {threads for _, threads in answers} == {None}  # Ray sets it in its own workers
+    assert len([node for node, tasks in executor.nodes.given.items() if tasks]) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     (answer,) = executor.run(iter(tasks[:1]))
-    assert answer.result()[2] == "7"
+    assert answer.result()[1] == "7"
 
 
 def test_errors_messages_and_deaths_come_back_to_the_caller(executor, tmp_path, capsys):
@@ -73,33 +116,13 @@ def test_errors_messages_and_deaths_come_back_to_the_caller(executor, tmp_path, 
     assert answers["dies twice"].result() == 3
     out = capsys.readouterr().out
     assert "seed 1: trained\n" in out
-    assert (
-        out.count("dies twice failed with exit code -9: no error output; it is given out again")
-        == 2
-    )
-
-
-def test_closing_ends_the_processes(executor, tmp_path):
-    sleeper = Task(
-        "tests.harness.execution.test_local:sleep_and_save",
-        {"folder": str(tmp_path)},
-        "sleeper",
-        (tmp_path / "run",),
-    )
-    with closing(executor.run(iter([sleeper, task("process_id")]))) as answers:
-        next(answers)
-        while not (names := [path.name for path in tmp_path.glob("[0-9]*")]):
-            time.sleep(0.05)
-    deadline = time.monotonic() + 30
-    while not has_ended(int(names[0])):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert not [*tmp_path.glob(".*")]  # the file that showed that the directory is shared
+    line = "dies twice failed with exit code -9: no error output; it is given out again"
+    assert out.count(line) == 2
 
 
 def test_a_node_with_another_environment_is_named_once_and_left_out(executor, caplog):
     tasks = [
-        Task(f"{HERE}:process_and_node", {}, f"{k}", start={}, environment={"device": "cpu"})
+        Task(f"{HERE}:describe_process", {}, f"{k}", start={}, environment={"device": "cpu"})
         for k in range(2)
     ]
     answers = [*executor.run(iter(tasks))]
@@ -108,27 +131,153 @@ def test_a_node_with_another_environment_is_named_once_and_left_out(executor, ca
     assert json.dumps(answers[0].value)
 
 
-def test_a_task_of_a_node_that_is_removed_is_done_on_another(cluster, executor, tmp_path):
-    node = cluster.add_node(num_cpus=2)
-    started = tmp_path / "started"
-
-    def tasks():
-        for k in range(6):
-            yield Task(f"{HERE}:touch_and_wait", {"path": f"{started}{k}"}, f"{k}")
-
-    with closing(executor.run(tasks())) as answers:
-        removed = False
-        names = []
-        for answer in answers:
-            if not removed:
-                cluster.remove_node(node)
-                removed = True
-            names.append(answer.result())
-    assert sorted(names) == [f"{started}{k}" for k in range(6)]
+def edit(directory: str, given: str, absent: str) -> list[str]:
+    """Rewrite a directory; return the names in the folder that it is in."""
+    path = Path(directory)
+    assert (path / "old").read_text() == Path(given, "input").read_text()
+    assert not Path(absent).exists()
+    (path / "old").unlink()
+    (path / "new").write_text("new" * 100_000)
+    time.sleep(0.5)
+    return sorted(entry.name for entry in path.parent.iterdir())
 
 
-def touch_and_wait(path: str) -> str:
-    """Note the call; the first of them ends at once."""
-    Path(path).touch()
-    time.sleep(0.0 if path.endswith("0") else 3.0)
-    return path
+def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, executor):
+    if not cluster.may_mount:
+        pytest.skip("needs the right to mount a file system")
+    tasks = []
+    for name in "abcd":
+        folder = cluster.own / name
+        paths = folder / "run", folder / "given", folder / "absent"
+        for path in paths[:2]:
+            path.mkdir(parents=True)
+        (paths[0] / "old").write_text(name)
+        (paths[1] / "input").write_text(name)
+        arguments = dict(zip(("directory", "given", "absent"), map(str, paths), strict=True))
+        tasks.append(Task(f"{HERE}:edit", arguments, name, (paths[0], paths[2]), (paths[1],)))
+    answers = [*executor.run(iter(tasks))]
+    sent = [answer for answer in answers if answer.note]
+    assert 0 < len(sent) < len(answers)
+    assert re.fullmatch(r"under 0\.1 MB from node [0-9a-f]{8}", sent[0].note)
+    for answer in answers:
+        assert "run" in answer.result()
+        folder = cluster.own / answer.task.name
+        assert {path.name for path in (folder / "run").iterdir()} - {".lock"} == {"new"}
+        assert [path.name for path in (folder / "given").iterdir()] == ["input"]
+        assert not (folder / "absent").exists()
+    assert not [*cluster.own.rglob(".[0-9a-f]*")]  # the files that show which node shares them
+    listing = Task(f"{HERE}:names", {"folder": str(cluster.own)}, "names", seconds=60)
+    found = [answer.result() for answer in executor.run(iter([listing, listing]))]
+    assert sorted(map(len, found)) == [0, 4 * 2]  # no copy is left
+
+
+def names(folder: str) -> list[str]:
+    time.sleep(1.0)  # the other node's turn
+    return [str(path) for path in Path(folder).glob("*/*/*") if path.name != ".lock"]
+
+
+SCRIPT = """
+import keras, numpy as np
+keras.utils.set_random_seed(1)
+model = keras.Sequential([keras.layers.Dense(2)])
+model.compile("sgd", "mse")
+model.fit(np.ones((8, 3)), np.ones((8, 2)), epochs=2, shuffle=False, verbose=0)
+"""
+
+
+def test_a_script_is_audited_on_the_nodes(cluster, tmp_path, capsys):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    assert audit.main(["--cluster", cluster.address, str(script)]) == 0
+    out, progress = capsys.readouterr()
+    assert out.startswith("identical, 2 epochs")
+    assert "  run 1: " in progress
+    assert "  run 2: " in progress
+    if cluster.may_mount:
+        (cluster.own / "script.py").write_text("print('no training')")
+        assert audit.main(["--cluster", cluster.address, str(cluster.own / "script.py")]) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert re.search(r"(is not on \S+; put it under the same path|trained nothing)", line)
+
+
+def test_a_run_is_verified_on_a_node(cluster, capsys):
+    run = corrupted_runs.train(str(cluster.own / "recorded"), ENVIRONMENT, None)
+    assert verify.main([run, "--cluster", cluster.address]) == 0
+    assert "identical, 4 intervals" in capsys.readouterr().out
+
+
+def announce_and_save(folder: str) -> None:
+    """Outlast the test; save a file if interrupted."""
+    logger.info(f"process {os.getpid()}")
+    try:
+        time.sleep(600)
+    except KeyboardInterrupt:
+        (Path(folder) / "saved").touch()
+        raise
+
+
+PROGRAM = f"""
+import sys
+from pathlib import Path
+from experiments.harness.execution.ray import Ray
+from experiments.harness.execution.task import Task
+from experiments.harness.runtime import cli, signals
+def work():
+    paths = [Path(sys.argv[2]) / name for name in "ab"]
+    tasks = [Task("{HERE}:announce_and_save", dict(folder=str(p)), p.name, (p,)) for p in paths]
+    return len([path.mkdir(parents=True) for path in paths] + [*Ray(sys.argv[1], 1).run(tasks)])
+signals.exit_process(cli.run_command("program", work, "; run again to resume"))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_tasks_end_with_their_caller(cluster, number):
+    folder = cluster.own / f"ended by {number}"
+    argv = [sys.executable, "-c", PROGRAM, cluster.address, folder]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as caller:
+        started = [int(caller.stdout.readline().split()[1]) for _ in range(2)]
+        caller.send_signal(number)
+        deadline = time.monotonic() + 30
+        error = caller.stderr.read()
+    while not all(map(has_ended, started)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if number == signal.SIGTERM:
+        assert caller.returncode == 130
+        assert error.splitlines()[-1] == "program: interrupted; run again to resume"
+        assert len([*folder.glob("[ab]/saved")]) == 2
+
+
+def save_states(folder: str) -> list[int]:
+    """Save eight states from the newest on; return their intervals."""
+    newest, _ = checkpoint.load_newest(Path(folder) / "state")
+    intervals = [*range(newest.interval + 1 if newest else 0, 8)]
+    for count in intervals:
+        history = History(tuple({"step": k, "loss": 1.0} for k in range(count)))
+        links, digests = ("",) * (count + 1), ({},) * (count + 1)
+        state = Checkpoint("id", count, {"w": np.zeros(9)}, {}, history, links, digests, 0.0)
+        checkpoint.save(state, Path(folder) / "state")
+        time.sleep(1.0)
+    return intervals
+
+
+def test_a_task_of_a_node_that_ends_goes_on_elsewhere_from_its_newest_state(cluster, executor):
+    runs = [cluster.own / name / "run" for name in ("moves", "stays")]
+    tasks = [Task(f"{HERE}:save_states", {"folder": str(run)}, run.name, (run,)) for run in runs]
+
+    def end_node():
+        while not all(checkpoint.path(run / "state", 2).exists() for run in runs):
+            time.sleep(0.05)
+        cluster.node.terminate()
+
+    for run in runs:
+        run.mkdir(parents=True)
+    thread = threading.Thread(target=end_node)
+    thread.start()
+    answers = [*executor.run(iter(tasks))]
+    thread.join()
+    first, second = sorted((answer.result() for answer in answers), key=len)
+    assert second == [*range(8)]
+    assert 2 <= first[0] <= 7
+    assert all([*checkpoint.saved(run / "state")] == [0, 6, 7] for run in runs)
