@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from experiments.verification.self_test import SelfTestResult
 
 Check = Callable[[argparse.Namespace], dict[str, Any]]
+TRAINS = "RUN_DIR without --against, and --self-test"
 APPLIES_TO = {  # options that not every check takes
     "against": "RUN_DIR",
-    "cluster": "what trains",
+    "cluster": TRAINS,
     "data": "RUN_DIR without --against",
     "repeats": "--self-test",
     "backend": "--self-test",
@@ -81,9 +82,9 @@ def choose_check(args: argparse.Namespace) -> Check:
     """Return the function for the arguments; ``UserError`` if they do not go together."""
     if bool(args.directory) == args.self_test:
         raise UserError("name a run's directory, or use --self-test")
-    check, applicable = retrain, {"RUN_DIR", "RUN_DIR without --against", "what trains"}
+    check, applicable = retrain, {"RUN_DIR", "RUN_DIR without --against", TRAINS}
     if args.self_test:
-        check, applicable = check_machine, {"--self-test", "what trains"}
+        check, applicable = check_machine, {"--self-test", TRAINS}
     elif args.against:
         check, applicable = compare_with, {"RUN_DIR"}
     for option, applies_to in APPLIES_TO.items():

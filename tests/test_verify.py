@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import verify
+from experiments.harness.execution.local import Fresh
 from experiments.harness.runtime import subprocesses
 from experiments.harness.spec import ProcessError, UserError
 from experiments.harness.storage import checkpoint, run_record
@@ -139,6 +140,25 @@ def test_a_machine_is_asked_for_the_published_portable_bits(monkeypatch, capsys)
     assert run_self_test(monkeypatch, FakeProcesses("bbb"), "--portable") == 1
     assert "gives OTHER bits than those published" in capsys.readouterr().out
     assert run_self_test(monkeypatch, FakeProcesses("aab"), "--portable") == 1
+
+
+@pytest.mark.usefixtures("golden_file")
+def test_processes_of_a_self_test_are_tasks_of_one_environment(monkeypatch):
+    """On a cluster they are on several nodes, each with the files that it needs."""
+    processes, tasks = FakeProcesses("aaa"), []
+
+    class Recorder(Fresh):
+        def run(self, given):
+            tasks.extend(given)
+            return super().run(tasks[-1:])
+
+    monkeypatch.setattr(subprocesses, "call", processes)
+    self_test.run_backend("jax", 3, executor=Recorder())
+    first, without, *others = tasks
+    assert (first.environment, without.environment) == (None, None)
+    assert [each.environment["versions"] for each in others] == [{"jax": "1.2"}] * 2
+    names = [[path.name for path in each.directories] for each in tasks]
+    assert names == [["0", "resumed"], [], ["1"], ["resumed"]]
 
 
 @pytest.mark.usefixtures("golden_file")
@@ -333,6 +353,10 @@ def test_runs_that_cannot_be_compared_are_one_line_and_2(sound, tmp_path, capsys
         (["somewhere", "--update-golden"], "--update-golden applies only to --self-test"),
         (["somewhere", "--repeats", "9"], "--repeats applies only to --self-test"),
         (["--self-test", "--against", "there"], "--against applies only to RUN_DIR"),
+        (
+            ["somewhere", "--against", "there", "--cluster", "auto"],
+            "--cluster applies only to RUN_DIR without --against, and --self-test",
+        ),
         (
             ["somewhere", "--against", "there", "--data", "digits"],
             "--data applies only to RUN_DIR without --against",

@@ -38,7 +38,7 @@ def make_search(
         seed=seed,
         scale="mini",
         dataset={"name": "none", "sha256": "0", "stand_in": True},
-        environment={"backend": "none"},
+        environment={"backend": "none", "cpu": "none"},
         overrides=OVERRIDES,
     )
     return Search(TrialTrainer(template, space, objective, executions), oracle, trials)

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness.execution import ray_messages, transfer
-from experiments.harness.execution.ray_nodes import Nodes
+from experiments.harness.execution.ray_nodes import ClusterStoppedError, Nodes
 from experiments.harness.execution.task import Answer, Source, Task, lost
 from experiments.harness.runtime import env_vars, signals
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError, identity
 
 POLL_INTERVAL = 0.5  # seconds
+NODE_PATIENCE = 60.0  # seconds that a cluster without nodes has to start one
 GRACE = 20.0  # seconds that interrupted tasks have to save what they have, and to send it
 SNAPSHOT_INTERVAL = 60.0  # seconds after which a node without the caller's files sends new states
 
@@ -67,7 +68,8 @@ class Ray:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"no Ray cluster answers at {address}: {reason}") from None
         self.dashboard = getattr(context, "dashboard_url", "")
-        self.nodes = Nodes(ray, jobs)
+        is_client = address.startswith("ray://")
+        self.nodes = Nodes(ray, jobs, "" if is_client else ray.get_runtime_context().gcs_address)
 
     def __str__(self) -> str:
         seen = f" (http://{self.dashboard})" if self.dashboard else ""
@@ -79,9 +81,14 @@ class Ray:
             call = Run(self, Source(tasks))
             try:
                 yield from call.answers()
-            finally:
+            except ClusterStoppedError:
+                call.remove_tokens()
+                raise
+            except BaseException:
                 call.stop()
-        except self.ray.exceptions.RayError as error:  # not of a task: this machine's node, say
+                raise
+            call.stop()
+        except (self.ray.exceptions.RayError, ConnectionError) as error:  # not of a task
             reason = type(error).__name__
             raise ProcessError(f"the Ray cluster failed ({reason}); run again to resume") from None
 
@@ -99,7 +106,8 @@ class Run:
     def answers(self) -> Generator[Answer]:
         """Yield each task's answer as it comes."""
         while True:
-            while (node := self._free_node()) and (task := self.source.take()):
+            while (self._free_node() or not self.running) and (task := self.source.take()):
+                node = self._free_node() or self._wait_for_node()
                 self.nodes.given[node] += 1
                 attempt = Attempt(task, node, secrets.token_hex(8))
                 self.running[self._submit(attempt)] = attempt
@@ -127,15 +135,28 @@ class Run:
                     )
                     self._take_messages()
         finally:
-            for token in self.tokens.values():
-                token.unlink(missing_ok=True)
+            self.remove_tokens()
             with suppress(self.ray.exceptions.RayError):
                 for reference in self.running:
                     self.ray.cancel(reference, force=True)
                 self.ray.kill(self.messages)
 
+    def remove_tokens(self) -> None:
+        """Delete the files that showed which nodes share folders."""
+        for token in self.tokens.values():
+            token.unlink(missing_ok=True)
+
     def _free_node(self) -> str | None:
         return self.nodes.free([attempt.node for attempt in self.running.values()])
+
+    def _wait_for_node(self) -> str:
+        deadline = time.monotonic() + NODE_PATIENCE
+        while time.monotonic() < deadline:
+            time.sleep(POLL_INTERVAL)
+            self.nodes.forget()
+            if node := self._free_node():
+                return node
+        raise ProcessError("no node of the Ray cluster has a processor; run again to resume")
 
     def _take_messages(self) -> None:
         """Log what the processes log, and write what nodes sent of the running tasks."""

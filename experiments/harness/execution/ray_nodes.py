@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from experiments.harness.runtime.log import logger
+from experiments.harness.spec import ProcessError
 
 LIST_INTERVAL = 10.0  # seconds after which nodes are listed again
+TIMEOUT = 10.0  # seconds
+
+
+class ClusterStoppedError(ProcessError):
+    """The cluster's head does not answer. After a minute Ray would end this process."""
 
 
 class Nodes:
-    """How many tasks each node takes at a time, which are left out, and which have own files."""
+    """How many tasks each node takes at a time, which are left out, and which have own files.
 
-    def __init__(self, ray: Any, jobs: int) -> None:
-        self.ray, self.jobs = ray, jobs
+    ``head`` is the address that lists them, empty if only Ray can reach it.
+    """
+
+    def __init__(self, ray: Any, jobs: int, head: str) -> None:
+        self.ray, self.jobs, self.head = ray, jobs, head
         self.slots: dict[str, int] = {}
         self.gpus: dict[str, int] = {}
         self.given = Counter[str]()  # tasks so far
@@ -58,6 +68,7 @@ class Nodes:
         return False
 
     def _list(self) -> None:
+        self._check_head()
         nodes = {
             node["NodeID"]: node["Resources"]
             for node in self.ray.nodes()
@@ -68,3 +79,14 @@ class Nodes:
         self.gpus = {node: int(has.get("GPU", 0)) for node, has in nodes.items()}
         self.slots = {node: self.gpus[node] or self.jobs for node in nodes}
         self.listed = time.monotonic()
+
+    def _check_head(self) -> None:
+        if not self.head:
+            return
+        host, _, port = self.head.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()
+        except OSError as error:
+            raise ClusterStoppedError(
+                f"the Ray cluster has stopped ({error.strerror or error}); run again to resume"
+            ) from None
