@@ -6,42 +6,25 @@ Ray sets variables that decide bits (``OMP_NUM_THREADS``), so no task depends on
 from __future__ import annotations
 
 import secrets
-import sys
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.execution import ray_messages, transfer
+from experiments.harness.execution import ray_attempt, ray_messages, transfer
+from experiments.harness.execution.ray_attempt import Attempt
 from experiments.harness.execution.ray_nodes import ClusterStoppedError, Nodes
 from experiments.harness.execution.task import Answer, Source, Task, lost
-from experiments.harness.runtime import env_vars, signals
+from experiments.harness.runtime import signals
 from experiments.harness.runtime.log import logger
-from experiments.harness.spec import ProcessError, UserError, identity
+from experiments.harness.spec import ProcessError, UserError
 
 POLL_INTERVAL = 0.5  # seconds
+MESSAGE_PATIENCE = 5.0  # seconds; messages come from this process's own node
 NODE_PATIENCE = 60.0  # seconds that a cluster without nodes has to start one
 GRACE = 20.0  # seconds that interrupted tasks have to save what they have, and to send it
 SNAPSHOT_INTERVAL = 60.0  # seconds after which a node without the caller's files sends new states
-
-
-@dataclass
-class Attempt:
-    """A task given to a node, and how many bytes of its directories came back from there."""
-
-    task: Task
-    node: str
-    name: str
-    received: int = 0
-
-    def note(self) -> str:
-        """Return where the task's directories came from, if they were sent."""
-        if not self.received:
-            return ""
-        size = f"{self.received / 1e6:.1f} MB" if self.received >= 1e5 else "under 0.1 MB"
-        return f"{size} from node {self.node[:8]}"
 
 
 class Ray:
@@ -64,7 +47,7 @@ class Ray:
                 context = ray.init(
                     address, logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True
                 )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"no Ray cluster answers at {address}: {reason}") from None
         self.dashboard = getattr(context, "dashboard_url", "")
@@ -162,7 +145,10 @@ class Run:
         """Log what the processes log, and write what nodes sent of the running tasks."""
         from experiments.harness.runtime.subprocesses import log_here
 
-        lines, archives = self.ray.get(self.messages.take.remote())
+        reference = self.messages.take.remote()
+        while not self.ray.wait([reference], timeout=MESSAGE_PATIENCE)[0]:
+            self.nodes.check_head()
+        lines, archives = self.ray.get(reference)
         for level, text in lines:
             log_here(level, text)
         for attempt in self.running.values():
@@ -172,37 +158,16 @@ class Run:
 
     def _submit(self, attempt: Attempt) -> Any:
         """Start a task on its node; return the reference of its reply."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         task, node = attempt.task, attempt.node
         paths = [*task.directories, *task.inputs]
-        archive = transfer.pack(paths, whole=True) if node in self.nodes.unshared else None
-        backend = {"KERAS_BACKEND": task.backend} if task.backend else {}
-        order = {
-            "call": task.call(),
-            "variables": env_vars.deciding(env_vars.original_environ()) | backend,
-            "path": [str(Path(entry).absolute()) for entry in sys.path],
-            "folder": str(Path.cwd()),
-            "name": task.name,
-            "seconds": task.seconds,
-            "attempt": attempt.name,
-            "directories": [str(path) for path in task.directories],
-            "inputs": [str(path) for path in task.inputs],
-            "whole": task.whole,
-            "tokens": [str(self._token(path.absolute().parent)) for path in paths],
-            "snapshot": self.executor.snapshot,
-        }
-        on_gpu = self.nodes.has_gpu(node) and (task.environment or {}).get("device") != "cpu"
-        return (
-            self.ray.remote(_carry_out())
-            .options(
-                name=task.name,
-                num_cpus=0,  # this process counts the tasks of a node
-                num_gpus=int(on_gpu),
-                max_retries=0,  # as above
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
-            )
-            .remote(order, archive, self.messages)
+        return ray_attempt.submit(
+            self.ray,
+            attempt,
+            archive=transfer.pack(paths) if node in self.nodes.unshared else None,
+            tokens=[self._token(path.absolute().parent) for path in paths],
+            snapshot=self.executor.snapshot,
+            on_gpu=self.nodes.has_gpu(node),
+            messages=self.messages,
         )
 
     def _token(self, folder: Path) -> Path:
@@ -232,7 +197,7 @@ class Run:
                 return lost(task, ProcessError(reply["died"]))
             logger.info(f"{reply['died']}; it is given out again")
             return None
-        if reason := _reason(task, reply):
+        if reason := ray_attempt.reason_to_leave_out(task, reply):
             if self.nodes.leave_out(node, reason):
                 self.source.refuse(task)
                 return None
@@ -243,45 +208,6 @@ class Run:
         elif "value" in reply:
             answer = Answer(task, "answered", reply["value"], note=attempt.note())
         else:
-            answer = Answer(task, "failed", error=_error(reply))
+            answer = Answer(task, "failed", error=ray_attempt.error_of(reply))
         self.source.end(task)
         return answer
-
-
-def _carry_out() -> Any:
-    """Return what a Ray worker does; it is pickled by value, for it finds the package by itself."""
-
-    def carry_out(order: Mapping[str, Any], archive: bytes | None, messages: Any) -> Any:
-        import os
-        import sys
-
-        is_shared = all(os.path.exists(token) for token in order["tokens"])  # noqa: PTH110
-        if not is_shared and archive is None:
-            return {"unshared": True}
-        sys.path += [path for path in order["path"] if path not in sys.path]
-        try:
-            os.makedirs(order["folder"], exist_ok=True)  # noqa: PTH103
-            os.chdir(order["folder"])
-            from experiments.harness.execution import ray_worker
-        except ImportError as error:
-            return {"unusable": f"the package is not there under the same path: {error}"}
-        except OSError as error:
-            return {"unusable": f"cannot work in {order['folder']}: {error.strerror}"}
-        return ray_worker.carry_out(order, None if is_shared else archive, messages)
-
-    return carry_out
-
-
-def _reason(task: Task, reply: Mapping[str, Any]) -> str:
-    """Return why the node is left out, if it is."""
-    if "refused" in reply:
-        different = identity.differences(dict(task.environment or {}), reply["refused"])
-        shown = "; ".join(f"{name} ({was} here, {now} there)" for name, was, now in different)
-        return f"its environment differs: {shown}"
-    return str(reply.get("unusable", ""))
-
-
-def _error(reply: Mapping[str, Any]) -> Exception:
-    if "user_error" in reply:
-        return UserError(reply["user_error"])
-    return ProcessError(reply["error"])

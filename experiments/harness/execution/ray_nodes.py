@@ -68,7 +68,7 @@ class Nodes:
         return False
 
     def _list(self) -> None:
-        self._check_head()
+        self.check_head()
         nodes = {
             node["NodeID"]: node["Resources"]
             for node in self.ray.nodes()
@@ -80,7 +80,8 @@ class Nodes:
         self.slots = {node: self.gpus[node] or self.jobs for node in nodes}
         self.listed = time.monotonic()
 
-    def _check_head(self) -> None:
+    def check_head(self) -> None:
+        """Raise ``ClusterStoppedError`` if the cluster's head does not answer."""
         if not self.head:
             return
         host, _, port = self.head.rpartition(":")

@@ -42,7 +42,8 @@ def test_without_ray_or_without_a_cluster_the_error_is_one_line(monkeypatch):
     def init(*_, **__):
         raise RuntimeError("Version mismatch: Ray 2.60.0 there, 2.40.0 here\nThe cluster was ...")
 
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    exceptions = SimpleNamespace(RayError=OSError)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, exceptions=exceptions))
     with pytest.raises(UserError) as refused:
         Ray("there:6379", 1)
     assert str(refused.value) == (
@@ -57,6 +58,8 @@ def cluster(tmp_path_factory):
     from ray.cluster_utils import Cluster
 
     own = tmp_path_factory.mktemp("own")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else 15
     head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     argv = [sys.executable, "-c", START, "start", "--address", head.address, "--block"]
     may_mount = not subprocess.run(
@@ -75,6 +78,7 @@ def cluster(tmp_path_factory):
     node.terminate()
     node.wait()
     head.shutdown()
+    monkeypatch.undo()
 
 
 @pytest.fixture
