@@ -4,32 +4,27 @@ One of the nodes does not see the files in ``own``, if this process may mount.
 """
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from experiments import audit, verify
 from experiments.harness.execution.ray import Ray
 from experiments.harness.execution.task import Task
 from experiments.harness.runtime import log
-from experiments.harness.runtime.log import logger
-from experiments.harness.spec import History, ProcessError, UserError
+from experiments.harness.spec import ProcessError, UserError
 from experiments.harness.storage import checkpoint
-from experiments.harness.storage.checkpoint import Checkpoint
 from tests.harness.execution.test_local import has_ended, task
 from tests.helpers import corrupted_runs
 from tests.helpers.environment import ENVIRONMENT
 
-HERE = "tests.harness.execution.test_ray"
+TASKS = "tests.helpers.cluster_tasks"
 START = "from ray.scripts.scripts import main; main()"
 MOUNT = 'mount -t tmpfs none "$0" && exec "$@"'
 
@@ -87,14 +82,9 @@ def executor(cluster):
     return cluster.executor
 
 
-def describe_process(seconds: float = 0.0) -> list:
-    time.sleep(seconds)
-    return [os.getpid(), os.environ.get("OMP_NUM_THREADS")]
-
-
 def test_tasks_run_in_clean_processes(executor, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    tasks = [Task(f"{HERE}:describe_process", {"seconds": 0.5}, f"{k}") for k in range(4)]
+    tasks = [Task(f"{TASKS}:describe_process", {"seconds": 0.5}, f"{k}") for k in range(4)]
     answers = [answer.result() for answer in executor.run(iter(tasks))]
     assert len({process for process, _ in answers}) == 4
     assert {threads for _, threads in answers} == {None}  # Ray sets it in its own workers
@@ -126,24 +116,13 @@ def test_errors_messages_and_deaths_come_back_to_the_caller(executor, tmp_path, 
 
 def test_a_node_with_another_environment_is_named_once_and_left_out(executor, caplog):
     tasks = [
-        Task(f"{HERE}:describe_process", {}, f"{k}", start={}, environment={"device": "cpu"})
+        Task(f"{TASKS}:describe_process", {}, f"{k}", start={}, environment={"device": "cpu"})
         for k in range(2)
     ]
     answers = [*executor.run(iter(tasks))]
     assert [answer.status for answer in answers] == ["refused"] * 2
     assert len([line for line in caplog.messages if "is left out" in line]) == 2
     assert json.dumps(answers[0].value)
-
-
-def edit(directory: str, given: str, absent: str) -> list[str]:
-    """Rewrite a directory; return the names in the folder that it is in."""
-    path = Path(directory)
-    assert (path / "old").read_text() == Path(given, "input").read_text()
-    assert not Path(absent).exists()
-    (path / "old").unlink()
-    (path / "new").write_text("new" * 100_000)
-    time.sleep(0.5)
-    return sorted(entry.name for entry in path.parent.iterdir())
 
 
 def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, executor):
@@ -158,7 +137,7 @@ def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, execu
         (paths[0] / "old").write_text(name)
         (paths[1] / "input").write_text(name)
         arguments = dict(zip(("directory", "given", "absent"), map(str, paths), strict=True))
-        tasks.append(Task(f"{HERE}:edit", arguments, name, (paths[0], paths[2]), (paths[1],)))
+        tasks.append(Task(f"{TASKS}:edit", arguments, name, (paths[0], paths[2]), (paths[1],)))
     answers = [*executor.run(iter(tasks))]
     sent = [answer for answer in answers if answer.note]
     assert 0 < len(sent) < len(answers)
@@ -170,14 +149,9 @@ def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, execu
         assert [path.name for path in (folder / "given").iterdir()] == ["input"]
         assert not (folder / "absent").exists()
     assert not [*cluster.own.rglob(".[0-9a-f]*")]  # the files that show which node shares them
-    listing = Task(f"{HERE}:names", {"folder": str(cluster.own)}, "names", seconds=60)
-    found = [answer.result() for answer in executor.run(iter([listing, listing]))]
+    lists = [Task(f"{TASKS}:names", {"folder": str(cluster.own)}, f"{k}") for k in range(2)]
+    found = [answer.result() for answer in executor.run(iter(lists))]
     assert sorted(map(len, found)) == [0, 4 * 2]  # no copy is left
-
-
-def names(folder: str) -> list[str]:
-    time.sleep(1.0)  # the other node's turn
-    return [str(path) for path in Path(folder).glob("*/*/*") if path.name != ".lock"]
 
 
 SCRIPT = """
@@ -210,16 +184,6 @@ def test_a_run_is_verified_on_a_node(cluster, capsys):
     assert "identical, 4 intervals" in capsys.readouterr().out
 
 
-def announce_and_save(folder: str) -> None:
-    """Outlast the test; save a file if interrupted."""
-    logger.info(f"process {os.getpid()}")
-    try:
-        time.sleep(600)
-    except KeyboardInterrupt:
-        (Path(folder) / "saved").touch()
-        raise
-
-
 PROGRAM = f"""
 import sys
 from pathlib import Path
@@ -228,7 +192,7 @@ from experiments.harness.execution.task import Task
 from experiments.harness.runtime import cli, signals
 def work():
     paths = [Path(sys.argv[2]) / name for name in "ab"]
-    tasks = [Task("{HERE}:announce_and_save", dict(folder=str(p)), p.name, (p,)) for p in paths]
+    tasks = [Task("{TASKS}:announce_and_save", dict(folder=str(p)), p.name, (p,)) for p in paths]
     return len([path.mkdir(parents=True) for path in paths] + [*Ray(sys.argv[1], 1).run(tasks)])
 signals.exit_process(cli.run_command("program", work, "; run again to resume"))
 """
@@ -253,22 +217,9 @@ def test_tasks_end_with_their_caller(cluster, number):
         assert len([*folder.glob("[ab]/saved")]) == 2
 
 
-def save_states(folder: str) -> list[int]:
-    """Save eight states from the newest on; return their intervals."""
-    newest, _ = checkpoint.load_newest(Path(folder) / "state")
-    intervals = [*range(newest.interval + 1 if newest else 0, 8)]
-    for count in intervals:
-        history = History(tuple({"step": k, "loss": 1.0} for k in range(count)))
-        links, digests = ("",) * (count + 1), ({},) * (count + 1)
-        state = Checkpoint("id", count, {"w": np.zeros(9)}, {}, history, links, digests, 0.0)
-        checkpoint.save(state, Path(folder) / "state")
-        time.sleep(1.0)
-    return intervals
-
-
 def test_a_task_of_a_node_that_ends_goes_on_elsewhere_from_its_newest_state(cluster, executor):
     runs = [cluster.own / name / "run" for name in ("moves", "stays")]
-    tasks = [Task(f"{HERE}:save_states", {"folder": str(run)}, run.name, (run,)) for run in runs]
+    tasks = [Task(f"{TASKS}:save_states", {"folder": str(run)}, run.name, (run,)) for run in runs]
 
     def end_node():
         while not all(checkpoint.path(run / "state", 2).exists() for run in runs):
