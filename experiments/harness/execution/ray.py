@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.harness.execution import ray_attempt, ray_messages, transfer
 from experiments.harness.execution.ray_attempt import Attempt
-from experiments.harness.execution.ray_nodes import ClusterStoppedError, Nodes
+from experiments.harness.execution.ray_nodes import ClusterStoppedError, Nodes, reach
 from experiments.harness.execution.task import Answer, Source, Task, lost
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.log import logger
@@ -43,11 +43,13 @@ class Ray:
             raise UserError("--cluster needs Ray: pip install 'rerun-zoo[cluster]'") from None
         self.ray, self.jobs, self.snapshot = ray, jobs, snapshot
         try:
+            if ":" in (host := address.removeprefix("ray://")):
+                reach(host)  # else Ray takes minutes to say so
             with signals.keep_handlers():
                 context = ray.init(
                     address, logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True
                 )
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"no Ray cluster answers at {address}: {reason}") from None
         self.dashboard = getattr(context, "dashboard_url", "")

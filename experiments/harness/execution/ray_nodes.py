@@ -19,6 +19,12 @@ class ClusterStoppedError(ProcessError):
     """The cluster's head does not answer. After a minute Ray would end this process."""
 
 
+def reach(address: str) -> None:
+    """Raise ``OSError`` unless something answers at ``HOST:PORT``."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()
+
+
 class Nodes:
     """How many tasks each node takes at a time, which are left out, and which have own files.
 
@@ -84,9 +90,8 @@ class Nodes:
         """Raise ``ClusterStoppedError`` if the cluster's head does not answer."""
         if not self.head:
             return
-        host, _, port = self.head.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()
+            reach(self.head)
         except OSError as error:
             raise ClusterStoppedError(
                 f"the Ray cluster has stopped ({error.strerror or error}); run again to resume"

@@ -40,10 +40,12 @@ def test_without_ray_or_without_a_cluster_the_error_is_one_line(monkeypatch):
     exceptions = SimpleNamespace(RayError=OSError)
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, exceptions=exceptions))
     with pytest.raises(UserError) as refused:
-        Ray("there:6379", 1)
+        Ray("auto", 1)
     assert str(refused.value) == (
-        "no Ray cluster answers at there:6379: Version mismatch: Ray 2.60.0 there, 2.40.0 here"
+        "no Ray cluster answers at auto: Version mismatch: Ray 2.60.0 there, 2.40.0 here"
     )
+    with pytest.raises(UserError, match=r"answers at 127\.0\.0\.1:1: .*Connection refused"):
+        Ray("127.0.0.1:1", 1)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,7 @@ def cluster(tmp_path_factory):
     own = tmp_path_factory.mktemp("own")
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else 15
+    monkeypatch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")  # else 30
     head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     argv = [sys.executable, "-c", START, "start", "--address", head.address, "--block"]
     may_mount = not subprocess.run(
