@@ -225,17 +225,17 @@ def test_a_task_of_a_node_that_ends_goes_on_elsewhere_from_its_newest_state(clus
     tasks = [Task(f"{TASKS}:save_states", {"folder": str(run)}, run.name, (run,)) for run in runs]
 
     def end_node():
-        while not all(checkpoint.path(run / "state", 2).exists() for run in runs):
+        while not all(max(checkpoint.saved(run / "state"), default=0) >= 2 for run in runs):
             time.sleep(0.05)
         cluster.node.terminate()
 
     for run in runs:
         run.mkdir(parents=True)
-    thread = threading.Thread(target=end_node)
+    thread = threading.Thread(target=end_node, daemon=True)
     thread.start()
     answers = [*executor.run(iter(tasks))]
     thread.join()
     first, second = sorted((answer.result() for answer in answers), key=len)
     assert second == [*range(8)]
-    assert 2 <= first[0] <= 7
+    assert 3 <= first[0] <= 7
     assert all([*checkpoint.saved(run / "state")] == [0, 6, 7] for run in runs)
