@@ -25,5 +25,6 @@ def start(ray: Any) -> Any:
             self.lines, self.archives = [], {}
             return taken
 
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    own = ray.get_runtime_context().get_node_id()
+    here = NodeAffinitySchedulingStrategy(own, soft=False)  # soft, it may be on a node that ends
     return ray.remote(Messages).options(num_cpus=0, scheduling_strategy=here).remote()
