@@ -14,6 +14,7 @@ from experiments.auditing.recording.state import (
     Detail,
     Variables,
     generators,
+    is_deleted,
     size,
     training_variables,
     value,
@@ -226,9 +227,13 @@ class StepTraining(Training):
                 self.log.stop()
 
     def ends(self) -> None:
-        """Record the last state, if the models still exist at the end of the script."""
-        if self.last_recorded < self.step and (variables := self.variables()):
-            self.record_state(variables, "end", step=self.step)
+        """Record the last state, if the models still exist at the end of the script.
+
+        Without a step's number if the steps were within a compiled function, unseen.
+        """
+        variables = {path: v for path, v in self.variables().items() if not is_deleted(v)}
+        if variables and (self.last_recorded < self.step or not self.step):
+            self.record_state(variables, "end", step=self.step or None)
 
     def _small(self, variables: Variables) -> str:
         """Return a digest of the first small variables, which a step's difference soon reaches."""
