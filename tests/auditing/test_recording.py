@@ -22,7 +22,7 @@ from experiments.auditing.recording.checksums import batch_checksums
 from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.keras_hooks import Recorder
 from experiments.auditing.recording.state import training_variables
-from experiments.auditing.recording.trainings import StepTraining
+from experiments.auditing.recording.trainings import FitTraining, StepTraining
 from experiments.harness.model.variables import to_numpy
 from experiments.harness.storage.fingerprint import tensor_digest
 
@@ -181,6 +181,16 @@ def test_a_model_that_is_built_in_its_first_step_has_a_state_after_it(recorder):
     if first["when"] == "first step":  # TensorFlow
         assert first["batch"] == {name: text[:8] for name, text in expected(X, Y).items()}
     assert len([path for path in first["tensors"] if "kernel" in path]) == 2
+
+
+def test_a_model_that_is_not_built_itself_begins_with_the_weights_of_those_in_it(recorder):
+    gan = Gan()  # a GAN or VAE that has no call of its own is never built
+    gan.inner.build((None, 3))
+    assert not gan.built
+    FitTraining(recorder.log, 1, None, gan).train_begins()
+    (start,) = events(recorder, "state")
+    assert start["when"] == "start"
+    assert {*start["tensors"]} >= {weight.path for weight in gan.inner.weights}
 
 
 def test_weights_that_callbacks_restore_are_recorded_after_them(recorder):

@@ -109,10 +109,10 @@ class FitTraining(Training):
                 self.record_state(self.variables(), "first step", 1, 1, batch=checksums)
 
     def train_begins(self) -> None:
-        """Record the initial state, if the model has one by now."""
+        """Record the initial state, if the model has one by now: at least that of models in it."""
         self.fed.clear()  # Keras may have looked at a batch to build the model
         self.was_built = bool(self.model.built)
-        if self.was_built:
+        if self.was_built or self.model.weights:
             with self.log.recording():
                 self.record_state(self.variables(), "start", epoch=0)
                 if self.detail and self.detail.epoch == 0:
