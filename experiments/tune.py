@@ -203,7 +203,7 @@ def plan(
         data=[(trained_on if args.data is None else args.data) + sources.VALIDATION_SUFFIX],
         overrides=dict(args.set) | {"held_out": 0},  # the validation split replaces the test split
     )
-    train_task.load_dataset.cache_clear()
+    train_task.load_dataset.cache_clear()  # the file may have changed since
     study = plan_study(request, determinism.environment(), train_task.load_dataset)
     (template,) = study.specs
     objective = args.objective or ("accuracy" if "accuracy" in template.arm.metrics else "loss")
@@ -218,7 +218,7 @@ def plan(
 
 
 def executor(search: Search, args: argparse.Namespace) -> Executor:
-    """Return what trains the trials."""
+    """Return the executor that trains the trials."""
     from experiments.harness.execution.executors import choose
 
     default_jobs = 2 if search.trainer.template.environment["device"] == "cpu" else 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from experiments.verification.self_test import SelfTestResult
 
 Check = Callable[[argparse.Namespace], dict[str, Any]]
-TRAINS = "RUN_DIR without --against, and --self-test"
+TRAINS = "RUN_DIR without --against, or --self-test"
 APPLIES_TO = {  # options that not every check takes
     "against": "RUN_DIR",
     "cluster": TRAINS,
@@ -95,7 +95,7 @@ def choose_check(args: argparse.Namespace) -> Check:
 
 
 def executor(args: argparse.Namespace) -> Executor:
-    """Return what does each task of a verification in a fresh process."""
+    """Return the executor that runs each task of a verification in a fresh process."""
     from experiments.harness.execution import executors
 
     return executors.fresh(args.cluster)
@@ -144,13 +144,11 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
     results: list[SelfTestResult] = []
     known_answers: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    wanted, carried_out_by = args.backend or (["jax"] if args.portable else ()), executor(args)
+    wanted, tasks_on = args.backend or (["jax"] if args.portable else ()), executor(args)
     for backend in self_test.backends(wanted):
         try:
-            known_answers += self_test.check_known_answers(backend, args.portable, carried_out_by)
-            results += self_test.run_backend(
-                backend, args.repeats or 3, args.portable, carried_out_by
-            )
+            known_answers += self_test.check_known_answers(backend, args.portable, tasks_on)
+            results += self_test.run_backend(backend, args.repeats or 3, args.portable, tasks_on)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
     rows = [result.to_json() for result in results]

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from experiments import catalog, reproduce
 from experiments.harness.data import faces, mnist
 from experiments.harness.execution import local
-from experiments.harness.execution.task import InThisProcess
+from experiments.harness.execution.local import InThisProcess
 from experiments.harness.runtime import backends, cpu, env_vars
 from experiments.harness.spec import UserError
 from experiments.harness.storage import published, run_record
@@ -311,7 +311,7 @@ def test_a_run_whose_process_is_killed_is_resumed_in_another(tmp_path, capsys, m
     assert reproduce.main([*argv, "--logdir", str(tmp_path)]) == 0
     out, error = capsys.readouterr()
     assert error == ""
-    assert out.count("; it is given out again") == 1
+    assert out.count("; it is started again") == 1
     assert out.count("resuming after interval") == 1
     assert len(started) == 3
     assert all(process.popen.returncode is not None for process in started)

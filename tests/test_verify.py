@@ -9,6 +9,7 @@ import pytest
 
 from experiments import verify
 from experiments.harness.execution.local import Fresh
+from experiments.harness.execution.task import PERFORM
 from experiments.harness.runtime import subprocesses
 from experiments.harness.spec import ProcessError, UserError
 from experiments.harness.storage import checkpoint, run_record
@@ -29,6 +30,10 @@ class FakeProcesses:
         self.calls = []
 
     def __call__(self, function, arguments, *, backend, start, **_):
+        assert function == PERFORM
+        return {"value": self.call(arguments["function"], arguments["arguments"], backend, start)}
+
+    def call(self, function, arguments, backend, start):
         cpu_only = start["settings"] == self_test.CPU_ONLY[backend]
         environment = {
             "backend": backend,

@@ -19,7 +19,8 @@ from typing import Any
 from experiments.auditing import record
 from experiments.auditing.record import Record
 from experiments.auditing.switches import SWITCHES
-from experiments.harness.execution.task import Answer, Executor, InThisProcess, Task, answer
+from experiments.harness.execution.local import InThisProcess
+from experiments.harness.execution.task import Answer, Executor, Task, run_task
 from experiments.harness.runtime import env_vars
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, UserError
@@ -71,7 +72,7 @@ class Script:
     def run(self, request: Request) -> Record:
         """Run the script and return its record; ``ScriptError`` if the script fails."""
         task = self._task(request, self.scratch / f"{next(self.numbers)}")
-        return self._record(request, answer(self.executor, task))
+        return self._record(request, run_task(self.executor, task))
 
     def run_each(self, folders: Sequence[Path]) -> Generator[tuple[int, Record | ScriptError]]:
         """Run the script to its end in each folder; yield what became of it, with the number."""
@@ -101,7 +102,7 @@ class Script:
             "backend": self.backend,
             "python_path": os.environ.get("PYTHONPATH"),
         }
-        return Task(FUNCTION, arguments, self.path.name, (folder, *steps), whole=True)
+        return Task(FUNCTION, arguments, self.path.name, (folder, *steps), all_checkpoints=True)
 
     def _record(self, request: Request, found: Answer) -> Record:
         if (code := found.result()) is None:

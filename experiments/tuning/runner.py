@@ -46,6 +46,7 @@ def run_search(
                 number = answer.task.arguments["number"]
                 oracle.record(number, Outcome(**answer.result()))
                 writer.save(answer.note)
+        trials = writer.trials
         journal.write(search, trials, directory)
         if missing := len(oracle.trials) - len(trials) if merge else 0:
             logger.info(f"{missing} of {len(oracle.trials)} trials are missing from these shards")

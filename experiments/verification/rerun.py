@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.execution.local import Fresh
-from experiments.harness.execution.task import Executor, Task, answer
+from experiments.harness.execution.task import Executor, Task, run_task
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, Run, UserError
 from experiments.harness.storage import checkpoint, run_record
@@ -35,13 +35,15 @@ class Verifier:
     """Trains the run recorded in ``directory`` again, in fresh processes and folders.
 
     The folders are below ``scratch``. ``source`` names the run's data if it is not found by its
-    recorded name. Each process does a task of the ``executor``.
+    recorded name. The processes run tasks of the ``executor``, on a cluster all on one node, which
+    has the recorded environment if any has.
     """
 
     def __init__(
         self, directory: Path, source: str | None, scratch: Path, executor: Executor | None = None
     ) -> None:
         self.executor = executor or Fresh()
+        self.node: str | None = None  # where the rerun was trained
         self.run, self.directory = run_record.read(directory), directory
         self.source, self.scratch = source, scratch
         self.start = causes.recorded_start(self.run.spec.environment)
@@ -134,28 +136,25 @@ class Verifier:
     # Functions of ``worker``, each called in a fresh process.
 
     def _rerun_until_divergence(self, folder: Path, in_any_environment: bool) -> dict[str, Any]:
-        """Train in the recorded environment if a node has it, else tell which there is."""
+        """Train in the recorded environment, or in any; return the environment found."""
         arguments = {"folder": str(folder), "in_any_environment": in_any_environment}
         task = self._task("rerun_until_divergence", arguments, self.start, folder)
-        if not in_any_environment:
-            recorded = replace(task, environment=self.run.spec.environment)
-            found = answer(self.executor, recorded)
-            if found.status != "refused":
-                return dict(found.result())
-        return dict(answer(self.executor, task).result())
+        found = run_task(self.executor, task)
+        self.node = found.node
+        return dict(found.value if found.status == "refused" else found.result())
 
     def _rerun_interval(self, start: Start, before: Path | None, folder: Path, end: int) -> str:
         checkpoint_file = str(before) if before else None
         arguments = {"before": checkpoint_file, "folder": str(folder), "end": end}
         task = self._task("rerun_interval", arguments, start, folder, before)
-        return str(answer(self.executor, task).result())
+        return str(run_task(self.executor, task).result())
 
     def _step_digests(
         self, start: Start, before: Path, number: int, saved: Path
     ) -> list[dict[str, str]]:
         arguments = {"before": str(before), "number": number, "saved": str(saved)}
         task = self._task("step_digests", arguments, start, saved.parent, before)
-        found: list[dict[str, str]] = answer(self.executor, task).result()
+        found: list[dict[str, str]] = run_task(self.executor, task).result()
         return found
 
     def _task(
@@ -173,9 +172,10 @@ class Verifier:
             name=function,
             directories=(folder,),
             inputs=(recorded, *([before.parents[1]] if before else [])),
-            whole=True,
+            all_checkpoints=True,
             backend=self.run.spec.environment["backend"],
             start=start,
+            node=self.node,
         )
 
 

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from experiments.harness.execution.local import Fresh
-from experiments.harness.execution.task import Executor, Task, answer
+from experiments.harness.execution.task import Executor, Task, run_task
 from experiments.harness.runtime import cpu
 from experiments.harness.runtime.backends import PACKAGES
 from experiments.harness.runtime.log import logger
@@ -77,7 +77,7 @@ def check_known_answers(
     def check(settings: Mapping[str, str]) -> Any:
         start = {"deterministic": True, "settings": settings, "portable": portable}
         task = Task(KNOWN_ANSWERS, {}, "the known answers", backend=backend, start=start)
-        return answer(executor, task).result()
+        return run_task(executor, task).result()
 
     first = check({})
     if first["environment"]["device"] == "cpu":
@@ -147,12 +147,13 @@ def _test_device(
             task = _task(backend, directories, number == 0, deterministic)
             if payloads:  # on a cluster, only processes of one environment are compared
                 task = replace(task, environment=payloads[0]["environment"])
-            payloads.append(answer(executor, task).result())
+            found = run_task(executor, task)
+            payloads.append(found.result())
             device = payloads[0]["environment"]["device"]
             logger.info(f"{backend} on {device}: process {number + 1} of {repeats}")
             if number == 0:
-                unsettled = _task(backend, {}, True, nondeterministic)
-                without = answer(executor, unsettled).result()["seconds"]
+                unsettled = replace(_task(backend, {}, True, nondeterministic), node=found.node)
+                without = run_task(executor, unsettled).result()["seconds"]
     return [_result(run, payloads, without[run]) for run in payloads[0]["fingerprints"]]
 
 

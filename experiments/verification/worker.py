@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
+from experiments.harness.execution.task import RefusedError
 from experiments.harness.runtime import determinism
 from experiments.harness.spec import Run, RunSpec, batching, identity
 from experiments.harness.storage import checkpoint, provenance, run_record
@@ -29,7 +30,7 @@ def rerun_until_divergence(
     """Train the run in ``recorded`` again in ``folder``, up to the first link that differs.
 
     In another environment every link may differ: then train to the end if ``in_any_environment``,
-    else not at all. Returns the environment.
+    else raise ``RefusedError``. Returns the environment.
     """
     run, dataset = _load(recorded, source)
     spec = _spec_here(run.spec)
@@ -38,9 +39,10 @@ def rerun_until_divergence(
     def diverges(now: Checkpoint) -> bool:
         return same and now.chain[-1] != run.chain[now.interval]
 
-    if same or in_any_environment:
-        options = TrainOptions(stop_after=run.intervals, should_stop=diverges)
-        _train(replace(run, spec=spec), Path(folder), dataset, options)
+    if not (same or in_any_environment):
+        raise RefusedError(spec.environment)
+    options = TrainOptions(stop_after=run.intervals, should_stop=diverges)
+    _train(replace(run, spec=spec), Path(folder), dataset, options)
     return dict(spec.environment)
 
 

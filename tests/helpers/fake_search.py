@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from experiments import catalog
-from experiments.harness.execution.task import Answer, Source, Task
+from experiments.harness.execution.task import Answer, Task
+from experiments.harness.execution.task_queue import TaskQueue
 from experiments.harness.spec import Dimension, RunSpec
 from experiments.harness.spec.overrides import resolve
 from experiments.harness.spec.search_space import DEFAULT_SPACE
@@ -75,16 +76,16 @@ class FakeExecutor:
         self.most = 0
 
     def run(self, tasks):
-        source, running = Source(tasks), []
+        queue, running = TaskQueue(tasks), []
         while True:
-            while len(running) < self.jobs and (task := source.take()):
+            while len(running) < self.jobs and (task := queue.take()):
                 running.append(task)
             self.most = max(self.most, len(running))
             if not running:
-                source.check_progress()
+                queue.check_progress()
                 return
             task = running.pop(self.random.randrange(len(running)))
-            source.end(task)
+            queue.end(task)
             yield Answer(task, "answered", asdict(self.train(values_in(task))))
 
 

@@ -1,1 +1,1 @@
-"""Tasks, and what carries them out: this process, processes of this machine, or a cluster."""
+"""Tasks, and the executors that run them: this process, processes of this machine, a cluster."""

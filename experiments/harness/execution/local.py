@@ -1,13 +1,14 @@
-"""Tasks in processes of this machine."""
+"""Tasks in this process, and in processes of this machine."""
 
 from __future__ import annotations
 
+import json
 import select
-import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 
-from experiments.harness.execution.task import Answer, Source, Task, lost
-from experiments.harness.runtime import env_vars, subprocesses
+from experiments.harness.execution.task import Answer, Task, lost, perform
+from experiments.harness.execution.task_queue import MAX_ATTEMPTS, TaskQueue
+from experiments.harness.runtime import subprocesses
 from experiments.harness.runtime.log import logger
 from experiments.harness.runtime.subprocesses import FunctionError, Process
 from experiments.harness.spec import ProcessError, UserError
@@ -15,31 +16,51 @@ from experiments.harness.spec import ProcessError, UserError
 GRACE = 30.0  # seconds that interrupted processes have to save what they have
 
 
-class Fresh:
-    """An executor that does one task after another, each in a fresh process; errors are raised."""
+class InThisProcess:
+    """An executor that runs one task after another here, in any environment; errors are raised."""
+
+    def __str__(self) -> str:
+        return "one after another"
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
         """Yield each task's answer; ``Executor.run``."""
-        for task in tasks:
-            if task is None:
-                raise RuntimeError("a task waits for an answer, but none is due")
-            value = subprocesses.call(
-                task.function,
-                task.arguments,
-                backend=task.backend,
-                start=task.start,
-                timeout=task.seconds,
+        queue = TaskQueue(tasks)
+        while task := queue.take():
+            arguments = json.loads(json.dumps(task.arguments))
+            reply = perform(task.function, arguments, None)
+            queue.end(task)
+            yield Answer.of_reply(task, reply)
+        queue.check_progress()
+
+
+class Fresh:
+    """An executor that runs one task after another, each once, in a fresh process, without its log.
+
+    Errors are raised.
+    """
+
+    def __str__(self) -> str:
+        return "one after another"
+
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
+        """Yield each task's answer; ``Executor.run``."""
+        queue = TaskQueue(tasks)
+        while task := queue.take():
+            function, arguments, start = task.call()
+            reply = subprocesses.call(
+                function, arguments, backend=task.backend, start=start, name=task.name
             )
-            yield Answer(task, "answered", value)
+            queue.end(task)
+            yield Answer.of_reply(task, reply)
+        queue.check_progress()
 
 
 class Worker:
     """A process for tasks of one kind, one after another."""
 
     def __init__(self, task: Task) -> None:
-        backend = {"KERAS_BACKEND": task.backend} if task.backend else {}
-        self.process = Process(env_vars.original_environ() | backend)
-        self.kind, self.task, self.deadline = task.kind, task, 0.0
+        self.process = Process(task.process_environ())
+        self.kind, self.task = task.kind, task
 
     def fileno(self) -> int:
         """Return the file descriptor to wait for."""
@@ -48,26 +69,21 @@ class Worker:
     def start(self, task: Task) -> None:
         """Start a task."""
         self.task = task
-        self.deadline = time.monotonic() + (task.seconds or float("inf"))
         self.process.send(*task.call(), name=task.name, with_log=True)
 
     def receive(self) -> Answer | None:
         """Return the task's answer if it has come; ``ProcessError`` if the process has died."""
         try:
-            for reply in self.process.receive():
-                if "refused" in reply:
-                    return Answer(self.task, "refused", reply["refused"])
-                return Answer(self.task, "answered", reply["value"])
+            reply = self.process.receive()
         except (UserError, FunctionError) as error:
             return Answer(self.task, "failed", error=error)
-        return None
+        return Answer.of_reply(self.task, reply.value) if reply else None
 
 
 class Local:
     """An executor with up to ``jobs`` processes at a time, kept for tasks of the same kind.
 
-    A process that dies costs its task's time: the task is given out again, to a new process. All
-    processes end with this one.
+    If a process dies, its task is started again in a new one. All processes end with this one.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -78,25 +94,28 @@ class Local:
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
         """Yield each task's answer as it comes; ``Executor.run``."""
-        source, idle, busy = Source(tasks), list[Worker](), list[Worker]()
+        queue, idle, busy = TaskQueue(tasks), list[Worker](), list[Worker]()
         try:
             while True:
-                while len(busy) < self.jobs and (task := source.take()):
+                while len(busy) < self.jobs and (task := queue.take()):
                     busy.append(_take_worker(idle, task, self.jobs - len(busy)))
                     busy[-1].start(task)
                 if not busy:
-                    source.check_progress()
+                    queue.check_progress()
                     return
-                free = _answers(busy, source)
-                busy = [worker for worker in busy if worker not in free]
-                idle += [worker for worker in free if worker.process.is_alive()]
-                yield from filter(None, free.values())
+                for worker in select.select(busy, [], [])[0]:
+                    free, answer = _receive(worker, queue)
+                    if free:
+                        busy.remove(worker)
+                        (idle.append if worker.process.is_alive() else _end)(worker)
+                    if answer:
+                        yield answer
         except BaseException:
-            interrupt([worker.process for worker in busy], GRACE)
+            subprocesses.interrupt([worker.process for worker in busy], GRACE)
             raise
         finally:
             for worker in (*idle, *busy):
-                worker.process.kill()
+                _end(worker)
 
 
 def _take_worker(idle: list[Worker], task: Task, room: int) -> Worker:
@@ -106,47 +125,24 @@ def _take_worker(idle: list[Worker], task: Task, room: int) -> Worker:
             idle.remove(worker)
             return worker
     while len(idle) >= room:
-        idle.pop(0).process.kill()
+        _end(idle.pop(0))
     return Worker(task)
 
 
-def _answers(busy: list[Worker], source: Source) -> dict[Worker, Answer | None]:
-    """Wait for something; return the workers that are free, with the answers of their tasks.
-
-    The answer is None if the task is given out again.
-    """
-    left = min(worker.deadline for worker in busy) - time.monotonic()
-    ready = select.select(busy, [], [], None if left == float("inf") else max(0.0, left))[0]
-    free: dict[Worker, Answer | None] = {}
-    for worker in busy:
-        try:
-            if worker in ready and (answer := worker.receive()):
-                source.end(worker.task)
-                free[worker] = answer
-            elif time.monotonic() > worker.deadline:
-                raise ProcessError(
-                    f"{worker.task.name} did not finish within {worker.task.seconds:.0f} s"
-                )
-        except ProcessError as error:
-            worker.process.kill()
-            again = source.lose(worker.task)
-            if again:
-                logger.info(f"{error}; it is given out again")
-            free[worker] = None if again else lost(worker.task, error)
-    return free
+def _end(worker: Worker) -> None:
+    worker.process.kill()
 
 
-def interrupt(processes: Sequence[Process], seconds: float) -> None:
-    """Interrupt the calls, and wait until the processes have saved what they have and ended."""
-    for process in processes:
-        process.interrupt()
-    waiting, deadline = [*processes], time.monotonic() + seconds
-    while waiting and time.monotonic() < deadline:
-        left = max(0.0, deadline - time.monotonic())
-        for process in select.select(waiting, [], [], left)[0]:
-            try:
-                process.receive()
-            except (UserError, FunctionError):
-                pass
-            except ProcessError:
-                waiting.remove(process)
+def _receive(worker: Worker, queue: TaskQueue) -> tuple[bool, Answer | None]:
+    """Return whether the worker is free, and the answer of its task, None if it runs again."""
+    task = worker.task
+    try:
+        if answer := worker.receive():
+            queue.end(task)
+        return answer is not None, answer
+    except ProcessError as error:
+        _end(worker)
+        if not queue.lose(task):
+            return True, lost(task, error, MAX_ATTEMPTS)
+        logger.info(f"{error}; it is started again")
+        return True, None

@@ -157,7 +157,7 @@ def recorded(backend: str) -> dict[str, str]:
     }
 
 
-def deciding(environ: Mapping[str, str]) -> dict[str, str]:
+def bit_changing(environ: Mapping[str, str]) -> dict[str, str]:
     """Return those of the variables that may change bits, on any backend, and Keras's own."""
     patterns = {"KERAS_*", *(pattern for names in RECORDED.values() for pattern in names)}
     return {

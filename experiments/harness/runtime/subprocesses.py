@@ -28,6 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -44,25 +45,42 @@ class CallTimeoutError(ProcessError):
     """The process did not finish in time."""
 
 
+class StartError(UserError):
+    """The process cannot be started as asked, such as with a backend that is not installed."""
+
+
+class FunctionError(ProcessError):
+    """The function raised an exception that is no user's error; its process lives on."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The result of a call."""
+
+    value: Any
+
+
 def call(
     function: str,
     arguments: Mapping[str, Any],
     *,
     backend: str | None = None,
     start: Mapping[str, Any] | None = None,
+    name: str = "",
     timeout: float | None = None,
     launcher: Sequence[str] = (),
 ) -> Any:
     """Call ``function`` (``module:name``) in a fresh process; return its result.
 
-    ``backend``: this process's by default. Raises ``CallTimeoutError`` after ``timeout`` seconds,
-    and what ``Process.receive`` does. A timeout or an interrupt kills the process. ``launcher``: a
-    command that starts another one, such as an emulator with its options.
+    ``backend``: this process's by default. ``name`` is that of the call in errors. ``launcher``: a
+    command that starts another one, such as an emulator with its options. Raises
+    ``CallTimeoutError`` after ``timeout`` seconds, and what ``Process.receive`` does. A timeout or
+    an interrupt kills the process.
     """
     environ = env_vars.original_environ() | ({"KERAS_BACKEND": backend} if backend else {})
     process = Process(environ, launcher)
     try:
-        process.send(function, arguments, start)
+        process.send(function, arguments, start, name=name)
         return process.wait(timeout)
     finally:
         process.kill()
@@ -117,11 +135,12 @@ class Process:
         except BrokenPipeError:
             pass  # it has died, as ``receive`` will find
 
-    def receive(self, on_log: OnLog | None = None) -> list[Any]:
-        """Read what has come, waiting for something; return the result in a list, if there is one.
+    def receive(self, on_log: OnLog | None = None) -> Reply | None:
+        """Read what has come, waiting for something; return the reply if it has come.
 
         Messages are logged here, or go to ``on_log``. Raises ``UserError`` if the function does,
-        ``FunctionError`` for its other exceptions, and ``ProcessError`` if the process has died.
+        ``StartError`` if the process cannot be started as asked, ``FunctionError`` for other
+        exceptions of the function, and ``ProcessError`` if the process has died.
         """
         if not (data := os.read(self.answers, CHUNK)):
             raise ProcessError(self._failure())
@@ -132,11 +151,13 @@ class Process:
                 (on_log or log_here)(*content)
             elif kind == "user_error":
                 raise UserError(content)
+            elif kind == "start_error":
+                raise StartError(content)
             elif kind == "error":
                 raise FunctionError(f"{self.name} failed: {content}")
             else:
-                return [content]
-        return []
+                return Reply(content)
+        return None
 
     def wait(self, timeout: float | None = None, on_log: OnLog | None = None) -> Any:
         """Return the result of the call; ``CallTimeoutError`` after ``timeout`` seconds."""
@@ -145,8 +166,8 @@ class Process:
             left = None if timeout is None else max(0.0, deadline - time.monotonic())
             if not select.select([self], [], [], left)[0]:
                 raise CallTimeoutError(f"{self.name} did not finish within {timeout:.0f} s")
-            if result := self.receive(on_log):
-                return result[0]
+            if reply := self.receive(on_log):
+                return reply.value
 
     def _failure(self) -> str:
         code = self.popen.wait()
@@ -173,8 +194,21 @@ class Process:
             self.answers = -1
 
 
-class FunctionError(ProcessError):
-    """The function raised an exception that is no user's error; its process lives on."""
+def interrupt(processes: Sequence[Process], seconds: float) -> None:
+    """Interrupt the calls, and wait until the processes have saved what they have and ended."""
+    waiting = [process for process in processes if process.is_alive()]
+    for process in waiting:
+        process.interrupt()
+    deadline = time.monotonic() + seconds
+    while waiting and time.monotonic() < deadline:
+        left = max(0.0, deadline - time.monotonic())
+        for process in select.select(waiting, [], [], left)[0]:
+            try:
+                process.receive()
+            except (UserError, FunctionError):
+                pass
+            except ProcessError:
+                waiting.remove(process)
 
 
 def log_here(level: int, message: str) -> None:
@@ -189,11 +223,11 @@ class Answers(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__(logging.INFO)
         os.set_inheritable(descriptor, False)  # else its own processes hold the pipe open
-        self.file = os.fdopen(descriptor, "w")
+        self.file, self.writing = os.fdopen(descriptor, "w"), threading.RLock()
 
     def write(self, kind: str, content: Any) -> None:
         text = json.dumps([kind, content])
-        with self.lock or threading.RLock():
+        with self.writing:
             print(text, file=self.file, flush=True)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -238,7 +272,10 @@ def _answer(call: Mapping[str, Any], answers: Answers) -> tuple[str, Any]:
         if call["start"] is not None:
             from experiments.harness.runtime import determinism
 
-            determinism.start(**call["start"])
+            try:
+                determinism.start(**call["start"])
+            except UserError as error:
+                return "start_error", str(error)
         module, _, name = call["function"].partition(":")
         value = getattr(importlib.import_module(module), name)(**call["arguments"])
         json.dumps(value)

@@ -69,18 +69,18 @@ def run_studies(
         raise UserError(f"jobs must be 1 or more, not {jobs}")
     if options.telemetry_every is not None and options.telemetry_every < 0:
         raise UserError(f"telemetry_every must be 0 or more, not {options.telemetry_every}")
-    if (jobs > 1 or cluster is not None) and any(study.batches for study in studies):
+    in_processes = jobs > 1 or cluster is not None
+    in_batches = any(study.batches for study in studies)
+    if in_processes and in_batches:
         raise UserError("runs are trained in batches or in several processes, not both")
-    if options.callbacks and (
-        jobs > 1 or cluster is not None or any(study.batches for study in studies)
-    ):
+    if options.callbacks and (in_processes or in_batches):
         raise UserError("callbacks need runs trained one by one: without jobs and batch_runs")
     for spec in chain.from_iterable(map(_training_order, studies)) if fresh else ():
         directory = run_directory.directory_of(spec, logdir)
         with filesystem.lock_directory(directory):
             run_directory.clear(spec, directory)
     gate = StartGate(studies, logdir, options)
-    executor = choose(jobs, cluster) if jobs > 1 or cluster is not None else None
+    executor = choose(jobs, cluster) if in_processes else None
     finished = _train_with(executor, studies, logdir, options, gate) if executor else {}
     for study in studies:
         on_study_start(study)
@@ -153,11 +153,11 @@ def _train_with(
     options: TrainOptions,
     gate: StartGate,
 ) -> dict[Path, Run]:
-    """Train the studies' runs as tasks of the executor; return them by directory."""
+    """Train the studies' unfinished runs as tasks of the executor; return them by directory."""
     sourced = {
         run_directory.directory_of(spec, logdir): (spec, study.sources[spec.arm.dataset])
         for study in studies
-        for spec in study.specs
+        for spec in run_one.incomplete_runs(study.specs, logdir, options.stop_after)
     }
     for warning in {warning: None for study in studies for warning in study.warnings}:
         logger.warning(warning)

@@ -23,10 +23,14 @@ def train_or_load(
     logdir: Path,
     dataset: Dataset,
     options: TrainOptions = TrainOptions(),  # noqa: B008 (frozen)
+    patience: float = 0.0,
 ) -> Run:
-    """Train a planned run, resume it, or load it if it is finished."""
+    """Train a planned run, resume it, or load it if it is finished.
+
+    Raises ``InUseError`` if another process still uses its directory after ``patience`` seconds.
+    """
     directory = run_directory.directory_of(spec, logdir)
-    with filesystem.lock_directory(directory):
+    with filesystem.lock_directory(directory, patience):
         found = load_existing(spec, logdir)
         if found and is_finished(found, options.stop_after):
             logger.info(f"already trained: {directory}; --fresh retrains it")

@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.harness.runtime import filesystem
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import RunSpec, UserError
-from experiments.harness.storage import run_directory
+from experiments.harness.storage import run_directory, transfer
 from experiments.harness.study import run_one
 from experiments.harness.study.plan import Study
 
@@ -19,7 +19,8 @@ def select(studies: Sequence[Study], shard: tuple[int, int]) -> list[Study]:
     """Return the studies with every nth of their runs only, for the shard (i, n)."""
     index, count = shard
     distinct = _distinct(studies)
-    mine = {*distinct[index - 1 :: count]}
+    if not (mine := {*distinct[index - 1 :: count]}):
+        logger.info(f"there are {len(distinct)} runs, none of them in shard {index}/{count}")
     return _restrict(studies, lambda spec: run_directory.directory_of(spec, Path()) in mine)
 
 
@@ -56,26 +57,29 @@ def _restrict(studies: Sequence[Study], wanted: Callable[[RunSpec], bool]) -> li
 
 
 def _collect(spec: RunSpec, logdir: Path, shards: Sequence[Path], stop_after: int | None) -> bool:
-    """Copy a run to ``logdir`` unless it is finished there; return whether it is finished now."""
-    target, chain = run_directory.directory_of(spec, logdir), None
+    """Copy the longest run to ``logdir``; return whether a finished one is there now."""
+    found: dict[Path, Sequence[str]] = {}  # chains, the run of ``logdir`` first
     for folder in (logdir, *shards):
         run = run_one.load_existing(spec, folder)
+        directory = run_directory.directory_of(spec, folder)
         if not run or not run_one.is_finished(run, stop_after):
             continue
-        if chain and run.chain != chain:
-            source = run_directory.directory_of(spec, folder)
-            raise UserError(f"{source} and another shard's run have other fingerprints")
-        if not chain and folder != logdir:
-            _copy(spec, run_directory.directory_of(spec, folder), target)
-        chain = run.chain
-    return chain is not None
+        for other, chain in found.items():
+            if any(a != b for a, b in zip(run.chain, chain, strict=False)):
+                raise UserError(f"{directory} and {other} have other fingerprints")
+        found[directory] = run.chain
+    longest = max(found, key=lambda directory: len(found[directory]), default=None)
+    target = run_directory.directory_of(spec, logdir)
+    if longest and longest != target:
+        _copy(spec, longest, target)
+    return longest is not None
 
 
 def _copy(spec: RunSpec, source: Path, target: Path) -> None:
     """Replace the run in ``target`` by that in ``source``, whose record comes last."""
     with filesystem.lock_directory(target):
         run_directory.clear(spec, target)
-        for path in sorted(source.iterdir(), key=lambda path: path.name == "run.json"):
+        for path in sorted(source.iterdir(), key=lambda path: path.name == transfer.RECORD):
             if path.is_dir():
                 shutil.copytree(path, target / path.name, dirs_exist_ok=True)
             elif path.name != filesystem.LOCK:

@@ -14,7 +14,6 @@ from typing import Any
 from experiments.harness.data import sources
 from experiments.harness.execution.task import Task
 from experiments.harness.runtime import cpu, log
-from experiments.harness.runtime.filesystem import InUseError
 from experiments.harness.spec import Run, RunSpec, UserError
 from experiments.harness.storage import run_directory
 from experiments.harness.storage.run_record import arm_from_json
@@ -23,7 +22,6 @@ from experiments.harness.training.options import TrainOptions
 
 FUNCTION = f"{__name__}:train"
 LOCK_PATIENCE = 60.0  # seconds that the process of a lost task may still hold a run's directory
-RETRY_DELAY = 0.5  # seconds
 
 load_dataset = cache(sources.load)
 
@@ -73,14 +71,9 @@ def train(
 def train_when_free(spec: RunSpec, logdir: Path, source: str, options: Mapping[str, Any]) -> Run:
     """Train or load a run, waiting while the process of a lost task still holds its directory."""
     dataset, _ = load_dataset(spec.arm.dataset, source)
-    patience = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            return run_one.train_or_load(spec, logdir, dataset, _options_from_json(options))
-        except InUseError:
-            if time.monotonic() > patience:
-                raise
-            time.sleep(RETRY_DELAY)
+    return run_one.train_or_load(
+        spec, logdir, dataset, _options_from_json(options), patience=LOCK_PATIENCE
+    )
 
 
 def spec_to_json(spec: RunSpec) -> dict[str, Any]:
@@ -99,7 +92,10 @@ def spec_from_json(payload: Mapping[str, Any]) -> RunSpec:
 
 
 def _options_to_json(options: TrainOptions) -> dict[str, Any]:
-    """Return the options that a task can have; its deadline as the time of a clock on the wall."""
+    """Return the options that a task can have.
+
+    The deadline is a wall-clock time: the clocks of all nodes must agree.
+    """
     left = options.deadline - time.monotonic()
     return {
         "stop_after": options.stop_after,

@@ -1,11 +1,11 @@
-"""The nodes of a Ray cluster that tasks can be given to."""
+"""The nodes of a Ray cluster, and which of them can take a task."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from experiments.harness.runtime.log import logger
@@ -26,7 +26,7 @@ def reach(address: str) -> None:
 
 
 class Nodes:
-    """How many tasks each node takes at a time, which are left out, and which have own files.
+    """How many tasks each node takes at a time, which are left out, and which share no files.
 
     ``head`` is the address that lists them, empty if only Ray can reach it.
     """
@@ -35,23 +35,30 @@ class Nodes:
         self.ray, self.jobs, self.head = ray, jobs, head
         self.slots: dict[str, int] = {}
         self.gpus: dict[str, int] = {}
-        self.given = Counter[str]()  # tasks so far
+        self.task_counts = Counter[str]()  # so far
         self.unshared: set[str] = set()
         self.left_out: set[str] = set()
-        self.named: set[tuple[str, str]] = set()
-        self.forget()
+        self.reported: set[tuple[str, str]] = set()
+        self.refresh()
 
-    def forget(self) -> None:
+    def refresh(self) -> None:
         """List the nodes again before the next task."""
         self.listed = -LIST_INTERVAL
 
-    def free(self, used: Sequence[str]) -> str | None:
-        """Return the node with the most room, given the nodes in use; None if there is none."""
+    def free(self, used: Mapping[str, int], tried: Collection[str] = ()) -> str | None:
+        """Return the node with the most room, None if there is none.
+
+        ``used``: how many tasks each runs. Those ``tried`` before come last.
+        """
         if time.monotonic() > self.listed + LIST_INTERVAL:
             self._list()
-        room = {node: slots - used.count(node) for node, slots in self.slots.items()}
-        best = max(room, key=lambda node: (room[node], -self.given[node]), default=None)
-        return best if best is not None and room[best] > 0 else None
+        room = {node: slots - used.get(node, 0) for node, slots in self.slots.items()}
+        free = [node for node, count in room.items() if count > 0]
+        return max(
+            free,
+            key=lambda node: (node not in tried, room[node], -self.task_counts[node]),
+            default=None,
+        )
 
     def has_gpu(self, node: str) -> bool:
         """Return whether the node has a GPU."""
@@ -60,11 +67,11 @@ class Nodes:
     def leave_out(self, node: str, reason: str) -> bool:
         """Give no more tasks to a node, and say so once; return whether others are left.
 
-        If none is left, all are given the next task.
+        If none is left, the next task may go to any node again.
         """
-        if (node, reason) not in self.named:
+        if (node, reason) not in self.reported:
             logger.warning(f"node {node[:8]} is left out: {reason}")
-        self.named.add((node, reason))
+        self.reported.add((node, reason))
         self.left_out.add(node)
         self._list()
         if self.slots:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments import audit, verify
-from experiments.harness.execution.ray import Ray
+from experiments.harness.execution.cluster.executor import Ray
 from experiments.harness.execution.task import Task
 from experiments.harness.runtime import log
 from experiments.harness.spec import ProcessError, UserError
@@ -81,7 +81,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def executor(cluster):
-    cluster.executor.nodes.forget()
+    cluster.executor.nodes.refresh()
     return cluster.executor
 
 
@@ -91,7 +91,7 @@ def test_tasks_run_in_clean_processes(executor, monkeypatch):
     answers = [answer.result() for answer in executor.run(iter(tasks))]
     assert len({process for process, _ in answers}) == 4
     assert {threads for _, threads in answers} == {None}  # Ray sets it in its own workers
-    assert len([node for node, tasks in executor.nodes.given.items() if tasks]) == 2
+    assert len([node for node, tasks in executor.nodes.task_counts.items() if tasks]) == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     (answer,) = executor.run(iter(tasks[:1]))
     assert answer.result()[1] == "7"
@@ -113,7 +113,7 @@ def test_errors_messages_and_deaths_come_back_to_the_caller(executor, tmp_path, 
     assert answers["dies twice"].result() == 3
     out = capsys.readouterr().out
     assert "seed 1: trained\n" in out
-    line = "dies twice failed with exit code -9: no error output; it is given out again"
+    line = "dies twice failed with exit code -9: no error output; it is started again"
     assert out.count(line) == 2
 
 
@@ -132,13 +132,13 @@ def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, execu
     tasks = []
     for name in "abcd":
         folder = cluster.own / name
-        paths = folder / "run", folder / "given", folder / "absent"
-        for path in paths[:2]:
+        paths = folder / "run", folder / "given"
+        for path in paths:
             path.mkdir(parents=True)
         (paths[0] / "old").write_text(name)
         (paths[1] / "input").write_text(name)
-        arguments = dict(zip(("directory", "given", "absent"), map(str, paths), strict=True))
-        tasks.append(Task(f"{TASKS}:edit", arguments, name, (paths[0], paths[2]), (paths[1],)))
+        arguments = dict(zip(("directory", "given"), map(str, paths), strict=True))
+        tasks.append(Task(f"{TASKS}:edit", arguments, name, paths[:1], paths[1:]))
     answers = [*executor.run(iter(tasks))]
     sent = [answer for answer in answers if answer.note]
     assert 0 < len(sent) < len(answers)
@@ -148,7 +148,6 @@ def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, execu
         folder = cluster.own / answer.task.name
         assert {path.name for path in (folder / "run").iterdir()} - {".lock"} == {"new"}
         assert [path.name for path in (folder / "given").iterdir()] == ["input"]
-        assert not (folder / "absent").exists()
     assert not [*cluster.own.rglob(".[0-9a-f]*")]  # the files that show which node shares them
     lists = [Task(f"{TASKS}:names", {"folder": str(cluster.own)}, f"{k}") for k in range(2)]
     found = [answer.result() for answer in executor.run(iter(lists))]
@@ -188,7 +187,7 @@ def test_a_run_is_verified_on_a_node(cluster, capsys):
 PROGRAM = f"""
 import sys
 from pathlib import Path
-from experiments.harness.execution.ray import Ray
+from experiments.harness.execution.cluster.executor import Ray
 from experiments.harness.execution.task import Task
 from experiments.harness.runtime import cli, signals
 def work():
