@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 TRIALS = 20  # of random and bayesian, by default
 EXCLUSIVE = (  # flags that exclude each other, and why
+    ("merge", "shard", "--merge trains nothing"),
     ("merge", "jobs", "--merge trains nothing"),
     ("merge", "cluster", "--merge trains nothing"),
-    ("merge", "shard", "--merge trains nothing"),
 )
 
 

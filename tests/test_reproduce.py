@@ -480,7 +480,13 @@ def test_an_interrupt_ends_with_exit_code_130_and_a_second_process_is_refused(tm
     assert found.intervals >= 1
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(backend, marks=[pytest.mark.slow] * (backend != BACKENDS[0]))
+        for backend in BACKENDS
+    ],
+)
 def test_an_interrupt_while_the_backend_compiles_ends_with_exit_code_130_too(tmp_path, backend):
     argv = [*ARGV, "intervals=10000", "--arm", "decayed_rate", "--logdir", str(tmp_path)]
     running = start(*argv, backend=backend)

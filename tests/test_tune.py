@@ -207,7 +207,13 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
     raise AssertionError("".join(lines))
 
 
-@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize(
+    "oracle",
+    [
+        pytest.param(oracle, marks=[pytest.mark.slow] * (oracle != "hyperband"))
+        for oracle in ORACLES
+    ],
+)
 def test_two_jobs_write_the_table_of_a_serial_search_to_the_byte(oracle, tmp_path):
     tables = []
     for jobs in ("1", "2"):

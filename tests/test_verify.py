@@ -360,7 +360,7 @@ def test_runs_that_cannot_be_compared_are_one_line_and_2(sound, tmp_path, capsys
         (["--self-test", "--against", "there"], "--against applies only to RUN_DIR"),
         (
             ["somewhere", "--against", "there", "--cluster", "auto"],
-            "--cluster applies only to RUN_DIR without --against, and --self-test",
+            "--cluster applies only to RUN_DIR without --against, or --self-test",
         ),
         (
             ["somewhere", "--against", "there", "--data", "digits"],

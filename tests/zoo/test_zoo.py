@@ -93,6 +93,7 @@ def test_an_option_out_of_range_is_refused(name, options):
         zoo.build(name, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", OTHERS)
 def test_every_network_trains_and_round_trips_on_every_installed_backend(backend):
     tests = [test_every_network_trains_a_step, test_every_network_round_trips_through_a_keras_file]

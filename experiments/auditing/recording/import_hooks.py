@@ -19,6 +19,7 @@ OWN = str(Path(__file__).parent)
 LIBRARIES = tuple(
     {path for name, path in sysconfig.get_paths().items() if name.endswith(("lib", "stdlib"))}
     | {OWN, "<", str(Path(sysconfig.__file__).parent)}
+    | {entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")}
 )
 
 GENERATED = "__autograph_generated_file"  # what TensorFlow makes of a function, by a random name

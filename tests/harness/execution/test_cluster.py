@@ -6,6 +6,7 @@ One of the nodes does not see the files in ``own``, if this process may mount.
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -52,31 +53,44 @@ def test_without_ray_or_without_a_cluster_the_error_is_one_line(monkeypatch):
 def cluster(tmp_path_factory):
     """Return a cluster: its address, its second node, and the folder that this one lacks."""
     ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
     own = tmp_path_factory.mktemp("own")
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else 15
     monkeypatch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")  # else 30
-    head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    executor = Ray(head.address, 1, snapshot=0.0)  # on the head, while there is no other node
-    argv = [sys.executable, "-c", START, "start", "--address", head.address, "--block"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, "-c", START, "start", "--num-cpus", "1", "--block"]
+    argv = [*start, "--head", "--port", f"{port}", "--include-dashboard", "false"]
+    head = subprocess.Popen(argv, stdout=subprocess.DEVNULL, process_group=0)
+    executor = connect(f"127.0.0.1:{port}", head)  # on the head, while there is no other node
+    argv = [*start, "--address", f"127.0.0.1:{port}"]
     may_mount = not subprocess.run(
         ["unshare", "-m", "mount", "-t", "tmpfs", "none", own], capture_output=True, check=False
     ).returncode
     argv = ["unshare", "-m", "bash", "-c", MOUNT, own, *argv] if may_mount else argv
-    node = subprocess.Popen([*argv, "--num-cpus", "1"], stdout=subprocess.DEVNULL, process_group=0)
+    node = subprocess.Popen(argv, stdout=subprocess.DEVNULL, process_group=0)
     while len([each for each in ray.nodes() if each["Alive"]]) < 2:
         assert node.poll() is None
         time.sleep(0.1)
     yield SimpleNamespace(
-        address=head.address, executor=executor, node=node, own=own, may_mount=may_mount
+        address=f"127.0.0.1:{port}", executor=executor, node=node, own=own, may_mount=may_mount
     )
     ray.shutdown()
-    node.terminate()
-    node.wait()
-    head.shutdown()
+    for process in (node, head):
+        process.terminate()
+        process.wait()
     monkeypatch.undo()
+
+
+def connect(address: str, head: subprocess.Popen) -> Ray:
+    """Return an executor on the cluster, once its head has started."""
+    while True:
+        try:
+            return Ray(address, 1, snapshot=0.0)
+        except UserError:
+            assert head.poll() is None
+            time.sleep(0.5)
 
 
 @pytest.fixture
