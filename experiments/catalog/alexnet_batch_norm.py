@@ -115,5 +115,9 @@ EXPERIMENT = Experiment(
         'The printed lines all say "step 1"; they are drawn as epochs 1, 2, 49 and 50.',
         "mini: 60 intervals.",
     ),
-    cost={"mini": "4 to 6 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "4 to 6 minutes on 2 CPU cores",
+        "protocol": "an estimated 100 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
 )

@@ -114,7 +114,12 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         "All of alexnet_small_init's.",
+        "protocol: initial values have the spread that Glorot gives to the full network's layers.",
         "mini: Glorot's gain is the narrow network's own, not the full network's; 60 intervals.",
     ),
-    cost={"mini": "4 to 5 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "4 to 5 minutes on 2 CPU cores",
+        "protocol": "an estimated 100 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
 )

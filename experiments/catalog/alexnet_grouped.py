@@ -80,5 +80,9 @@ EXPERIMENT = Experiment(
         "All of alexnet_small_init's.",
         "Of the printed values only the first two are drawn: the others' steps are unknown.",
     ),
-    cost={"mini": "3 to 4 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "3 to 4 minutes on 2 CPU cores",
+        "protocol": "an estimated 70 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
 )

@@ -108,6 +108,10 @@ EXPERIMENT = Experiment(
         "mini: the rate falls after the document's intervals 30, 50 and 70, of which its own 50 "
         "epochs reach only the first.",
     ),
-    cost={"mini": "4 to 5 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "4 to 5 minutes on 2 CPU cores",
+        "protocol": "an estimated 100 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
     seeds=(0,),
 )

@@ -126,8 +126,9 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "the log directory; default: logs",
     },
     "scale": {
-        "choices": ("mini", "full"),
-        "help": "full is the document's own size, mini fits a laptop's CPU; default: full on an "
+        "choices": ("mini", "protocol", "full"),
+        "help": "full is the document's own size, protocol its own steps, batches and rates on a "
+        "narrower network (of document 002), mini fits a laptop's CPU; default: full on an "
         "accelerator, else mini",
     },
     "set": {

@@ -33,7 +33,7 @@ class Claim:
 
     def bounds_at(self, scale: Scale) -> Bounds:
         """Return the bounds at ``scale``."""
-        return self.bounds if scale == "full" or self.mini_bounds is None else self.mini_bounds
+        return self.mini_bounds if scale == "mini" and self.mini_bounds else self.bounds
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _verdict(
         f"{sum(inside)} of {len(inside)} seeds within": 0 < sum(inside) < len(inside),
         f"runs missing for {missing} of {len(by_seed)} seeds": missing > 0,
         f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
-        "mini": scale == "mini",
+        scale: scale != "full",
         STAND_IN_NOTE: any(run.spec.dataset["stand_in"] for run in runs),
         "arms changed": changed,
     }

@@ -109,6 +109,19 @@ def test_the_note_names_the_limits_of_a_verdict():
     assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
 
 
+def test_only_a_miniature_is_judged_by_bounds_of_its_own():
+    claim = Claim("text", "where", LAST_LOSS, "1", (0, 2), (5, 9))
+    for scale, value, note in [
+        ("full", 1.0, ""),
+        ("protocol", 1.0, "protocol"),
+        ("mini", 6.0, "mini"),
+    ]:
+        ran = run("a", loss=[value])
+        spec = replace(ran.spec, scale=scale, dataset={"stand_in": False})
+        (verdict,) = judge.judge(experiment(claim), [replace(ran, spec=spec)])
+        assert (verdict.outcome, verdict.note) == ("REPRODUCED", note)
+
+
 def test_a_misspelt_column_is_an_error():
     with pytest.raises(KeyError, match="los"):
         outcome((0, 9), run("a", loss=[1.0]), measure=measures.final("a", "los"))
