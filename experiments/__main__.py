@@ -9,6 +9,7 @@ from typing import NoReturn
 COMMANDS = {
     "reproduce": "train the runs of a documented experiment and judge its claims",
     "verify": "check that a run repeats to the last bit, or that this machine can do so",
+    "audit": "run your own training script twice and say where and why it differs",
     "replay": "replay a training step of a run and inspect its tensors",
     "tune": "search initial weights and learning rate with KerasTuner",
     "report": "judge the runs in a log directory and write one page about them",

@@ -69,9 +69,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME", help=f"any of {', '.join(NETWORKS)}; default: the first two")
     add("--full", action="store_true", help="alexnet too: document 002's network at full size; on "
         "a CPU one step per round and one process at a time, which takes an hour and 9 GB")
-    add("--ways", nargs="+", default=[], metavar="NAME", help="any of harness, fit (a bare "
-        "model.fit), documents (a TensorFlow 1 graph), torch, jax (hand-written loops); "
-        "default: all")
+    add("--ways", nargs="+", default=[], metavar="NAME", help="any of harness, portable (the "
+        "harness with its portable profile), fit (a bare model.fit), documents (a TensorFlow 1 "
+        "graph), torch, jax (hand-written loops); default: all")
     add("--backends", nargs="+", default=[], metavar="NAME", help="default: all that are installed")
     add("--rounds", type=cli.whole_number(1, INTERVALS), default=10, metavar="N",
         help="timed intervals of each way; default: 10, which includes what the harness does in "

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.runtime import cli, signals
+from experiments.harness.runtime import cli, cpu, env_vars, signals
 from experiments.harness.spec import Run, UserError
 
 
@@ -57,6 +57,7 @@ def answer(args: argparse.Namespace) -> int:
     """Replay the step and print its tensors."""
     if args.keep and not args.first_nonfinite:
         raise UserError("--keep applies only to --first-nonfinite")
+    prepare_numpy(args.directory)
     from experiments.harness.runtime import filesystem
     from experiments.harness.storage import run_directory, run_record  # numpy: not for --help
 
@@ -72,6 +73,13 @@ def answer(args: argparse.Namespace) -> int:
         filesystem.write_atomic(path, report.headline(payload) + "\n")
     print(json.dumps(payload, indent=1) if args.json else report.text(payload))
     return cli.DONE
+
+
+def prepare_numpy(directory: Path) -> None:
+    """If the directory has a portable run, set what NumPy reads when it is imported."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        if cpu.is_portable(json.loads((directory / "run.json").read_text())["environment"]):
+            os.environ.update(env_vars.LOADED_ONCE)
 
 
 def start_as_recorded(run: Run) -> None:

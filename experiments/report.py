@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import catalog
+from experiments import catalog, load
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import UserError
 
 if TYPE_CHECKING:
     from experiments.harness.reporting.result import Result
+    from experiments.harness.spec import ScriptRun
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +38,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     # fmt: off
-    add("experiment", nargs="*", help="only these; default: all with runs in the log directory")
+    add("experiment", nargs="*", help="only these, your own files and modules too; default: "
+        "all of the catalogue with runs in the log directory")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the results as JSON instead")
     form.add_argument("--markdown", action="store_true", help="print them as Markdown instead")
@@ -51,34 +53,43 @@ def parser() -> argparse.ArgumentParser:
 
 def report(args: argparse.Namespace) -> int:
     """Judge the runs and print or write the results."""
-    from experiments.harness.reporting import html, plots, tables
+    from experiments.harness.reporting import html, plots, scripts, tables
     from experiments.harness.runtime import filesystem
 
-    results = read_results(args)
-    payload = [result.summary() for result in results]
+    results, runs = read_results(args)
+    payload, own = [result.summary() for result in results], scripts.summary(runs)
     pictures = [result.picture for result in results]
     if args.json:
-        print(json.dumps(payload, indent=1))
+        print(json.dumps([*payload, *own], indent=1))
         return cli.DONE
     if args.markdown:
-        print(html.to_markdown(payload, list(map(str, pictures))), end="")
+        print(html.to_markdown(payload, list(map(str, pictures)), own), end="")
         return cli.DONE
     nan_causes = [result.nan_causes for result in results]
     overviews = plots.overviews(results, args.logdir)
-    path = args.logdir / "report.html"
-    filesystem.write_atomic(path, html.to_html(payload, pictures, nan_causes, overviews))
+    path, picture = args.logdir / "report.html", args.logdir / scripts.PICTURE if own else None
+    if picture:
+        scripts.draw(runs, picture)
+    page = html.to_html(payload, pictures, nan_causes, overviews, own, picture)
+    filesystem.write_atomic(path, page)
     if args.record:
         record(results)
-    print(f"{tables.overview(payload)}\n\npage         {path}")
+    found = [tables.overview(payload) if payload else "", scripts.table(own) if own else ""]
+    print("\n\n".join([*filter(None, found), f"page         {path}"]))
     return cli.DONE
 
 
-def read_results(args: argparse.Namespace) -> list[Result]:
-    """Return the results in the log directory; log the runs that are left out on stderr."""
-    from experiments.harness.reporting import log_reader
+def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, ScriptRun]]:
+    """Return the results in the log directory and, unless experiments are named, scripts' runs.
+
+    Runs that are left out are logged on stderr.
+    """
+    from experiments.harness.reporting import log_reader, scripts
 
     if args.experiment:
-        experiments = [catalog.load(name) for name in args.experiment]
+        experiments = [load(name) for name in args.experiment]
+        if args.record and (own_files := [each.file for each in experiments if each.file]):
+            raise UserError(f"--record is for the catalogue's experiments, not {own_files[0]}")
     else:
         experiments, broken = catalog.load_all()
         for line in broken:
@@ -87,18 +98,26 @@ def read_results(args: argparse.Namespace) -> list[Result]:
         raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
     with contextlib.redirect_stdout(sys.stderr):
         results = log_reader.results(args.logdir, experiments)
-    if not results:
+        own = {} if args.experiment else scripts.find_runs(args.logdir)
+    if not results and not own:
         raise UserError(
             f"{args.logdir} contains no runs of these experiments; train them with reproduce"
         )
-    return results
+    return results, own
 
 
 def record(results: Sequence[Result]) -> None:
-    """Save the results that are evidence as records, and update the generated pages."""
+    """Save the results that are evidence as records, and update the generated pages.
+
+    The chains of all traceable runs are published, also those of other data than the document's.
+    """
     from experiments.harness.reporting import pages, records
+    from experiments.harness.storage import published
 
     for result in results:
+        own = [run for run in result.runs if run.spec.experiment == result.experiment.name]
+        if own and not records.untraceable(own):
+            print(f"saved {published.publish(own, ROOT / records.FOLDER / published.FOLDER.name)}")
         if reasons := records.objections(result):
             print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
         else:

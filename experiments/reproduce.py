@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments import catalog
+from experiments import catalog, load
 from experiments.harness.runtime import cli, env_vars, signals
 from experiments.harness.spec import Experiment, Scale, UserError, batching
 from experiments.harness.spec.overrides import arms_at, resolve
@@ -41,14 +41,23 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.reproduce",
         description=__doc__,
         epilog="KERAS_BACKEND=tensorflow|jax|torch selects the backend. Exit codes: 0 done, "
-        "1 a worker process died, 2 bad use or bad input, 130 interrupted (run again to resume).",
+        "1 a run differs from the published one of its environment, or a worker process died, "
+        "2 bad use or bad input, 130 interrupted (run again to resume).",
         parents=cli.shared_flags(
-            "scale", "set", "logdir", "telemetry-every", "fresh", "allow-nondeterministic", "json"
+            "scale",
+            "set",
+            "logdir",
+            "telemetry-every",
+            "fresh",
+            "allow-nondeterministic",
+            "portable",
+            "json",
         ),
     )
     add = command.add_argument
     # fmt: off
-    add("experiment", nargs="?", help="its name; see --list")
+    add("experiment", nargs="?", help="its name; see --list. Or your own: path/to/mine.py, or "
+        "my_package.mine")
     add("--all", action="store_true",
         help="every experiment that has the scale, one after the other")
     add("--list", action="store_true", help="list the experiments and exit")
@@ -95,7 +104,8 @@ def answer(args: argparse.Namespace) -> int:
                 print(f"\nAll experiments:\n\n{tables.overview(payload)}")
     if args.json or args.dry_run:
         print(json.dumps(payload if args.all else payload[0], indent=1))
-    return cli.DONE
+    published = [row for result in payload for row in result.get("published", ())]
+    return cli.DONE if all(row["differs_at"] is None for row in published) else cli.FAILED
 
 
 def selected(args: argparse.Namespace) -> list[Experiment]:
@@ -104,7 +114,7 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
         raise UserError("name an experiment, or use --all; --list shows the experiments")
     scale: Scale = args.scale or "full"
     names = catalog.names() if args.all else [args.experiment]
-    experiments = [catalog.load(name) for name in names]
+    experiments = [load(name) for name in names]
     if args.all:
         experiments = [experiment for experiment in experiments if scale in experiment.at]
     if args.all and (args.arm or args.set):
@@ -112,7 +122,7 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
     if args.batch_runs is not None and (args.all or args.jobs):
         raise UserError("--batch-runs is for one experiment, without --jobs")
     if args.batch_runs is not None:
-        batching.check_backend(env_vars.keras_backend())
+        batching.check_backend("jax" if args.portable else env_vars.keras_backend())
     for experiment in experiments:
         for arm in arms_at(experiment, scale) if args.arm is None else args.arm:
             resolve(experiment, arm, scale, dict(args.set))
@@ -121,16 +131,16 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
 
 def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> list[dict[str, Any]]:
     """Train and judge the experiments, printing as they go; return the results as JSON types."""
+    start_backend(args)
     from experiments.harness.data import sources
     from experiments.harness.reporting import console
     from experiments.harness.runtime import determinism
-    from experiments.harness.study import execute
+    from experiments.harness.study import execute, publication
     from experiments.harness.study.plan import plan_study
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
     environment = determinism.environment()
-    load = functools.cache(sources.load)
-    studies = [plan_study(request(each, args), environment, load) for each in experiments]
+    load_data = functools.cache(sources.load)
+    studies = [plan_study(request(each, args), environment, load_data) for each in experiments]
     default_jobs = 2 if args.all and environment["device"] == "cpu" else 1
     payload = []
     for result in execute.run_studies(
@@ -144,7 +154,10 @@ def reproduce(experiments: Sequence[Experiment], args: argparse.Namespace) -> li
         ),
     ):
         print(console.study_summary(result), flush=True)
-        payload.append(result.summary())
+        text, rows = publication.compare(result)
+        if text:
+            print(f"\n{text}", flush=True)
+        payload.append(result.summary() | {"published": rows})
     if args.deadline < math.inf:
         report_progress(studies, payload, args)
     return payload
@@ -226,11 +239,18 @@ def resolved(experiment: Experiment, args: argparse.Namespace) -> dict[str, Any]
 
 def started_scale(args: argparse.Namespace) -> Scale:
     """Start the backend, and return the default scale of its device."""
+    start_backend(args)
     from experiments.harness.runtime import determinism
     from experiments.harness.study.plan import default_scale
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
     return default_scale(determinism.environment())
+
+
+def start_backend(args: argparse.Namespace) -> None:
+    """Start the backend; the portable profile must be set before anything imports NumPy."""
+    from experiments.harness.runtime import determinism
+
+    determinism.start(deterministic=not args.allow_nondeterministic, portable=args.portable)
 
 
 def read_overrides(path: Path | None) -> list[tuple[str, Any]]:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments import catalog
+from experiments import load
 from experiments.harness.reporting import labels
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import Dimension, Experiment, Scale, UserError, search_space
@@ -53,12 +53,19 @@ def parser() -> argparse.ArgumentParser:
         "1 workers or the chief failed, 2 bad use or bad input, 130 interrupted (run again to "
         "resume).",
         parents=cli.shared_flags(
-            "scale", "set", "data", "logdir", "telemetry-every", "allow-nondeterministic", "json"
+            "scale",
+            "set",
+            "data",
+            "logdir",
+            "telemetry-every",
+            "allow-nondeterministic",
+            "portable",
+            "json",
         ),
     )
     add = command.add_argument
     # fmt: off
-    add("experiment", help="its name; see reproduce --list")
+    add("experiment", help="its name, see reproduce --list; or your own file or module")
     add("--oracle", choices=ORACLES, default="random",
         help="the KerasTuner oracle that chooses the trials; grid takes every combination of "
         "points; default: random")
@@ -110,7 +117,7 @@ def _add_worker_flags(command: argparse.ArgumentParser) -> None:
 
 def answer(args: argparse.Namespace) -> int:
     """Do what the arguments ask for and print the result."""
-    experiment = catalog.load(args.experiment)
+    experiment = load(args.experiment)
     space = selected_space(experiment, args)  # before the slow imports: bad use is reported at once
     if args.dry_run:
         payload = [dimension.to_json() for dimension in space]
@@ -194,7 +201,7 @@ def tune(
     """Search, printing progress; return the table of trials as JSON types."""
     from experiments.harness.runtime import determinism
 
-    determinism.start(deterministic=not args.allow_nondeterministic)
+    determinism.start(deterministic=not args.allow_nondeterministic, portable=args.portable)
     from experiments.tuning import journal  # imports a backend
     from experiments.tuning.distributed.worker import run_worker
     from experiments.tuning.runner import run_search
@@ -300,6 +307,7 @@ def report(
         experiment, _, arm = search.trainer.template.arm_id.partition(":")
         argv = [experiment, "--arm", arm, "--scale", search.trainer.template.scale]
         argv += ["--data", args.data] if args.data else []
+        argv += ["--portable"] * args.portable
         argv += ["--set-file", str(paths["best"])]
         print(f"{'train it':12} python -m experiments.reproduce {shlex.join(argv)}")
     argv = ["tensorboard", "--logdir", str(location.directory)]

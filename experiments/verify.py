@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.harness.runtime import cli, signals
-from experiments.harness.spec import ProcessError, Run, UserError
+from experiments.harness.spec import ProcessError, UserError
 
 if TYPE_CHECKING:
+    from experiments.harness.spec.run import Recorded
     from experiments.verification.divergence import Divergence
     from experiments.verification.self_test import SelfTestResult
 
@@ -24,6 +25,7 @@ APPLIES_TO = {  # options that not every check takes
     "data": "RUN_DIR without --against",
     "repeats": "--self-test",
     "backend": "--self-test",
+    "portable": "--self-test",
     "update_golden": "--self-test",
 }
 
@@ -41,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         epilog="Exit codes: 0 identical, or not compared because the environments differ; 1 "
         "different, or a process failed; 2 bad use or bad input; 130 interrupted.",
-        parents=cli.shared_flags("data", "json"),
+        parents=cli.shared_flags("data", "portable", "json"),
     )
     add = command.add_argument
     # fmt: off
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="train the run in it again, in a temporary folder; if its bits differ, print where, "
         "how far, and the likely cause")
     add("--against", type=cli.local_directory, metavar="RUN_DIR",
-        help="compare with this run instead; train nothing")
+        help="compare with this run instead, also of a script of your own; train nothing")
     add("--self-test", action="store_true", help="check that training is bit-reproducible on this "
         "machine: repeat short runs in fresh processes, on each installed backend and device, and "
         "compare small programs with their exact results; "
@@ -106,13 +108,13 @@ def compare_with(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.verification import divergence
 
     directories = args.directory, args.against
-    first, second = map(run_record.read, directories)
+    first, second = map(run_record.read_any, directories)
     divergence.check_comparable(first, second)
     return print_comparison(first, second, lambda: divergence.compare(first, second, directories))
 
 
 def print_comparison(
-    first: Run, second: Run, find_divergence: Callable[[], Divergence | None]
+    first: Recorded, second: Recorded, find_divergence: Callable[[], Divergence | None]
 ) -> dict[str, Any]:
     """Compare the environments and, if they are equal, the bits; print and return the result."""
     from experiments.verification import report
@@ -132,10 +134,11 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
     results: list[SelfTestResult] = []
     known_answers: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
-    for backend in self_test.backends(args.backend or ()):
+    wanted = args.backend or (["jax"] if args.portable else ())
+    for backend in self_test.backends(wanted):
         try:
-            known_answers += self_test.check_known_answers(backend)
-            results += self_test.run_backend(backend, args.repeats or 3)
+            known_answers += self_test.check_known_answers(backend, args.portable)
+            results += self_test.run_backend(backend, args.repeats or 3, args.portable)
         except (UserError, ProcessError) as error:
             failures[backend] = str(error)
     rows = [result.to_json() for result in results]
@@ -151,6 +154,9 @@ def check_machine(args: argparse.Namespace) -> dict[str, Any]:
         print(f"saved {result.run} of {result.environment['backend']} in {golden.PATH}")
     differs = any(result.repository == "OTHER" for result in results) and not args.update_golden
     sound = len(passed) == len(results) and not (differs or failures or wrong)
+    if args.portable and not args.update_golden:
+        print(self_test.describe_portable(results, sound))
+        sound = sound and all(result.repository == "same" for result in results)
     return {"rows": rows, "known_answers": known_answers, "failures": failures, "sound": sound}
 
 

@@ -30,6 +30,7 @@ LAYERS = (
         "experiments.tuning",
         "experiments.benchmarks",
     ),
+    ("experiments.auditing",),
 )
 USES_THE_PUBLIC_INTERFACE = {"experiments.benchmarks.startup_time"}  # times a user's script
 COMMANDS = {f"experiments.{path.stem}" for path in ROOT.glob("experiments/*.py")}
@@ -37,9 +38,15 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_IMPORT_A_BACKEND = {
     "experiments.harness.runtime.backends",
     "experiments.harness.runtime.determinism",
+    "experiments.harness.runtime.portable.products",
     "experiments.harness.runtime.tf_memory",
     "experiments.harness.data.keras_input",
     "experiments.harness.training.batched.jax_programs",
+    "experiments.auditing.recording.evidence",
+    "experiments.auditing.recording.internals",
+    "experiments.auditing.recording.keras_hooks",
+    "experiments.auditing.recording.loops",
+    "experiments.auditing.recording.switches",
 }
 
 
@@ -139,6 +146,25 @@ def test_third_party_packages_stay_where_they_belong(path):
         assert "keras" not in packages
     elif name not in MAY_IMPORT_A_BACKEND:
         assert not packages & BACKENDS
+
+
+def test_private_modules_of_keras_stay_where_nothing_public_will_do():
+    users = {module(path) for path in FILES if any("keras.src" in name for name in imported(path))}
+    assert users == {
+        "experiments.auditing.recording.internals",  # what a fit is fed, the global SeedGenerator
+        "experiments.harness.data.batches",  # a data adapter without an order of its own
+        "experiments.harness.model.training_state",  # the global SeedGenerator
+        "experiments.harness.model.variables",  # the same
+        "experiments.harness.training.scripts.fit_call",  # the data of a running fit
+        "experiments.harness.training.scripts.opening",  # the seed of set_random_seed
+    }
+
+
+def test_only_one_module_uses_keras_conversion_to_numpy_which_makes_numpy_warn():
+    name = "convert_to_numpy"
+    files = [*FILES, *ROOT.glob("tests/**/*.py")]
+    users = [path for path in files if any(name == getattr(n, "attr", "") for n in parsed(path))]
+    assert [module(path) for path in users] == ["experiments.harness.model.variables"]
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if "catalog" in path.parts], ids=module)

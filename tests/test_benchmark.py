@@ -10,9 +10,10 @@ from experiments.benchmarks import competitors, flops, runner, startup_time
 from experiments.harness.runtime import determinism, subprocesses
 from experiments.harness.spec import UserError
 from experiments.harness.spec.overrides import override
+from tests.helpers.corrupted_runs import SMALL_CNN
+from tests.helpers.shared_processes import call_here
 
-TINY = {
-    "network.width": 1 / 16,
+TINY = SMALL_CNN | {
     "batch_size": 4,
     "steps": 2,
     "test_examples": 10,
@@ -34,7 +35,10 @@ def tiny(monkeypatch):
     call = subprocesses.call
 
     def fake_call(function, *args, **options):
-        return machine if function == runner.MATRIX_RATE else call(function, *args, **options)
+        if function == runner.MATRIX_RATE:
+            return machine
+        here = function == runner.SAVE_TASK
+        return (call_here if here else call)(function, *args, **options)
 
     monkeypatch.setattr(subprocesses, "call", fake_call)
 
@@ -86,7 +90,7 @@ def test_ways_that_are_not_installed_are_left_out(monkeypatch):
     )
     available, left_out = competitors.select_competitors([], [])
     assert [competitor.name for competitor in available] == [
-        *("harness tensorflow", "harness jax", "fit tensorflow", "fit jax", "jax"),
+        *("harness tensorflow", "harness jax", "portable", "fit tensorflow", "fit jax", "jax"),
     ]
     assert left_out == [
         "harness torch: torch is not installed",

@@ -8,8 +8,10 @@ import pytest
 import experiments
 from experiments import benchmark, replay, reproduce, tune, verify
 from experiments.harness.data import mnist
+from experiments.harness.runtime import subprocesses
 from experiments.harness.storage import run_record
 from tests.helpers.corrupted_runs import TINY
+from tests.helpers.shared_processes import call_here
 
 NAME = "alexnet_lr_decay"
 OPTIONS = {"scale": "mini", "arms": "fixed_rate", "data": "digits", "overrides": TINY}
@@ -84,7 +86,8 @@ def test_seed_zero_of_a_command_is_a_seed():
     assert args.seed == 0
 
 
-def test_a_run_finds_its_data_where_it_was(tmp_path, capsys):
+def test_a_run_finds_its_data_where_it_was(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(subprocesses, "call", call_here)
     digits = mnist.load("digits")[0]
     np.savez(tmp_path / "own.npz", **{name: getattr(digits, name) for name in mnist.ARRAYS})
     options = {**OPTIONS, "data": tmp_path / "own.npz", "seeds": 0, "logdir": tmp_path}

@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 import experiments
+from experiments.harness.runtime import determinism
 from experiments.harness.telemetry.callback import Telemetry
+from tests.helpers.corrupted_runs import SMALL_CNN
 
-TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
+TINY = SMALL_CNN | {"batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
 OPTIONS = {"scale": "mini", "arms": "decayed_rate", "seeds": [0], "data": "digits"}
 OPTIONS |= {"overrides": TINY, "telemetry_every": 0}
 
@@ -31,8 +34,21 @@ def test_the_interface_is_complete_and_imports_keras_only_for_telemetry():
         experiments.train  # noqa: B018
     code = "import sys, experiments; experiments.load('alexnet_lr_decay'); "
     code += "assert 'keras' not in sys.modules; assert experiments.Telemetry.__name__; "
-    code += "assert 'keras' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code += "assert 'keras' in sys.modules; [getattr(experiments, n) for n in experiments.__all__]"
+    environ = os.environ | {"KERAS_BACKEND": "numpy"}  # the fastest to import
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+
+
+def test_deterministic_sets_seeds_and_comes_before_keras(monkeypatch):
+    environment = experiments.deterministic(seed=5)
+    first = np.asarray(keras.random.normal((3,)))
+    assert environment == determinism.environment()
+    experiments.deterministic(seed=5)
+    assert (np.asarray(keras.random.normal((3,))) == first).all()
+    monkeypatch.setattr(determinism, "_environment", {})
+    with pytest.raises(experiments.UserError, match="set it before any import of keras"):
+        experiments.deterministic()
+    assert determinism.found()["deterministic"] is False
 
 
 def test_callbacks_see_every_epoch_and_change_no_bit(tmp_path, capsys):

@@ -12,13 +12,15 @@ import pytest
 
 import experiments
 from experiments import catalog, report
+from experiments.harness.data import mnist
 from experiments.harness.reporting import log_reader, pages, plots, records, tables
 from experiments.harness.spec import Run
-from experiments.harness.spec.overrides import override
 from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
+from tests.helpers.corrupted_runs import SMALL_CNN
+from tests.helpers.planning import shrink_miniatures
 
 ROOT = Path(__file__).parents[1]
-TINY = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}
+TINY = {"alexnet": SMALL_CNN | {"batch_size": 8, "steps": 2, "intervals": 3, "test_examples": 20}}
 REAL = {"name": "mnist", "sha256": "0", "stand_in": False}
 BLOCKS = [(page, marker) for page, blocks in pages.PAGES.items() for marker in blocks]
 
@@ -28,32 +30,16 @@ def logdir(tmp_path_factory) -> Path:
     """Return a log directory with runs of two experiments that share an arm."""
     logdir = tmp_path_factory.mktemp("logs")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        shrink_miniatures(monkeypatch)
+        shrink_miniatures(monkeypatch, TINY)
+        options = {"scale": "mini", "data": ["digits"], "seeds": [0, 1], "telemetry_every": 0}
         for name in ("alexnet_lr_decay", "alexnet_grouped"):
-            experiments.run(name, scale="mini", data=["digits"], seeds=[0, 1], logdir=logdir)
+            experiments.run(name, **options, logdir=logdir)
     return logdir
-
-
-def shrink_miniatures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make AlexNet's miniatures smaller still in the catalogue of this process."""
-    load = catalog.load
-    for name in catalog.names():
-        load(name)  # caches them: none may be completed from smaller ones
-
-    def load_smaller(name: str):
-        experiment = load(name)
-        mini = {
-            name: override(arm, TINY) if arm.network["class_name"] == "alexnet" else arm
-            for name, arm in experiment.at["mini"].items()
-        }
-        return replace(experiment, at={**experiment.at, "mini": mini})
-
-    monkeypatch.setattr(catalog, "load", load_smaller)
 
 
 @pytest.fixture
 def tiny(monkeypatch) -> None:
-    shrink_miniatures(monkeypatch)
+    shrink_miniatures(monkeypatch, TINY)
 
 
 @pytest.fixture
@@ -267,6 +253,9 @@ def test_a_result_on_stand_in_data_is_not_evidence(logdir, tmp_path, caplog):
     with pytest.raises(experiments.UserError, match="is not evidence: it was run on digits"):
         records.write(result, tmp_path)
     assert not [*tmp_path.iterdir()]
+    dataset = mnist.load("mnist5k")[0].identity()
+    runs = [replace(run, spec=replace(run.spec, dataset=dataset)) for run in result.runs]
+    assert "it was run on mnist5k" in records.objections(replace(result, runs=runs))
 
 
 @pytest.mark.usefixtures("tiny")
@@ -288,7 +277,10 @@ def test_record_says_why_a_result_is_not_saved_and_updates_the_pages(
 def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
     experiment = replace(result.experiment, seeds=(0, 1))
-    runs = [replace(run, commit="abc", spec=replace(run.spec, dataset=REAL)) for run in result.runs]
+    runs = [
+        replace(run, commit="abc", commit_at_end="abc", spec=replace(run.spec, dataset=REAL))
+        for run in result.runs
+    ]
     evidence = replace(result, experiment=experiment, runs=runs)
     path = records.write(evidence, tmp_path)
     assert path.with_suffix(".png").read_bytes() == result.picture.read_bytes()
@@ -298,6 +290,7 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
         "runs are missing": runs[1:],
         "runs are not complete": [replace(runs[0], status="partial"), *runs[1:]],
         "runs of uncommitted code": [replace(runs[0], commit="abc+"), *runs[1:]],
+        "the code changed during a run": [replace(runs[0], commit_at_end="abd"), *runs[1:]],
         "runs without determinism": [with_environment(runs[0], deterministic=False), *runs[1:]],
         "runs of several environments": [with_environment(runs[0], threads=64), *runs[1:]],
     }.items():

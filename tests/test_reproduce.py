@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
+from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,13 +18,22 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from experiments import catalog, reproduce
-from experiments.harness.data import faces
-from experiments.harness.runtime import backends
-from experiments.harness.storage import run_record
+from experiments.harness.data import faces, mnist
+from experiments.harness.runtime import backends, cpu, env_vars
+from experiments.harness.spec import UserError
+from experiments.harness.storage import published, run_record
+from experiments.harness.study import execute
+from tests.helpers.corrupted_runs import SMALL_CNN
+from tests.helpers.planning import shrink_miniatures
 
 ROOT = Path(__file__).parents[1]
-TINY = ["network.width=0.0625", "batch_size=8", "steps=4", "intervals=4", "test_examples=20"]
-ARGV = ["alexnet_lr_decay", "--data", "digits", "--scale", "mini", "--set", *TINY]
+TINY = ["network=mnist_cnn", "network.widths=[2,2,8]", "network.dropout=0.5", "batch_size=8"]
+TINY += ["steps=4", "intervals=4", "test_examples=20"]
+ARGV = ["alexnet_lr_decay", "--data", "digits", "--scale", "mini"]
+ARGV += ["--telemetry-every", "0", "--set", *TINY]
+LONGER = [*ARGV, "intervals=20", "--arm", "decayed_rate"]
+TINIER = {"batch_size": 8, "steps": 2, "test_examples": 8}
+SMALL = {"alexnet": SMALL_CNN | TINIER, "valence_cnn": {"network.width": 1 / 16} | TINIER}
 CLAIMS = len(catalog.load("alexnet_lr_decay").claims)
 BACKENDS = [name for name in backends.PACKAGES if find_spec(name)]
 
@@ -39,9 +51,9 @@ def start(*argv: str, backend: str | None = None, **options) -> subprocess.Popen
     )
 
 
-def fingerprints(logdir: Path) -> dict[str, str]:
+def fingerprints(logdir: Path, status: str = "complete") -> dict[str, str]:
     runs = {path.parent: run_record.read(path.parent) for path in logdir.rglob("run.json")}
-    assert all(run.status == "complete" for run in runs.values())
+    assert all(run.status == status for run in runs.values())
     return {str(path.relative_to(logdir)): run.fingerprint for path, run in runs.items()}
 
 
@@ -180,10 +192,13 @@ def test_a_missing_backend_is_reported_in_one_line(backend, message):
     assert completed.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
-def test_tensorboard_shows_the_same_without_tensorflow(tmp_path):
-    argv = [*ARGV, "--arm", "decayed_rate", "--telemetry-every", "2", "--logdir"]
-    without = [*argv, str(tmp_path / "without")]
+@pytest.fixture(scope="module")
+def without_tensorflow(tmp_path_factory) -> Path:
+    """Return the log directory of ``LONGER``, trained on JAX where there is no TensorFlow."""
+    if "jax" not in BACKENDS:
+        pytest.skip("JAX is not installed")
+    logdir = tmp_path_factory.mktemp("without_tensorflow")
+    argv = [*LONGER, "--telemetry-every", "10", "--logdir", str(logdir)]
     code = f"""if True:
         import sys
         from importlib.machinery import PathFinder
@@ -195,13 +210,24 @@ def test_tensorboard_shows_the_same_without_tensorflow(tmp_path):
 
         sys.meta_path[sys.meta_path.index(PathFinder)] = Without
         from experiments import reproduce
-        code = reproduce.main({without})
+        code = reproduce.main({argv})
         raise SystemExit("tensorflow was imported" if "tensorflow" in sys.modules else code)
     """
     environ = os.environ | {"KERAS_BACKEND": "jax"}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, check=True)
-    assert reproduce.main([*argv, str(tmp_path / "with")]) == 0
-    assert tags(tmp_path / "without") == tags(tmp_path / "with")
+    return logdir
+
+
+@pytest.fixture(scope="module")
+def with_tensorflow(tmp_path_factory) -> Path:
+    """Return the log directory of ``LONGER``, trained in this process."""
+    logdir = tmp_path_factory.mktemp("with_tensorflow")
+    assert reproduce.main([*LONGER, "--telemetry-every", "10", "--logdir", str(logdir)]) == 0
+    return logdir
+
+
+def test_tensorboard_shows_the_same_without_tensorflow(without_tensorflow, with_tensorflow):
+    assert tags(without_tensorflow) == tags(with_tensorflow)
 
 
 def tags(logdir: Path) -> dict[str, dict]:
@@ -217,7 +243,7 @@ def tags(logdir: Path) -> dict[str, dict]:
 
 
 def test_it_trains_judges_and_prints_where_everything_is(tmp_path, capsys):
-    argv = [*ARGV, "--logdir", str(tmp_path)]
+    argv = [*ARGV, "--telemetry-every", "2", "--logdir", str(tmp_path)]
     assert reproduce.main(argv) == 0
     out = capsys.readouterr().out
     assert "Does lowering the learning rate" in out
@@ -247,28 +273,30 @@ def test_it_trains_judges_and_prints_where_everything_is(tmp_path, capsys):
 
 
 def test_parallel_runs_have_the_same_bits_and_are_interrupted_together(tmp_path, capsys):
-    argv = [*ARGV, "intervals=15", "--logdir"]  # three arms
-    interrupted = start(*argv, str(tmp_path / "a"), "--jobs", "2")
-    while len([*(tmp_path / "a").glob("*/mini/*/seed0/run.json")]) < 2:
-        assert interrupted.poll() is None, interrupted.communicate()
-        time.sleep(0.01)
-    interrupted.send_signal(signal.SIGTERM)
-    _, error = interrupted.communicate(timeout=60)
-    assert (interrupted.returncode, error.strip().count("\n")) == (130, 0), error
+    argv = [*ARGV, "intervals=20", "--logdir"]  # three arms
+
+    def interrupt() -> None:
+        while len([*(tmp_path / "a").glob("*/mini/*/seed0/run.json")]) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert reproduce.main([*argv, str(tmp_path / "a"), "--jobs", "2"]) == 130
+    error = capsys.readouterr().err
+    assert error.strip().count("\n") == 0, error
     paths = [*(tmp_path / "a").rglob("run.json")]
-    # those running, and no others
-    assert [run_record.read(path.parent).status for path in paths] == ["interrupted"] * 2
+    statuses = {run_record.read(path.parent).status for path in paths}
+    assert {"interrupted"} <= statuses <= {"interrupted", "complete"}
     for logdir, jobs in (("a", "2"), ("b", "1")):
         assert reproduce.main([*argv, str(tmp_path / logdir), "--jobs", jobs]) == 0
         out, error = capsys.readouterr()
         assert ("3 runs, 2 at a time" in out) == (jobs == "2")
-        prefixed = "alexnet_lr_decay:decayed_rate, seed 0: resuming after interval"
-        assert (prefixed in out) == (logdir == "a")
+        assert (", seed 0: resuming after interval" in out) == (logdir == "a")
         assert "Claims and verdicts" in out
-        assert "already trained" not in out + error
     assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_killed_command_end_too(tmp_path):
     argv = [*ARGV, "intervals=10000", "--arm", "fixed_rate", "decayed_rate", "--jobs", "2"]
     killed = start(*argv, "--logdir", str(tmp_path))
@@ -319,7 +347,44 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert "REFUTED" not in out
 
 
-def test_within_its_time_limit_it_trains_an_interval_and_the_same_command_resumes(tmp_path, capsys):
+def test_offline_the_default_is_mnist5k_and_a_directory_of_digits_is_refused(
+    tmp_path, monkeypatch, capsys
+):
+    def download():
+        raise Exception("offline")  # as Keras does
+
+    monkeypatch.setattr(mnist, "_keras_cache", lambda: tmp_path / "mnist.npz")
+    monkeypatch.setattr(mnist, "_download", download)
+    chosen = ["--scale", "mini", "--arm", "fixed_rate", "--intervals", "1", "--set", *TINY]
+    argv = ["alexnet_lr_decay", *chosen, "--logdir"]
+    logdir = tmp_path / "logs"
+    assert reproduce.main([*argv, str(logdir), "--data", "digits"]) == 0
+    before = fingerprints(logdir, status="partial")
+    capsys.readouterr()
+    assert reproduce.main([*argv, str(logdir)]) == 2
+    out, error = capsys.readouterr()
+    assert "sha256 5eea7b2e46111cc4: A STAND-IN, not the document's data" in out
+    assert "could not be downloaded (offline); mnist5k stands in" in out
+    assert "; give --data digits, name another --logdir, or start over with --fresh\n" in error
+    assert error.count("\n") == 1
+    assert reproduce.main([*argv, str(logdir), "--data", "digits"]) == 0
+    assert "sha256 5eea7b2e46111cc4" not in capsys.readouterr().out
+    assert fingerprints(logdir, status="partial") == before
+
+
+class InlinePool:
+    """Replaces a pool of workers: runs what is submitted at once, in this process."""
+
+    def submit(self, function, *arguments) -> Future:
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_within_its_time_limit_it_trains_an_interval_and_the_same_command_resumes(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(execute, "worker_pool", lambda _: nullcontext(InlinePool()))
     argv = [*ARGV, "--logdir", str(tmp_path), "--arm", "fixed_rate", "decayed_rate", "--json"]
     for interval, jobs in ((1, "1"), (2, "2")):
         assert reproduce.main([*argv, "--time-limit", "0.0001", "--jobs", jobs]) == 0
@@ -348,11 +413,13 @@ def test_an_override_that_removes_metrics_leaves_claims_unjudged_without_a_trace
 
 def test_all_experiments_end_with_an_overview(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(catalog, "names", lambda: ["alexnet_default_init", "weights_or_biases"])
+    shrink_miniatures(monkeypatch, SMALL)
     monkeypatch.setattr(faces, "TRAIN", 64)
     monkeypatch.setattr(faces, "TEST", 64)
     argv = ["--all", "--scale", "mini", "--data", "digits", "--logdir", str(tmp_path)]
     argv += ["--jobs", "1"]  # other processes would draw all frames
-    assert reproduce.main([*argv, "--seed", "0", "--intervals", "1", "--json"]) == 0
+    argv += ["--seed", "0", "--intervals", "1", "--telemetry-every", "0", "--json"]
+    assert reproduce.main(argv) == 0
     captured = capsys.readouterr()
     payload = json.loads(captured.out)
     assert [result["experiment"] for result in payload] == catalog.names()
@@ -371,11 +438,25 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_killed_and_run_again_it_has_the_fingerprints_of_an_undisturbed_run(tmp_path, backend):
-    argv = [*ARGV, "intervals=20", "--arm", "decayed_rate", "--telemetry-every", "0", "--logdir"]
-    killed = start(*argv, str(tmp_path / "a"), backend=backend)
-    (seed,) = record_directories(tmp_path / "a", killed)
+@pytest.fixture(params=BACKENDS)
+def undisturbed(request, tmp_path_factory) -> tuple[str, Path]:
+    """Return a backend, and the log directory of ``LONGER`` on it."""
+    if request.param == "jax":
+        return "jax", request.getfixturevalue("without_tensorflow")
+    if request.param == os.environ["KERAS_BACKEND"]:
+        return request.param, request.getfixturevalue("with_tensorflow")
+    logdir = tmp_path_factory.mktemp("undisturbed")
+    process = start(*LONGER, "--logdir", str(logdir), backend=request.param)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+    return request.param, logdir
+
+
+def test_killed_and_run_again_it_has_the_fingerprints_of_an_undisturbed_run(undisturbed, tmp_path):
+    backend, logdir = undisturbed
+    argv = [*LONGER, "--logdir", str(tmp_path)]
+    killed = start(*argv, backend=backend)
+    (seed,) = record_directories(tmp_path, killed)
     while max((int(path.name) for path in seed.glob("state/[0-9]*")), default=0) < 2:
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.01)
@@ -383,12 +464,11 @@ def test_killed_and_run_again_it_has_the_fingerprints_of_an_undisturbed_run(tmp_
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     assert run_record.read(seed).status == "running"
-    for logdir in ("a", "b"):
-        process = start(*argv, str(tmp_path / logdir), backend=backend)
-        out, error = process.communicate()
-        assert process.returncode == 0, error
-        assert ("resuming after interval" in out) == (logdir == "a")
-    assert fingerprints(tmp_path / "a") == fingerprints(tmp_path / "b")
+    resumed = start(*argv, backend=backend)
+    out, error = resumed.communicate()
+    assert (resumed.returncode, error) == (0, "")  # no warnings
+    assert "resuming after interval" in out
+    assert fingerprints(tmp_path) == fingerprints(logdir)
 
 
 def record_directories(logdir: Path, process: subprocess.Popen) -> list[Path]:
@@ -398,18 +478,14 @@ def record_directories(logdir: Path, process: subprocess.Popen) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_ends_with_exit_code_130_and_a_second_process_is_refused(tmp_path, number):
+def test_an_interrupt_ends_with_exit_code_130_and_a_second_process_is_refused(tmp_path, capsys):
     argv = [*ARGV, "intervals=10000", "--arm", "decayed_rate", "--logdir", str(tmp_path)]
     running = start(*argv)
     (seed,) = record_directories(tmp_path, running)
     wait_for(seed / "state" / "000001", running)
-    if number == signal.SIGINT:
-        second = start(*argv)
-        _, error = second.communicate()
-        assert second.returncode == 2
-        assert "in use by another process" in error
-    running.send_signal(number)
+    assert reproduce.main(argv) == 2
+    assert "in use by another process" in capsys.readouterr().err
+    running.send_signal(signal.SIGINT)
     _, error = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "interrupted" in error
@@ -428,3 +504,50 @@ def test_an_interrupt_while_the_backend_compiles_ends_with_exit_code_130_too(tmp
     running.send_signal(signal.SIGTERM)
     _, error = running.communicate(timeout=60)
     assert (running.returncode, error.strip().count("\n")) == (130, 0), error
+
+
+def test_a_run_is_compared_with_the_published_one(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "chains"
+    monkeypatch.setattr(published, "FOLDER", folder)
+    argv = [*ARGV, "intervals=2", "--arm", "decayed_rate", "--logdir", str(tmp_path / "a")]
+    assert reproduce.main(argv) == 0
+    assert "published" not in capsys.readouterr().out.split("Runs and their fingerprints")[1]
+    (directory,) = (path.parent for path in tmp_path.rglob("run.json"))
+    run = run_record.read(directory)
+
+    path = published.publish([run], folder)
+    assert reproduce.main(argv) == 0
+    assert "identical to the published run: decayed_rate seed 0" in capsys.readouterr().out
+
+    published.publish([replace(run, chain=(*run.chain[:2], "0" * 64))], folder)
+    assert reproduce.main([*argv, "--json"]) == 1
+    captured = capsys.readouterr()
+    (row,) = json.loads(captured.out)["published"]
+    assert row == {"arm": "decayed_rate", "seed": 0, "intervals": 2, "differs_at": 2}
+    assert "differs from the published run of the same environment at interval 2" in captured.err
+    assert f"verify {directory} finds the cause" in captured.err
+
+    path.unlink()
+    portable = {**run.spec.environment, "cpu": "portable-1"}
+    published.publish([replace(run, spec=replace(run.spec, environment=portable))], folder)
+    assert reproduce.main(argv) == 0
+    assert "has no published run; compare with --portable" in capsys.readouterr().out
+
+
+@pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
+def test_this_machine_gives_the_published_portable_run(tmp_path):
+    try:
+        cpu.check_portable()
+    except UserError as error:
+        pytest.skip(str(error))
+    argv = ["alexnet_lr_decay", "--portable", "--scale", "mini", "--arm", "decayed_rate"]
+    argv += ["--data", "mnist5k", "--intervals", "3", "--telemetry-every", "0"]
+    completed = subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", *argv, "--logdir", str(tmp_path)],
+        cwd=ROOT,
+        env=env_vars.original_environ() | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "identical to the published run: decayed_rate seed 0 (3 intervals)" in completed.stdout

@@ -18,7 +18,8 @@ from experiments.harness.storage import run_record
 
 ROOT = Path(__file__).parents[1]
 SET = ["network.widths=[2,2,8]", "steps=3", "intervals=4", "test_examples=50", "batch_size=8"]
-ARGV = ["init_std_sweep", "--data", "digits", "--scale", "mini", "--set", *SET]
+ARGV = ["init_std_sweep", "--data", "digits", "--scale", "mini"]
+ARGV += ["--telemetry-every", "0", "--set", *SET]
 RATE = "optimizer.learning_rate"
 STD = "network.kernel_initializer.stddev+network.bias_initializer.value"
 TRUNCATED = 'network.kernel_initializer=["TruncatedNormal"]'
@@ -113,6 +114,8 @@ def test_the_test_split_is_not_used_and_training_examples_are_those_of_the_arm()
 def test_the_journal_of_another_search_or_a_damaged_one_is_refused(grid, tmp_path, capsys):
     assert tune.main(tune_argv(grid, "--jobs", "1", "--seed", "1")) == 2
     assert "belongs to another search" in capsys.readouterr().err
+    assert tune.main(tune_argv(grid, "--jobs", "1", "--data", "mnist5k")) == 2
+    assert " here); give the same --data, choose another --name" in capsys.readouterr().err
     journal = search_directory(tmp_path) / "trials.json"
     journal.parent.mkdir(parents=True)
     for text in ("", "[]", '{"search": {}, "trials": {"x": 1}}'):
@@ -183,23 +186,15 @@ def test_the_dry_run_prints_the_space_as_json(capsys):
     }
 
 
-def test_json_is_all_that_a_search_with_jobs_prints_on_stdout(tmp_path, capfd):
-    space = [TRUNCATED, f"{STD}=[0.1]", f"{RATE}=[1e-3, 1e-2]"]
-    assert tune.main(tune_argv(tmp_path, "--jobs", "2", "--json", space=space)) == 0
-    assert [row["trial"] for row in json.loads(capfd.readouterr().out)] == [0, 1]
-
-
 def long_trials_argv(logdir: Path, *flags: str) -> list[str]:
     """Return the arguments of a search of six trials, each long enough to be killed in."""
-    return [*tune_argv(logdir, *flags, space=SIX_TRIALS), "--set", "steps=20", "intervals=10"]
+    return [*tune_argv(logdir, *flags, space=SIX_TRIALS), "--set", "steps=8", "intervals=5"]
 
 
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory) -> list[dict[str, str]]:
     logdir = tmp_path_factory.mktemp("serial")
-    search = start_tune(*long_trials_argv(logdir, "--jobs", "1"))
-    out, _ = search.communicate(timeout=300)
-    assert search.returncode == 0, out
+    assert tune.main(long_trials_argv(logdir, "--jobs", "1")) == 0
     return read_table(logdir)
 
 
@@ -233,6 +228,7 @@ def test_a_chief_with_one_worker_killed_and_one_late_gives_the_serial_table(tmp_
     finally:
         for process in (chief, *workers):
             process.kill()
+            process.communicate()
     assert f"worker worker{killed} has been silent for 3 s; its trial is handed out again" in out
     assert read_table(tmp_path / "chief") == serial
 
@@ -247,23 +243,24 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
     raise AssertionError("".join(lines))
 
 
-def test_jobs_die_with_a_killed_search_which_resumes_to_the_serial_table(tmp_path, serial):
+def test_jobs_die_with_a_killed_search_which_resumes_to_the_serial_table(tmp_path, serial, capfd):
     search = start_tune(*long_trials_argv(tmp_path, "--jobs", "2"))
     wait_for(search, "[1/6]")
     jobs = child_pids(search.pid)
     assert len(jobs) >= 2
     search.kill()
     search.wait(60)
+    search.stdout.close()
     deadline = time.monotonic() + 60
     while any(is_alive(pid) for pid in jobs) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(is_alive(pid) for pid in jobs)
     known = json.loads((search_directory(tmp_path) / "trials.json").read_text())["trials"]
     assert 0 < len(known) < 6
-    resumed = start_tune(*long_trials_argv(tmp_path, "--jobs", "1"))
-    out, _ = resumed.communicate(timeout=300)
-    assert resumed.returncode == 0, out
-    assert f"resuming after {len(known)} finished trials" in out
+    assert tune.main(long_trials_argv(tmp_path, "--jobs", "2", "--json")) == 0
+    out, err = capfd.readouterr()
+    assert [row["trial"] for row in json.loads(out)] == [*range(6)]  # and nothing else
+    assert f"resuming after {len(known)} finished trials" in err
     assert read_table(tmp_path) == serial
 
 

@@ -1,4 +1,4 @@
-"""The command: runs retrained in real processes, and the self-test with fake ones."""
+"""The command: runs retrained, one in real processes, and the self-test with fake ones."""
 
 import json
 import os
@@ -11,9 +11,10 @@ from experiments import verify
 from experiments.harness.runtime import subprocesses
 from experiments.harness.spec import ProcessError, UserError
 from experiments.harness.storage import checkpoint, run_record
-from experiments.verification import golden, self_test, self_test_runs
+from experiments.verification import golden, self_test
 from tests.helpers import corrupted_runs
 from tests.helpers.environment import ENVIRONMENT
+from tests.helpers.shared_processes import call_here
 
 
 class FakeProcesses:
@@ -124,6 +125,23 @@ def test_a_wrong_known_answer_is_a_line_fails_and_does_not_become_golden(
 
 
 @pytest.mark.usefixtures("golden_file")
+def test_a_machine_is_asked_for_the_published_portable_bits(monkeypatch, capsys):
+    processes = FakeProcesses("aaa")
+    assert run_self_test(monkeypatch, processes, "--portable") == 1, "nothing is published"
+    assert "no bits are published for portable-1 with jax 1.2" in capsys.readouterr().out
+    starts = [start for *_, start in processes.calls if start["deterministic"]]
+    assert all(start["portable"] for start in starts)
+    assert run_self_test(monkeypatch, FakeProcesses("aaa"), "--portable", "--update-golden") == 0
+    capsys.readouterr()
+    assert run_self_test(monkeypatch, FakeProcesses("aaa"), "--portable") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "this machine gives the published bits of portable-1"
+    assert run_self_test(monkeypatch, FakeProcesses("bbb"), "--portable") == 1
+    assert "gives OTHER bits than those published" in capsys.readouterr().out
+    assert run_self_test(monkeypatch, FakeProcesses("aab"), "--portable") == 1
+
+
+@pytest.mark.usefixtures("golden_file")
 @pytest.mark.parametrize("error", [UserError, ProcessError])
 def test_a_backend_that_fails_is_reported_and_the_next_one_tested(monkeypatch, capsys, error):
     processes = FakeProcesses("aaa")
@@ -148,18 +166,6 @@ def test_bad_use_of_the_self_test_is_one_line_and_2(capsys):
     assert refused.value.code == 2
 
 
-def test_short_runs_are_stopped_resumed_and_timed(tmp_path):
-    started = self_test_runs.train_short_runs({str(tmp_path): 1}, timing=False)
-    assert started["fingerprints"] == {name: [] for name in self_test_runs.RUNS}
-    resumed = self_test_runs.train_short_runs({str(tmp_path): None}, timing=True)
-    assert resumed["environment"] == ENVIRONMENT
-    assert set(resumed["seconds"]) == set(self_test_runs.RUNS)
-    for name in self_test_runs.RUNS:
-        assert len(resumed["fingerprints"][name]) == 1
-        assert len(resumed["seconds"][name]) == self_test_runs.TIMED_INTERVALS
-        assert min(resumed["seconds"][name]) > 0
-
-
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
     return Path(corrupted_runs.train(str(tmp_path_factory.mktemp("sound")), ENVIRONMENT, None))
@@ -179,6 +185,12 @@ def flip(record) -> list[str]:
     return [f"{int(link, 16) ^ (k == 2):064x}" for k, link in enumerate(record["chain"])]
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Retrain here: a fresh process costs more than a tiny run."""
+    monkeypatch.setattr(subprocesses, "call", call_here)
+
+
 def test_a_run_that_repeats_is_identical(sound, capsys):
     assert verify.main([str(sound)]) == 0
     out = capsys.readouterr().out
@@ -186,6 +198,7 @@ def test_a_run_that_repeats_is_identical(sound, capsys):
     assert run_record.read(sound).fingerprint in out
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_flipped_bit_of_a_link_is_found_by_retraining(sound, tmp_path, capsys):
     assert verify.main([str(edited(sound, tmp_path, chain=flip)), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["finding"]
@@ -204,6 +217,7 @@ def test_two_recorded_runs_are_compared_without_training(sound, tmp_path, capsys
         assert run_record.read(path).chain[2] in out  # only their last digits differ
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", ["history.csv", "digests.csv"])
 def test_an_edited_table_is_named(sound, tmp_path, capsys, name):
     path = edited(sound, tmp_path) / name
@@ -281,6 +295,7 @@ def test_runs_of_different_environments_are_compared_by_statistics_only(sound, t
     assert "DIFFERENT" not in out
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_an_environment_that_is_not_available_is_shown_before_training(sound, tmp_path, capsys):
     other = edited(
         sound, tmp_path, environment=lambda record: record["environment"] | {"cpu": "6502"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ CARD = Card(
     input_shape=(28, 28, 1),
     output="10 logits",
     parameters=58_299_082,
+    flops=2_121_848_512,
 )
 
 
@@ -47,16 +49,18 @@ CONVOLUTIONS = {
     "conv5": Convolution(256, 3, grouped=True, pool="pool5"),
 }
 DENSE = {"fc1": 4096, "fc2": 4096}
-CLASSES = 10
-FULL_INPUTS = {  # input features of each layer at full size
-    "conv1": 1, "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
+FULL_INPUTS = {  # input features of each layer at full size; conv1 has the image's
+    "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
     "fc1": 6 * 6 * 256, "fc2": 4096, "output": 4096,
 }  # fmt: skip
-FULL_UNITS = {name: row.filters for name, row in CONVOLUTIONS.items()} | DENSE | {"output": CLASSES}
+# The output has its own.
+FULL_UNITS = {name: row.filters for name, row in CONVOLUTIONS.items()} | DENSE
 
 
 def build(
     *,
+    input_shape: Sequence[int] = CARD.input_shape,
+    classes: int = 10,
     image_size: int = 227,
     width: float = 1.0,
     norm: Literal["lrn", "batch"] | None = "lrn",
@@ -69,7 +73,7 @@ def build(
     full_size_gain: bool = False,
     forward_gain: bool = False,
 ) -> keras.Model:
-    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, *input_shape)`` in [0, 1] to logits ``(batch, classes)``.
 
     ``image_size``: side, in pixels, to which the model first resizes images, bilinearly.
     ``width``: share of the documented filters and units in every layer but the last; sizes are
@@ -108,7 +112,7 @@ def build(
         full_size_gain=full_size_gain,
         forward_gain=forward_gain,
     )
-    image = keras.Input(CARD.input_shape, name="image")
+    image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
     for name, row in CONVOLUTIONS.items():
         x = layers.activation(layers.convolution(x, name, row), name)
@@ -119,7 +123,7 @@ def build(
     x = keras.layers.Flatten(name="flatten")(x)
     for name, units in DENSE.items():
         x = layers.hidden(x, name, units)
-    return keras.Model(image, layers.dense(x, "output", CLASSES), name="alexnet")
+    return keras.Model(image, layers.dense(x, "output", classes), name="alexnet")
 
 
 @dataclass(frozen=True)
@@ -196,14 +200,14 @@ class _LayerBuilder:
         if self.full_size_gain:
             options["kernel_initializer"] = Rescaled(kernel, _gain(name, inputs))
         if self.forward_gain:
-            full = FULL_UNITS[name]
+            full_inputs, full_units = FULL_INPUTS.get(name, inputs), FULL_UNITS.get(name, units)
             options["kernel_initializer"] = with_fans(
-                kernel, (inputs, units), (FULL_INPUTS[name], full)
+                kernel, (inputs, units), (full_inputs, full_units)
             )
-            options["bias_initializer"] = with_fans(bias, (units, units), (full, full))
+            options["bias_initializer"] = with_fans(bias, (units, units), (full_units, full_units))
         return options
 
 
 def _gain(name: str, inputs: int) -> float:
     """Return sqrt(full-size fan-in / own fan-in) of a layer."""
-    return (FULL_INPUTS[name] / inputs) ** 0.5
+    return (FULL_INPUTS.get(name, inputs) / inputs) ** 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -14,13 +15,15 @@ CARD = Card(
     input_shape=(28, 28, 1),
     output="10 logits",
     parameters=365_386,
+    flops=33_203_968,
 )
 STYLES = ("plain", "batch_norm", "skip")
-CLASSES = 10
 
 
 def build(
     *,
+    input_shape: Sequence[int] = CARD.input_shape,
+    classes: int = 10,
     depth: int = 10,
     width: int = 64,
     activation: str = "relu",
@@ -29,11 +32,11 @@ def build(
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
 ) -> keras.Model:
-    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, *input_shape)`` in [0, 1] to logits ``(batch, classes)``.
 
     ``depth``: number of convolutions before the output layer, with ``width`` filters each. The
-    first is 5x5 with stride 2, followed by a 2x2 pool; the others are 3x3 at 7x7, where zero
-    padding costs a little variance per layer.
+    first is 5x5 with stride 2, followed by a 2x2 pool; the others are 3x3, of 28x28 at 7x7, where
+    zero padding costs a little variance per layer.
     ``activation``: Keras's name of the activation after each convolution.
     ``style``: ``plain``; ``batch_norm``, with batch norm before each activation; or ``skip``, with
     batch norm and skip connections: conv02's input is added to conv03's output before the
@@ -46,7 +49,7 @@ def build(
     if depth < 1 or width < 1:
         raise ValueError(f"depth and width must be above 0, not {depth!r} and {width!r}")
 
-    x = image = keras.Input(CARD.input_shape, name="image")
+    x = image = keras.Input(tuple(input_shape), name="image")
     shortcut = None
     for number in range(1, depth + 1):
         name = f"conv{number:02}"
@@ -70,6 +73,6 @@ def build(
             x = MaxPooling2D(2, name="pool01")(x)
     x = keras.layers.Flatten(name="flatten")(x)
     logits = keras.layers.Dense(
-        CLASSES, name="output", **initializers(kernel_initializer, bias_initializer)
+        classes, name="output", **initializers(kernel_initializer, bias_initializer)
     )(x)
     return keras.Model(image, logits, name="deep_cnn")

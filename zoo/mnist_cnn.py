@@ -16,13 +16,15 @@ CARD = Card(
     input_shape=(28, 28, 1),
     output="10 logits",
     parameters=3_274_634,
+    flops=27_767_808,
 )
 LAYERS = ("conv1", "conv2", "fc1")
-CLASSES = 10
 
 
 def build(
     *,
+    input_shape: Sequence[int] = CARD.input_shape,
+    classes: int = 10,
     widths: Sequence[int] = (32, 64, 1024),
     stands_for: Sequence[int] = (1, 1, 1),
     dropout: float = 0.0,
@@ -30,7 +32,7 @@ def build(
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
 ) -> keras.Model:
-    """Build a model from images ``(batch, 28, 28, 1)`` in [0, 1] to logits ``(batch, 10)``.
+    """Build a model from images ``(batch, *input_shape)`` in [0, 1] to logits ``(batch, classes)``.
 
     ``widths``: filters of conv1 and conv2, units of fc1.
     ``stands_for``: how many equal units each unit of those layers represents; its output is
@@ -46,7 +48,7 @@ def build(
             raise ValueError(f"{name} must be three numbers of 1 or more, not {sizes!r}")
     noise = rounding_noise**2 / (1 + rounding_noise**2)  # GaussianDropout's rate for that noise
 
-    x = image = keras.Input(CARD.input_shape, name="image")
+    x = image = keras.Input(tuple(input_shape), name="image")
     for name, size, multiple in zip(LAYERS, widths, stands_for, strict=True):
         if name == "fc1":
             x = keras.layers.Flatten(name="flatten")(x)
@@ -71,6 +73,6 @@ def build(
     if dropout:
         x = keras.layers.Dropout(dropout, name="fc1_dropout")(x)
     logits = keras.layers.Dense(
-        CLASSES, name="output", **initializers(kernel_initializer, bias_initializer)
+        classes, name="output", **initializers(kernel_initializer, bias_initializer)
     )(x)
     return keras.Model(image, logits, name="mnist_cnn")

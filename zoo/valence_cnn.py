@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ CARD = Card(
     input_shape=(112, 112, 3),
     output="1 valence",
     parameters=7_919_999,
+    flops=183_627_780,
 )
 CONVOLUTIONS = {  # name: (filters, kernel, strides, has LRN)
     "conv1": (128, 5, 4, True),
@@ -29,13 +31,16 @@ DENSE = {"local1": 2046, "local2": 2046}
 
 def build(
     *,
+    input_shape: Sequence[int] = CARD.input_shape,
+    classes: int = 1,
     width: float = 1.0,
     kernel_initializer: Any = "glorot_normal",
     bias_initializer: Any = "zeros",
     output_stddev: float = 1 / 1024,
 ) -> keras.Model:
-    """Build a model from frames ``(batch, 112, 112, 3)`` in [0, 255] to valences ``(batch, 1)``.
+    """Build a model from frames ``(batch, *input_shape)`` in [0, 255] to ``(batch, classes)``.
 
+    ``classes``: number of outputs; one is the document's valence.
     ``width``: share of the documented filters and units in every layer but the last.
     ``bias_initializer``: for every layer but the last, whose bias starts at 0.
     ``output_stddev``: standard deviation of the last layer's truncated normal weights.
@@ -54,7 +59,7 @@ def build(
             **options,
         )
 
-    frame = keras.Input(CARD.input_shape, name="frame")
+    frame = keras.Input(tuple(input_shape), name="frame")
     x = keras.layers.Rescaling(1 / 255, -128 / 255, name="image_normalization")(frame)
     for name, (filters, kernel, strides, has_lrn) in CONVOLUTIONS.items():
         x = layer(keras.layers.Conv2D, filters, kernel, strides, name=name, padding="same")(x)
@@ -68,5 +73,5 @@ def build(
     for name, units in DENSE.items():
         x = keras.layers.ReLU(name=f"{name}_relu")(layer(keras.layers.Dense, units, name=name)(x))
     initializer = keras.initializers.TruncatedNormal(stddev=output_stddev)
-    valence = keras.layers.Dense(1, name="softmax_linear", kernel_initializer=initializer)(x)
+    valence = keras.layers.Dense(classes, name="softmax_linear", kernel_initializer=initializer)(x)
     return keras.Model(frame, valence, name="valence_cnn")

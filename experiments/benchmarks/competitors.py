@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.harness.runtime.backends import PACKAGES
@@ -16,19 +16,20 @@ BASELINES = "experiments.benchmarks.baselines"
 class Method:
     """A way to train: the function ``train`` (``module:name``), on any of ``backends``.
 
-    ``packages`` are needed beside the backend's own. A ``deterministic`` method has
-    ``determinism.start()`` called before it; the others start as a plain script does.
+    ``packages`` are needed beside the backend's own. ``start``: arguments of
+    ``determinism.start()``, called before it; None starts as a plain script does.
     """
 
     name: str
     train: str
     backends: tuple[str, ...]
     packages: tuple[str, ...] = ()
-    deterministic: bool = False
+    start: Mapping[str, bool] | None = None
 
 
 METHODS = (
-    Method("harness", f"{BASELINES}.harness_run:train", (*PACKAGES,), deterministic=True),
+    Method("harness", f"{BASELINES}.harness_run:train", (*PACKAGES,), start={}),
+    Method("portable", f"{BASELINES}.harness_run:train", ("jax",), start={"portable": True}),
     Method("fit", f"{BASELINES}.keras_fit:train", (*PACKAGES,)),
     Method("documents", f"{BASELINES}.graph_loop:train", ("tensorflow",), packages=("cv2",)),
     Method("torch", f"{BASELINES}.torch_loop:train", ("torch",)),

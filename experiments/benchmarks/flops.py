@@ -31,6 +31,7 @@ def matrix_rate() -> dict[str, Any]:
     """
     from keras import ops, random
 
+    from experiments.harness.model.variables import to_numpy
     from experiments.harness.runtime import determinism
 
     environment = determinism.environment()
@@ -39,6 +40,6 @@ def matrix_rate() -> dict[str, Any]:
     seconds = []
     for _ in range(1 + REPEATS):
         start = time.perf_counter()
-        ops.convert_to_numpy(ops.matmul(a, b)[0, 0])
+        to_numpy(ops.matmul(a, b)[0, 0])
         seconds.append(time.perf_counter() - start)
     return {"environment": environment, "rate": 2 * size**3 / median(seconds[1:])}

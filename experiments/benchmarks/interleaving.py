@@ -54,7 +54,7 @@ class TimedProcess:
                 RUN_METHOD,
                 self.arguments,
                 backend=self.competitor.backend,
-                start={} if self.competitor.method.deterministic else None,
+                start=self.competitor.method.start,
             )
         except Exception as error:
             self.failure = error

@@ -82,14 +82,12 @@ def save_task(arm: Mapping[str, Any], folder: str) -> dict[str, int]:
 
     from experiments.benchmarks import flops
     from experiments.harness.model import build
+    from experiments.harness.model.variables import to_numpy
 
     keras.utils.set_random_seed(SEED)
     loaded = run_record.arm_from_json(arm)
     model = build.build_compiled(loaded)
-    weights = {
-        variable.path: keras.ops.convert_to_numpy(variable)
-        for variable in model.trainable_variables
-    }
+    weights: dict[str, Any] = {v.path: to_numpy(v) for v in model.trainable_variables}
     np.savez(Path(folder, WEIGHTS_FILE), **weights)
     step_flops = loaded.batch_size * flops.step_flops(model)
     return {"parameters": model.count_params(), "flops": step_flops}

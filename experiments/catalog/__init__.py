@@ -8,7 +8,7 @@ import pkgutil
 from dataclasses import replace
 from functools import cache
 
-from experiments.harness.spec import Experiment, UserError, nearest
+from experiments.harness.spec import Experiment, UserError, describe_error, nearest
 from experiments.harness.spec.overrides import resolve_experiment
 
 
@@ -32,10 +32,10 @@ def load(name: str) -> Experiment:
         raise UserError(f"{_path(name)}: {error}") from None
     except AttributeError as error:
         missing = error.name == "EXPERIMENT"
-        reason = "it defines no EXPERIMENT" if missing else _describe(error)
+        reason = "it defines no EXPERIMENT" if missing else describe_error(error)
         raise UserError(f"{_path(name)}: {reason}") from None
     except Exception as error:  # the file is Python code
-        raise UserError(f"{_path(name)}: {_describe(error)}") from None
+        raise UserError(f"{_path(name)}: {describe_error(error)}") from None
 
 
 def load_all() -> tuple[list[Experiment], list[str]]:
@@ -52,8 +52,3 @@ def load_all() -> tuple[list[Experiment], list[str]]:
 def _path(name: str) -> str:
     spec = importlib.util.find_spec(f"experiments.catalog.{name}")
     return str(spec.origin) if spec else name
-
-
-def _describe(error: Exception) -> str:
-    """Return an error in one line, with its line in the file if it is known."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -16,7 +16,9 @@ from experiments.debugging.replay import InspectedStep, Replay
 from experiments.debugging.step_tensors import MEASURES
 from experiments.harness.reporting.result import json_safe
 from experiments.harness.runtime import filesystem
+from experiments.harness.spec import UserError
 
+SHOWN_TARGETS = 10  # numbers of a target
 TITLES = {
     "weight": "Weights and the optimiser's variables, before the step",
     "activation": "Activations, in training mode, with the step's own random numbers",
@@ -66,7 +68,7 @@ def text(payload: Mapping[str, Any]) -> str:
         return "\n\n".join([*parts, "all training steps of the run were finite"])
     parts.append(headline(payload))
     batch = zip(payload["batch"]["indices"], payload["batch"]["targets"], strict=True)
-    examples = ", ".join(f"{index} ({target:g})" for index, target in batch)
+    examples = ", ".join(f"{index} ({_target_text(target)})" for index, target in batch)
     parts.append(fill(f"batch, index in the training split (target): {examples}", 96))
     for kind, title in TITLES.items():
         if chosen := [tensor for tensor in payload["tensors"] if tensor["kind"] == kind]:
@@ -137,14 +139,29 @@ def _table(tensors: Sequence[Mapping[str, Any]]) -> str:
     return tabulate(rows, headers, disable_numparse=True, colalign=align)
 
 
-def write_picture(images: NDArray[np.uint8], path: Path) -> None:
-    """Write images ``(n, height, width)`` or ``(n, height, width, channels)`` as one PNG.
+def _target_text(target: Any) -> str:
+    """Return a target as a short text: a number, or an array's first numbers."""
+    if not isinstance(target, list):
+        return f"{target:g}"
+    shown = [f"{value:g}" for value in np.ravel(target)[:SHOWN_TARGETS]]
+    return " ".join([*shown, *["..."] * (np.size(target) > SHOWN_TARGETS)])
 
-    They are in a grid as square as possible, row by row, with grey lines between them. Raises
-    ``UserError`` if ``path`` cannot be written.
+
+def write_picture(examples: NDArray[Any], path: Path) -> None:
+    """Write images ``(n, height, width)`` or ``(n, height, width, 1 or 3)`` as one PNG.
+
+    They are in a grid as square as possible, row by row, with grey lines between them. Those that
+    are not bytes have their minimum in black and their maximum in white. Raises ``UserError`` if
+    they are no images, or if ``path`` cannot be written.
     """
     from PIL import Image
 
+    if examples.ndim not in (3, 4) or examples.shape[3:] not in ((), (1,), (3,)):
+        raise UserError(f"--images: examples of shape {examples.shape[1:]} are no images")
+    images = examples[..., 0] if examples.shape[3:] == (1,) else examples
+    if images.dtype != np.uint8:
+        low, high = images.min(), images.max()
+        images = np.rint(255 * (images - low) / ((high - low) or 1)).astype(np.uint8)
     count, height, width = images.shape[:3]
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import Gradients
-from experiments.harness.model.variables import preserved, write
+from experiments.harness.model.variables import preserved, to_numpy, write
 from experiments.harness.training.stepper import Step
 
 Kind = Literal["weight", "activation", "term", "loss", "gradient", "update"]
@@ -74,10 +74,10 @@ def _activations(model: keras.Model, step: Step) -> Iterator[StepTensor]:
     values = keras.Model(model.input, symbolic)(step.batch[0], training=True)
     for layer in layers:
         inputs, output = values[layer.name]
-        arrays = [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(inputs)]
+        arrays = [to_numpy(value) for value in keras.tree.flatten(inputs)]
         # not the layer's current values: the forward pass has updated batch norm's averages
         weights = [step.before[weight.path] for weight in layer.weights]
-        value = keras.ops.convert_to_numpy(output)
+        value = to_numpy(output)
         operation = type(layer).__name__
         yield StepTensor("activation", layer.name, operation, value, (*arrays, *weights))
 
@@ -88,8 +88,8 @@ def _losses(model: keras.Model, step: Step, output: Array) -> Iterator[StepTenso
     operation = type(loss).__name__
     terms = loss.terms(y, predicted) if hasattr(loss, "terms") else {}
     for name, value in terms.items():
-        yield StepTensor("term", name, operation, keras.ops.convert_to_numpy(value))
+        yield StepTensor("term", name, operation, to_numpy(value))
     each_sample = loss.call(keras.ops.convert_to_tensor(y), predicted)
     batch = loss(y, predicted, sample_weight=weight[0] if weight else None)
     for name, value in (("each_sample", each_sample), ("batch", batch)):
-        yield StepTensor("loss", name, operation, keras.ops.convert_to_numpy(value))
+        yield StepTensor("loss", name, operation, to_numpy(value))

@@ -52,9 +52,9 @@ def read(search: Search, directory: Path) -> dict[int, FinishedTrial]:
         raise UserError(f"{path} is damaged ({error}); --fresh starts over") from None
     if differences:
         shown = "; ".join(f"{name} ({was} there, {now} here)" for name, was, now in differences[:3])
-        raise UserError(
-            f"{path} belongs to another search: {shown}; choose another --name, or use --fresh"
-        )
+        same_data = any(name == "run.dataset" for name, *_ in differences)
+        remedy = "give the same --data, " * same_data + "choose another --name, or use --fresh"
+        raise UserError(f"{path} belongs to another search: {shown}; {remedy}")
     return trials
 
 

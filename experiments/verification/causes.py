@@ -33,20 +33,25 @@ def recorded_start(environment: Mapping[str, Any]) -> dict[str, Any]:
     With fewer threads if this machine has fewer processors.
     """
     backend, deterministic = environment["backend"], environment.get("deterministic", True)
+    portable = cpu.is_portable(environment)
     settings, omitted_flags = env_vars.without_defaults(
-        backend, deterministic, environment["settings"]
+        backend, deterministic, environment["settings"], portable
     )
+    threads = None if portable else min(environment["threads"], cpu.available_count())
     return {
-        "threads": min(environment["threads"], cpu.available_count()),
+        "threads": threads,
         "deterministic": deterministic,
         "settings": settings,
         "omitted_flags": omitted_flags,
-    }
+    } | ({"portable": True} if portable else {})
 
 
 def candidates(environment: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each single change: its description, and the arguments of ``determinism.start``."""
     recorded = recorded_start(environment)
+    if recorded.get("portable"):
+        yield "portable profile: off instead of on", {"deterministic": True}
+        return
     threads, deterministic = recorded["threads"], recorded["deterministic"]
     switched = "off instead of on" if deterministic else "on instead of off"
     yield f"determinism: {switched}", recorded | {"deterministic": not deterministic}

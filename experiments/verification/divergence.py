@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.spec import Run, UserError, identity
+from experiments.harness.spec import UserError, identity
+from experiments.harness.spec.run import Recorded
 from experiments.harness.storage import checkpoint
+from experiments.harness.storage.fingerprint import CHECKSUM_DIGITS
 from experiments.verification.tensor_diff import (
     Distance,
     differing_names,
@@ -42,15 +44,15 @@ def environment_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[
     return [f"{path}: {x} in the first run, {y} in the second" for path, x, y in differences]
 
 
-def check_comparable(a: Run, b: Run) -> None:
-    """Raise ``UserError`` unless two runs are of one arm, seed and dataset."""
+def check_comparable(a: Recorded, b: Recorded) -> None:
+    """Raise ``UserError`` unless two runs are of one arm or model, seed and dataset."""
     first, second = (identity.identity_of(run.spec) | {"environment": None} for run in (a, b))
     if differences := identity.differences(first, second):
         lines = "; ".join(f"{path} is {x} and {y}" for path, x, y in differences[:3])
         raise UserError(f"these are two different runs: {lines}")
 
 
-def compare(a: Run, b: Run, directories: Sequence[Path]) -> Divergence | None:
+def compare(a: Recorded, b: Recorded, directories: Sequence[Path]) -> Divergence | None:
     """Return where two runs, recorded in ``directories``, diverge; None if they are identical.
 
     An empty ``cause`` is unknown from the records alone.
@@ -66,7 +68,8 @@ def compare(a: Run, b: Run, directories: Sequence[Path]) -> Divergence | None:
     step, cause = None, ""
     if "batches" in names:
         index = first_differing_batch(digests_a["batches"], digests_b["batches"])
-        step = (interval - 1) * a.spec.arm.steps + (index or 0) + 1
+        steps = len(digests_a["batches"]) // CHECKSUM_DIGITS
+        step = (interval - 1) * (a.spec.steps or steps) + (index or 0) + 1
         cause = f"the batch of step {step}: its examples or their order differ"
     elif not interval and names:
         kind = "random-number state" if is_random_state(names[0]) else "initial values"
@@ -98,7 +101,7 @@ def tensor_distance(
     return None, ""
 
 
-def _compare_tables(a: Run, b: Run) -> Divergence | None:
+def _compare_tables(a: Recorded, b: Recorded) -> Divergence | None:
     """Return where the tables of two runs with equal links differ; None if nowhere."""
     for interval, digests in enumerate(zip(a.digests, b.digests, strict=True)):
         if names := _differing_values(*digests):
@@ -114,14 +117,14 @@ def _edited_table(table: str, names: Sequence[str]) -> str:
     return f"the record: {table} was edited ({shown}); all links are equal"
 
 
-def _cause_without_tensors(a: Run, b: Run, interval: int) -> str:
+def _cause_without_tensors(a: Recorded, b: Recorded, interval: int) -> str:
     """Return the cause of different links if all tensors are equal."""
     if names := _differing_values(_metrics(a, interval), _metrics(b, interval)):
         return f"metrics: {', '.join(names)}; the network is the same"
     return "the record: the link was edited; the tensors and metrics that it hashes are equal"
 
 
-def _metrics(run: Run, interval: int) -> Mapping[str, float]:
+def _metrics(run: Recorded, interval: int) -> Mapping[str, float]:
     return run.history.rows[interval - 1] if interval else run.initial
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from tabulate import tabulate
 
 from experiments.harness.reporting.result import json_safe
-from experiments.harness.spec import Run
+from experiments.harness.spec import Run, RunSpec, ScriptRun
+from experiments.harness.spec.run import Recorded
 from experiments.harness.storage import provenance
 from experiments.verification.divergence import Divergence
 from experiments.verification.tensor_diff import Distance
@@ -20,16 +21,19 @@ STATISTICS = ("", "first run", "second run", "NaN in only one", "largest differe
 
 def header(run: Run) -> str:
     """Return the line that announces a rerun."""
-    spec, environment = run.spec, run.spec.environment
+    environment = run.spec.environment
     return (
-        f"retraining {spec.arm_id}, {spec.scale}, seed {spec.seed}: {run.intervals} intervals, "
+        f"retraining {run.spec.title}: {run.intervals} intervals, "
         f"{run.seconds:.0f} s when recorded, on {environment['backend']}, "
         f"{environment['device']}, {environment['threads']} threads"
     )
 
 
 def summary(
-    first: Run, second: Run, environment_lines: Sequence[str], divergence: Divergence | None
+    first: Recorded,
+    second: Recorded,
+    environment_lines: Sequence[str],
+    divergence: Divergence | None,
 ) -> dict[str, Any]:
     """Return the comparison of two runs as JSON types.
 
@@ -38,9 +42,9 @@ def summary(
     """
     payload: dict[str, Any] = {
         "sound": None if environment_lines else divergence is None,
-        "run": {"home": first.spec.arm_id, "scale": first.spec.scale, "seed": first.spec.seed},
+        "run": _names(first),
         "intervals": min(first.intervals, second.intervals),
-        "steps": first.spec.arm.steps,
+        "steps": first.spec.steps,
         "fingerprint": first.fingerprint,
         "commits": [first.commit, second.commit],
         "environments differ": [*environment_lines],
@@ -50,6 +54,12 @@ def summary(
             if (line := provenance.change(run))
         ],
     }
+    if isinstance(first, ScriptRun) and isinstance(second, ScriptRun):
+        payload["not exact"] = [
+            f"{name} run: not exact after epoch {note['after']}: {note['why']}"
+            for name, run in (("first", first), ("second", second))
+            for note in run.inexact
+        ]
     if environment_lines:
         payload["statistics"] = _statistics(first, second)
     elif divergence:
@@ -57,7 +67,14 @@ def summary(
     return json_safe(payload)
 
 
-def _finding(divergence: Divergence, first: Run, second: Run) -> dict[str, Any]:
+def _names(run: Recorded) -> dict[str, Any]:
+    spec = run.spec
+    if isinstance(spec, RunSpec):
+        return {"home": spec.arm_id, "scale": spec.scale, "seed": spec.seed}
+    return {"script": spec.script, "seed": spec.seed}
+
+
+def _finding(divergence: Divergence, first: Recorded, second: Recorded) -> dict[str, Any]:
     interval, found = divergence.interval, divergence.distance
     chains = first.chain, second.chain
     return {
@@ -76,7 +93,7 @@ def _distance(distance: Distance, measured_after: str) -> dict[str, Any]:
     return {"at": measured_after, "text": str(distance), **fields}
 
 
-def _statistics(first: Run, second: Run) -> list[dict[str, Any]]:
+def _statistics(first: Recorded, second: Recorded) -> list[dict[str, Any]]:
     """Return, for each column of both histories, the last values and the largest difference."""
     rows = []
     for name in (name for name in first.history if name in second.history and name != "step"):
@@ -96,7 +113,8 @@ def _statistics(first: Run, second: Run) -> list[dict[str, Any]]:
 
 def text(payload: Mapping[str, Any]) -> str:
     """Return a summary as text."""
-    return "\n".join([_comparison_text(payload), *payload["code changed"]])
+    lines = [*payload["code changed"], *payload.get("not exact", ())]
+    return "\n".join([_comparison_text(payload), *lines])
 
 
 def _comparison_text(payload: Mapping[str, Any]) -> str:
@@ -116,9 +134,9 @@ def _comparison_text(payload: Mapping[str, Any]) -> str:
 def _divergence_text(payload: Mapping[str, Any]) -> str:
     found, steps, commits = payload["finding"], payload["steps"], payload["commits"]
     interval, distance = found["interval"], found["apart"]
-    steps_within = f"steps {(interval - 1) * steps + 1} to {interval * steps}"
+    where = f" (steps {(interval - 1) * steps + 1} to {interval * steps})" if steps else ""
     lines = {
-        "interval": f"{interval} ({steps_within if interval else 'before the first step'})",
+        "interval": f"{interval}{where if interval else ' (before the first step)'}",
         "step": found["step"],
         "tensors": ", ".join([*found["tensors"][:4], *["..."] * (len(found["tensors"]) > 4)]),
         "distance": distance and f"{distance['text']}, after {distance['at']}",

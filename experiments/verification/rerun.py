@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.harness.runtime import subprocesses
 from experiments.harness.runtime.log import logger
@@ -107,7 +108,7 @@ class Verifier:
         for file, each in starts.items() if index else ():
             self._step_digests(each, before, index + 1, file)
         names = differing_names(*(steps[index] for steps in digests))
-        a, b = (np.load(file)[names[0]] for file in starts)
+        a, b = (_read_array(file, names[0]) for file in starts)
         step = (found.interval - 1) * self.run.spec.arm.steps + index + 1
         return replace(
             found,
@@ -149,3 +150,8 @@ class Verifier:
         return subprocesses.call(
             f"{WORKER}:{function}", {**recorded, **arguments}, backend=backend, start=start
         )
+
+
+def _read_array(file: Path, name: str) -> NDArray[Any]:
+    with np.load(file) as arrays:
+        return arrays[name]

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiments.harness.runtime import subprocesses
+from experiments.harness.runtime import cpu, subprocesses
 from experiments.harness.runtime.backends import PACKAGES
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import UserError, nearest
@@ -63,20 +63,33 @@ def backends(wanted: Sequence[str] = ()) -> list[str]:
     return list(wanted) or [name for name in PACKAGES if importlib.util.find_spec(name)]
 
 
-def check_known_answers(backend: str) -> list[dict[str, Any]]:
+def check_known_answers(backend: str, portable: bool = False) -> list[dict[str, Any]]:
     """Compare small programs with their exact results, on each device, in fresh processes.
 
     Returns what ``known_answers.check.check`` does, for each device. Raises as ``run_backend``.
     """
 
     def check(settings: Mapping[str, str]) -> Any:
-        start = {"deterministic": True, "settings": settings}
+        start = {"deterministic": True, "settings": settings, "portable": portable}
         return subprocesses.call(KNOWN_ANSWERS, {}, backend=backend, start=start)
 
     first = check({})
     if first["environment"]["device"] == "cpu":
         return [first]
     return [first, check(CPU_ONLY[backend])]
+
+
+def describe_portable(results: Sequence[SelfTestResult], sound: bool) -> str:
+    """Return whether this machine gives the published bits of the portable profile, as a line."""
+    if sound and results and all(result.repository == "same" for result in results):
+        return f"this machine gives the published bits of {cpu.PORTABLE}"
+    if any(result.repository == "OTHER" for result in results):
+        return f"this machine gives OTHER bits than those published for {cpu.PORTABLE}"
+    if sound and results:
+        versions = results[0].environment["versions"].items()
+        packages = ", ".join(f"{name} {number}" for name, number in versions)
+        return f"no bits are published for {cpu.PORTABLE} with {packages}"
+    return f"this machine does not give the bits of {cpu.PORTABLE}: see above"
 
 
 def describe_known_answers(result: Mapping[str, Any]) -> str:
@@ -97,20 +110,22 @@ def _describe_failure(finding: Mapping[str, Any]) -> str:
     )
 
 
-def run_backend(backend: str, repeats: int) -> list[SelfTestResult]:
+def run_backend(backend: str, repeats: int, portable: bool = False) -> list[SelfTestResult]:
     """Test a backend on each device, its accelerator (if any) and the CPU.
 
     Each run is trained in ``repeats`` fresh processes, at least 2. Raises ``UserError`` if the
     backend refuses, and ``ProcessError`` if a process fails.
     """
-    results = _test_device(backend, {}, repeats)
+    results = _test_device(backend, {}, repeats, portable)
     if results[0].environment["device"] == "cpu":
         return results
     return results + _test_device(backend, CPU_ONLY[backend], repeats)
 
 
-def _test_device(backend: str, settings: Mapping[str, str], repeats: int) -> list[SelfTestResult]:
-    deterministic = {"deterministic": True, "settings": settings}
+def _test_device(
+    backend: str, settings: Mapping[str, str], repeats: int, portable: bool = False
+) -> list[SelfTestResult]:
+    deterministic = {"deterministic": True, "settings": settings, "portable": portable}
     kernels = {**settings, **KERNELS.get(backend, {})}
     nondeterministic = {"deterministic": False, "settings": kernels}
     payloads = []

@@ -31,7 +31,7 @@ class Distance:
     finite_in_one: int
 
     def __str__(self) -> str:
-        text = f"{self.path}: {self.share:.3g} of {self.elements:,} elements differ"
+        text = f"{self.path}: {100 * self.share:.3g} % of {self.elements:,} elements differ"
         text += f", by at most {self.ulps:,} ULP"
         if self.finite_in_one:
             text += f"; finite in only one of the two: {self.finite_in_one:,}"

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 
-import keras
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from experiments import catalog
 from experiments.benchmarks.competitors import METHODS
 from experiments.benchmarks.task import SavedTask, save_task
 from experiments.harness.model import build
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.spec.overrides import resolve
 
 TINY = {"batch_size": 8, "steps": 2, "test_examples": 20, "test_batch": 10}
@@ -41,11 +41,11 @@ def reference(task):
     for variable in model.trainable_variables:
         variable.assign(task.weights[variable.path])
     images, _ = task.test_examples()
-    logits = keras.ops.convert_to_numpy(model(images))
+    logits = to_numpy(model(images))
     evaluated = model.evaluate(*task.test_examples(), task.arm.test_batch, 0)[:2]
     for step in range(task.arm.steps):
         model.train_on_batch(*task.dataset.train(task.batch_indices(step)))
-    after = {v.path: keras.ops.convert_to_numpy(v) for v in model.trainable_variables}
+    after = {v.path: to_numpy(v) for v in model.trainable_variables}
     return logits, evaluated, after
 
 

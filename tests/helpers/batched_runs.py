@@ -144,7 +144,7 @@ def _train_at_once(folder: Path) -> Summary:
 def _evaluate_untrained(overrides: Mapping[str, Any]) -> list[list[float]]:
     """Evaluate an untrained network at once and in turn; return its metrics' values."""
     spec = plan_runs(at_once, overrides)[0]
-    model, _ = build.build_for_run(spec)
+    model, _ = build.build_for_run(spec, DIGITS)
     programs: list[Program] = [
         VmapProgram(model, DIGITS, spec.arm, [0], 1),
         SequentialProgram(model, DIGITS, spec.arm),

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from experiments.harness.data import mnist
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.runtime import determinism
 from experiments.harness.spec import Run
 from experiments.harness.storage import checkpoint, run_directory
@@ -30,10 +31,10 @@ def train_whole_stopped_and_replayed(folder: str) -> dict[str, Any]:
     spec = corrupted_runs.plan_run(digits, determinism.environment(), **OVERRIDES)
 
     def train(logdir: Path, **options: Any) -> Run:
-        options = {"telemetry_every": 0} | options
-        return run_one.train_or_load(spec, logdir, digits, TrainOptions(**options))
+        options = TrainOptions(telemetry_every=0, **options)
+        return run_one.train_or_load(spec, logdir, digits, options)
 
-    whole = train(Path(folder) / "whole", telemetry_every=1)
+    whole = train(Path(folder) / "whole")
     train(Path(folder) / "parts", stop_after=3)
     resumed = train(Path(folder) / "parts")
     state = run_directory.directory_of(spec, Path(folder) / "parts") / "state"
@@ -43,7 +44,7 @@ def train_whole_stopped_and_replayed(folder: str) -> dict[str, Any]:
     model = keras.saving.load_model(state.parent / "model.keras")
     trained = (*stepper.model.trainable_variables, *stepper.model.optimizer.variables)
     after = stepper.tensors()  # the evaluation that follows may draw from the generators
-    weights = {v.path: keras.ops.convert_to_numpy(v).tobytes() for v in model.weights}
+    weights = {v.path: to_numpy(v).tobytes() for v in model.weights}
     return {
         "rates": whole.history["learning_rate"],
         "chains": [whole.chain, resumed.chain],

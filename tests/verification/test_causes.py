@@ -22,7 +22,10 @@ def test_one_setting_is_changed_at_a_time():
 def test_xlas_ynn_fusion_is_a_cause_in_both_directions(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     flag, jax = env_vars.CORRECT_XLA_FLAG, ENVIRONMENT | {"backend": "jax"}
-    for omitted, other, switched in (([], [flag], "on, not off"), ([flag], [], "off, not on")):
+    for omitted, other, switched in (
+        ([], [flag], "on instead of off"),
+        ([flag], [], "off instead of on"),
+    ):
         settings = env_vars.resolve("jax", True, {}, omitted)
         recorded = causes.recorded_start(jax | {"settings": settings})
         assert env_vars.resolve("jax", True, recorded["settings"], omitted) == settings

@@ -1,7 +1,5 @@
 import json
 
-import pytest
-
 from experiments.harness.runtime.backends import PACKAGES
 from experiments.verification import golden, self_test_runs
 from tests.helpers.environment import ENVIRONMENT
@@ -16,15 +14,22 @@ def test_every_environment_is_saved_under_its_own_key_with_all_short_runs():
         assert set(entry["fingerprints"]) == set(self_test_runs.RUNS)
 
 
-def test_short_runs_have_the_golden_fingerprints_of_this_environment(tmp_path):
-    if golden.key(ENVIRONMENT) not in golden.load():
-        pytest.skip("experiments/golden.json does not have this environment")
-    payload = self_test_runs.train_short_runs({str(tmp_path): None}, timing=False)
+def test_short_runs_stopped_resumed_and_timed_have_the_golden_fingerprints(tmp_path, monkeypatch):
+    monkeypatch.setattr(self_test_runs, "TIMED_INTERVALS", 2)
+    started = self_test_runs.train_short_runs({str(tmp_path): 1}, timing=False)
+    assert started["fingerprints"] == {name: [] for name in self_test_runs.RUNS}
+    resumed = self_test_runs.train_short_runs({str(tmp_path): None}, timing=True)
+    assert resumed["environment"] == ENVIRONMENT
+    assert set(resumed["seconds"]) == set(self_test_runs.RUNS)
+    for name in self_test_runs.RUNS:
+        assert len(resumed["seconds"][name]) == self_test_runs.TIMED_INTERVALS
+        assert min(resumed["seconds"][name]) > 0
     compared = {
         run: golden.compare(ENVIRONMENT, run, fingerprint)
-        for run, (fingerprint,) in payload["fingerprints"].items()
+        for run, (fingerprint,) in resumed["fingerprints"].items()
     }
-    assert compared == dict.fromkeys(self_test_runs.RUNS, "same")
+    here = "same" if golden.key(ENVIRONMENT) in golden.load() else "unknown"
+    assert compared == dict.fromkeys(self_test_runs.RUNS, here)
 
 
 def test_saved_fingerprints_are_found_and_replaced(tmp_path, monkeypatch):

@@ -1,20 +1,39 @@
 """Verification names the fault of each corrupted run."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from experiments.harness.runtime import env_vars, subprocesses
+from experiments.verification import causes
 from experiments.verification.divergence import Divergence
 from experiments.verification.rerun import Verifier
+from tests.helpers.corrupted_runs import TINY, TINY_ALEXNET
 from tests.helpers.environment import ENVIRONMENT
+from tests.helpers.shared_processes import SharedProcesses
 
 PROCESSORS = ENVIRONMENT["threads"]
+LARGE = TINY_ALEXNET | {"intervals": 2}  # large enough for threads to matter
 
 
-def diagnose(scratch: Path, fault: str | None = None, **start) -> Divergence:
-    """Train a run with a fault in a process of its own, and return what verification finds."""
-    arguments = {"logdir": str(scratch), "environment": ENVIRONMENT, "fault": fault}
+@pytest.fixture(scope="module")
+def processes() -> Iterator[SharedProcesses]:
+    shared = SharedProcesses()
+    yield shared
+    shared.end()
+
+
+@pytest.fixture(autouse=True)
+def _shared(processes, monkeypatch):
+    """Verify in a process for each setting; ``test_verify`` starts a fresh one for every call."""
+    monkeypatch.setattr(subprocesses, "call", processes)
+
+
+def diagnose(scratch: Path, fault: str | None = None, tiny=TINY, **start) -> Divergence:
+    """Train a run with a fault or other settings, and return what verification finds."""
+    arguments = {"logdir": str(scratch), "environment": ENVIRONMENT, "fault": fault, "tiny": tiny}
+    start = causes.recorded_start(ENVIRONMENT) | start
     directory = subprocesses.call("tests.helpers.corrupted_runs:train", arguments, start=start)
     verifier = Verifier(Path(directory), None, scratch / "again")
     found = verifier.diagnose(*verifier.rerun())
@@ -47,7 +66,7 @@ def test_a_dropout_seed_off_by_one(tmp_path):
 
 @pytest.mark.skipif(PROCESSORS < 2, reason="there is only one processor")
 def test_another_number_of_threads(tmp_path):
-    found = diagnose(tmp_path, threads=1)
+    found = diagnose(tmp_path, tiny=LARGE, threads=1)
     assert found.interval == 1
     assert found.step is not None
     assert found.cause == f"threads: 1 instead of {PROCESSORS} reproduces the recorded bits"
@@ -58,7 +77,7 @@ def test_another_number_of_threads(tmp_path):
     ENVIRONMENT["backend"] != "tensorflow", reason="the bits do not depend on it on a CPU"
 )
 def test_determinism_switched_off(tmp_path):
-    found = diagnose(tmp_path, deterministic=False)
+    found = diagnose(tmp_path, tiny=LARGE, deterministic=False)
     assert found.interval == 1
     assert found.cause == "determinism: off instead of on reproduces the recorded bits"
 

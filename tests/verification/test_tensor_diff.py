@@ -48,7 +48,7 @@ def test_units_in_the_last_place_are_counted_across_zero():
     b = np.array([np.nextafter(np.float32(1), np.float32(2)), 0.0, tiny, 5.0], "float32")
     found = distance("w", a, b)
     assert (found.share, found.ulps, found.finite_in_one, found.elements) == (0.5, 2, 0, 4)
-    assert str(found) == "w: 0.5 of 4 elements differ, by at most 2 ULP"
+    assert str(found) == "w: 50 % of 4 elements differ, by at most 2 ULP"
 
 
 def test_zeros_of_two_signs_differ_only_in_bits():

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import zoo
+from experiments.harness.model.variables import to_numpy
 from zoo import alexnet
 
 SMALL = {"image_size": 67, "width": 1 / 16}
@@ -74,8 +75,8 @@ def test_grouped_convolutions_are_two_separate_ones():
     for output, x, name in ((first, below[..., :half], "conv4_1"),
                             (second, below[..., half:], "conv4_2")):  # fmt: skip
         kernel, bias = model.get_layer(name).get_weights()
-        alone = keras.ops.conv(x, kernel, padding="same") + bias
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(alone), output, atol=1e-5)
+        alone = keras.ops.add(keras.ops.conv(x, kernel, padding="same"), bias)
+        np.testing.assert_allclose(to_numpy(alone), output, atol=1e-5)
 
 
 def test_full_size_gain_keeps_each_layers_initial_amplification():

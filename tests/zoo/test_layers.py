@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 
+from experiments.harness.model.variables import to_numpy
 from tests.helpers.environment import ENVIRONMENT
 from zoo import layers
 from zoo.layers import AlwaysDropout, LocalResponseNormalization, MaxPooling2D, Rescaled
@@ -22,7 +23,7 @@ def test_lrn_equals_tensorflows(depth_radius, bias, alpha, beta):
     x = 10 * random(2, 5, 5, 12)
     ours = LocalResponseNormalization(depth_radius, bias, alpha, beta)(x)
     theirs = tf.nn.local_response_normalization(x, depth_radius, bias, alpha, beta)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(ours), theirs.numpy(), rtol=2e-6)
+    np.testing.assert_allclose(to_numpy(ours), theirs.numpy(), rtol=2e-6)
 
 
 @pytest.mark.parametrize("size", [67, 227])
@@ -30,13 +31,13 @@ def test_resizing_equals_opencvs_bilinear(size):
     x = np.random.default_rng(0).random((3, 28, 28, 1), dtype="float32")
     ours = keras.layers.Resizing(size, size)(x)
     theirs = np.stack([cv2.resize(image, (size, size)) for image in x])[..., None]
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(ours), theirs, atol=5e-6)
+    np.testing.assert_allclose(to_numpy(ours), theirs, atol=5e-6)
 
 
 def test_always_dropout_drops_whatever_training_says():
     layer, x = AlwaysDropout(0.5), np.ones((1, 1000), "float32")
     for training in (False, True, None):
-        y = keras.ops.convert_to_numpy(layer(x, training=training))
+        y = to_numpy(layer(x, training=training))
         assert set(np.unique(y)) == {0.0, 2.0}
         assert 400 < (y == 0).sum() < 600
 
@@ -45,7 +46,7 @@ def test_rescaled_multiplies_and_survives_serialisation():
     inner = keras.initializers.TruncatedNormal(stddev=0.5, seed=3)
     scaled = keras.initializers.deserialize(keras.initializers.serialize(Rescaled(inner, 4.0)))
     values, wanted = scaled((50, 3)), 4.0 * inner.clone()((50, 3))
-    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (values, wanted)))
+    np.testing.assert_array_equal(*map(to_numpy, (values, wanted)))
 
 
 def value_and_gradient(layer, x: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
@@ -67,7 +68,7 @@ def value_and_gradient(layer, x: np.ndarray, weights: np.ndarray) -> list[np.nda
             tape.watch(x)
             value = layer(x)
         gradient = tape.gradient(value, x, weights)
-    return [keras.ops.convert_to_numpy(tensor) for tensor in (value, gradient)]
+    return [to_numpy(tensor) for tensor in (value, gradient)]
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -95,7 +96,7 @@ def test_a_pool_of_slices_keeps_nan_and_negative_infinity(monkeypatch):
     wanted = keras.layers.MaxPooling2D(2, 2)(x)
     monkeypatch.setattr(layers, "scatters", lambda: True)
     found = MaxPooling2D(2, 2)(x)
-    np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (found, wanted)))
+    np.testing.assert_array_equal(*map(to_numpy, (found, wanted)))
 
 
 @only_jax

@@ -1,6 +1,6 @@
-import keras
 import numpy as np
 
+from experiments.harness.model.variables import to_numpy
 from zoo import mnist_cnn
 
 
@@ -32,8 +32,8 @@ def test_rounding_noise_is_of_the_size_of_a_rounding_and_only_while_training():
     quiet, noisy = (mnist_cnn.build(widths=(2, 2, 4), rounding_noise=n) for n in (0.0, 1e-7))
     noisy.set_weights(quiet.get_weights())
     x = images(8)
-    still = keras.ops.convert_to_numpy(quiet(x, training=True))
+    still = to_numpy(quiet(x, training=True))
     np.testing.assert_array_equal(noisy.predict(x, verbose=0), quiet.predict(x, verbose=0))
-    moved = keras.ops.convert_to_numpy(noisy(x, training=True))
+    moved = to_numpy(noisy(x, training=True))
     assert not np.array_equal(moved, still)
     np.testing.assert_allclose(moved, still, rtol=1e-4, atol=1e-6)

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 
+from experiments.harness.model.variables import to_numpy
 from zoo import valence_cnn
 
 
@@ -18,7 +19,7 @@ def test_at_full_size_the_shapes_are_the_documents():
 def test_frames_are_normalised_and_weights_start_as_documented():
     model = valence_cnn.build(bias_initializer=keras.initializers.Constant(0.1))
     layer = model.get_layer("image_normalization")
-    normalised = keras.ops.convert_to_numpy(layer(np.array([0.0, 128.0, 255.0], "float32")))
+    normalised = to_numpy(layer(np.array([0.0, 128.0, 255.0], "float32")))
     np.testing.assert_allclose(normalised, [-128 / 255, 0, 127 / 255], atol=1e-6)
     for name in ("conv2", "local1"):
         kernel, bias = model.get_layer(name).get_weights()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from experiments.benchmarks.rounds import Rounds
+from experiments.harness.model.variables import to_numpy
 
 
 class RoundCallback(keras.callbacks.Callback):
@@ -15,5 +16,5 @@ class RoundCallback(keras.callbacks.Callback):
         self.rounds = rounds
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        keras.ops.convert_to_numpy(self.model.trainable_variables[0])  # waits for the last step
+        to_numpy(self.model.trainable_variables[0])  # waits for the last step
         self.rounds.end_steps()

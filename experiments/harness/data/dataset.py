@@ -18,22 +18,23 @@ Examples = tuple[NDArray[Any], ...]  # inputs, targets and, if the dataset has t
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and their targets, in a fixed order.
+    """Examples and their targets, in a fixed order.
 
-    ``x_*`` are bytes ``(n, height, width)`` or ``(n, height, width, channels)``, ``y_*`` integer
-    labels or floats ``(n,)``, ``w_*`` the samples' weights in the loss, if there are any. A network
-    receives the bytes as floats divided by ``divisor``. ``stand_in`` is False only for the
-    documents' own data.
+    ``x_*`` are images as bytes, ``(n, height, width)`` or ``(n, height, width, channels)``, which a
+    network receives as floats divided by ``divisor``; or, if ``divisor`` is None, arrays of any
+    shape ``(n, ...)``, which it receives as they are. ``y_*`` are integer labels or floats
+    ``(n,)``, a user's of any shape ``(n, ...)``; ``w_*`` the samples' weights in the loss, if there
+    are any. ``stand_in`` is False only for the documents' own data, and a user's own.
     """
 
     name: str
-    x_train: NDArray[np.uint8]
+    x_train: NDArray[Any]
     y_train: NDArray[Any]
-    x_test: NDArray[np.uint8]
+    x_test: NDArray[Any]
     y_test: NDArray[Any]
     w_train: NDArray[np.float32] | None = None
     w_test: NDArray[np.float32] | None = None
-    divisor: float = 255.0
+    divisor: float | None = 255.0
     stand_in: bool = True
 
     @cached_property
@@ -76,7 +77,10 @@ class Dataset:
 
     def _select(self, x: Any, y: Any, w: Any, indices: Any) -> Examples:
         weights = () if w is None else (w[indices],)
-        return scale_pixels(x[indices], self.divisor), y[indices], *weights
+        inputs = x[indices]
+        if self.divisor is not None:
+            inputs = scale_pixels(inputs, self.divisor)
+        return inputs, y[indices], *weights
 
 
 def scale_pixels(pixels: NDArray[np.uint8], divisor: float = 255.0) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ On TensorFlow that is a ``tf.data.Dataset`` with two departures from what Keras 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -32,6 +32,55 @@ def evaluation_input(examples: Examples, batch_size: int) -> Any:
     if keras.backend.backend() == "tensorflow":
         return _from_examples(examples, batch_size)
     return Slices(examples, batch_size)
+
+
+def epoch_input(of_epoch: Callable[[], Iterator[Any]], first: Sequence[Any], one_size: bool) -> Any:
+    """Return the batches of an epoch as a ``tf.data.Dataset``; ``of_epoch`` is called in each.
+
+    ``first`` are some batches, nested arrays, that show types and shapes. The sizes of later ones
+    may differ along the first axis and, unless ``one_size``, along those that differ in ``first``.
+    """
+    import tensorflow as tf
+
+    def signature(*parts: Any) -> Any:
+        shapes = zip(*(part.shape[1:] for part in parts), strict=True)
+        inner = [sizes[0] if len({*sizes}) == 1 else None for sizes in shapes]
+        several = (None,) if one_size else ()
+        return tf.TensorSpec((*several, None, *inner), parts[0].dtype)
+
+    arrays = [keras.tree.map_structure(np.asarray, batch) for batch in first]
+    spec = keras.tree.map_structure(signature, *arrays)
+    if one_size:
+        several = tf.data.Dataset.from_generator(
+            lambda: _stacked(of_epoch()), output_signature=spec
+        )
+        return _without_autotuning(several.prefetch(1).unbatch().prefetch(1))
+    return _without_autotuning(
+        tf.data.Dataset.from_generator(of_epoch, output_signature=spec).prefetch(1)
+    )
+
+
+def redrawn_parts(dataset: Any) -> list[str]:
+    """Return the operations by which a ``tf.data.Dataset`` may differ from epoch to epoch.
+
+    These are shuffles, random operations and Python functions.
+    """
+    import tensorflow as tf
+
+    graph = tf.raw_ops.DatasetToGraphV2(
+        input_dataset=dataset._variant_tensor, external_state_policy=1, strip_device_assignment=True
+    )
+    definition = tf.compat.v1.GraphDef.FromString(graph.numpy())
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    return sorted({node.op for node in nodes if _redraws(node)})
+
+
+def _redraws(node: Any) -> bool:
+    if node.op.startswith("Shuffle") and "reshuffle_each_iteration" in node.attr:
+        return bool(node.attr["reshuffle_each_iteration"].b)
+    return node.op.startswith("Random") or any(
+        part in node.op for part in ("Shuffle", "PyFunc", "GeneratorDataset", "StatefulUniform")
+    )
 
 
 class Slices(keras.utils.PyDataset):
@@ -69,11 +118,11 @@ def _from_examples(examples: Examples, batch_size: int) -> Any:
     return _without_autotuning(tf.data.Dataset.from_tensor_slices(examples).batch(batch_size))
 
 
-def _stacked(batches: Iterable[Examples]) -> Iterator[Examples]:
+def _stacked(batches: Iterable[Any]) -> Iterator[Any]:
     """Yield several batches at a time, each of their parts stacked into one array."""
     iterator = iter(batches)
     while chunk := list(islice(iterator, BATCHES_AT_A_TIME)):
-        yield tuple(np.stack(parts) for parts in zip(*chunk, strict=True))
+        yield keras.tree.map_structure(lambda *parts: np.stack(parts), *chunk)
 
 
 def _without_autotuning(dataset: Any) -> Any:

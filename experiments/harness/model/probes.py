@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import Gradients
 from experiments.harness.model.units import count_distinct, unit_vectors
-from experiments.harness.model.variables import forward_variables, preserved
+from experiments.harness.model.variables import forward_variables, preserved, to_numpy
 
 GRID = 1e-6
+QUIET = np.errstate(invalid="ignore", over="ignore")  # a diverged model has infinite values
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -39,6 +40,7 @@ class ProbeInput:
     untrained: bool
 
 
+@QUIET
 def distinct_units(seen: ProbeInput) -> dict[str, float]:
     """Count each layer's distinct units: exactly, and with distances to the first rounded to 1e-6.
 
@@ -54,6 +56,7 @@ def distinct_units(seen: ProbeInput) -> dict[str, float]:
     return counts
 
 
+@QUIET
 def movement(seen: ProbeInput) -> dict[str, float]:
     """Measure how far kernels and biases moved, as the median over layers.
 
@@ -81,6 +84,7 @@ def movement(seen: ProbeInput) -> dict[str, float]:
     return {name: median(values) for name, values in measured.items()}
 
 
+@QUIET
 def variances(seen: ProbeInput) -> dict[str, float]:
     """Measure the variance of each layer's activation and kernel gradient, before training only.
 
@@ -114,4 +118,4 @@ def _layers_with_kernels(model: keras.Model) -> list[Any]:
 
 
 def _variance(values: Any) -> float:
-    return float(np.var(keras.ops.convert_to_numpy(values), dtype="float64"))
+    return float(np.var(to_numpy(values), dtype="float64"))

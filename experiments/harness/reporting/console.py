@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from experiments.harness.reporting import labels, tables
 from experiments.harness.reporting.result import Result
+from experiments.harness.runtime import cpu
 from experiments.harness.spec import Experiment, RunSpec
 
 SCALES = {
@@ -62,7 +63,7 @@ def study_summary(result: Result) -> str:
             str(result),
             *(["\nThe document's framework:"] if experiment.framework else ()),
             *(f"  - {line}" for line in experiment.framework),
-            "\nDeviations from the document:",
+            *(["\nDeviations from the document:"] if experiment.deviations else ()),
             *(f"  D{n}. {deviation}" for n, deviation in enumerate(experiment.deviations, 1)),
             f"\npicture      {result.picture}",
             f"TensorBoard  {shlex.join(['tensorboard', '--logdir', str(logdir)])}",
@@ -76,6 +77,8 @@ def _environment(spec: RunSpec) -> str:
     """Return the backend, its version, device and threads."""
     environment = spec.environment
     backend = environment["backend"]
+    if cpu.is_portable(environment):
+        return f"{backend} {environment['versions'][backend]}, profile {environment['cpu']}"
     deterministic = environment.get("deterministic", True)
     return (
         f"{backend} {environment['versions'][backend]} on {environment['device']}, "

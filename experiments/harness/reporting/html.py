@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.harness.reporting import labels, tables
+from experiments.harness.reporting import scripts as script_runs
 
 OUTCOMES = ("REPRODUCED", "REFUTED", "INCONCLUSIVE")
 
@@ -19,11 +20,14 @@ def to_html(
     pictures: Sequence[Path],
     nan_causes: Sequence[Mapping[str, str]],
     overviews: Mapping[str, Path],
+    scripts: Sequence[Mapping[str, Any]] = (),
+    script_picture: Path | None = None,
 ) -> str:
     """Return one page that needs no other file.
 
     ``results`` are summaries; ``pictures`` and ``nan_causes`` (texts by title) are theirs, in the
-    same order; ``overviews`` are pictures by title.
+    same order; ``overviews`` are pictures by title. ``scripts`` are summaries of the runs of
+    users' own scripts, with one picture.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -37,6 +41,8 @@ def to_html(
         pictures=[_base64(picture) for picture in pictures],
         nan_causes=nan_causes,
         overviews=[(title, _base64(picture)) for title, picture in overviews.items()],
+        scripts=scripts,
+        script_picture=_base64(script_picture) if script_picture else "",
         outcomes=OUTCOMES,
         stand_in=labels.STAND_IN,
         bounds=lambda claim: tables.bounds(claim["bounds"]),
@@ -45,8 +51,15 @@ def to_html(
     )
 
 
-def to_markdown(results: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -> str:
-    """Return the results as Markdown; ``pictures`` are the links to their pictures."""
+def to_markdown(
+    results: Sequence[Mapping[str, Any]],
+    pictures: Sequence[str],
+    scripts: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Return the results as Markdown; ``pictures`` are the links to their pictures.
+
+    ``scripts`` are summaries of the runs of users' own scripts.
+    """
     parts = ["# Documented and measured", tables.overview(results, "github")]
     for result, picture in zip(results, pictures, strict=True):
         environment = result["environment"]
@@ -65,6 +78,8 @@ def to_markdown(results: Sequence[Mapping[str, Any]], pictures: Sequence[str]) -
             "\n".join(f"- {line}" for line in result["framework"]),
             "\n".join(f"{n}. {line}" for n, line in enumerate(result["deviations"], 1)),
         ]
+    if scripts:
+        parts += ["## Runs of own scripts", script_runs.table(scripts, "github")]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -12,7 +12,7 @@ from experiments.harness.reporting.result import Result
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Experiment, Run, Scale, UserError
 from experiments.harness.spec.judge import judge
-from experiments.harness.storage import run_directory, run_record
+from experiments.harness.storage import run_directory, run_record, source_code
 
 WHOLE_PICTURE, PART_PICTURE = "curves.png", "curves-part.png"
 
@@ -32,6 +32,8 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
     and, if some seeds have every arm complete, the other seeds.
     """
     runs = find_runs(logdir)
+    experiments = [*experiments]
+    known = {experiment.name for experiment in experiments}
     found = []
     for experiment in experiments:
         for scale in experiment.at:
@@ -40,6 +42,9 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
                 selected = _complete_seeds(selected, experiment, scale)
                 picture = logdir / experiment.name / scale / WHOLE_PICTURE
                 found.append(draw_and_judge(experiment, selected, logdir, picture))
+    for name in {run.spec.experiment: None for run in runs if run.spec.code}:
+        if name not in known:
+            logger.warning(f"left out: {logdir / name}, of your own; name its file to report it")
     return found
 
 
@@ -65,14 +70,16 @@ def _select_runs(
     current, outdated = list[Run](), list[Run]()
     for run in runs:
         if run.spec.scale == scale and (arm := arms.get(run.spec.arm_id)):
-            same = run.spec.arm.identity() == arm.identity()
+            same = run.spec.arm.identity() == arm.identity() and not source_code.change(
+                run.spec.code, run.spec.code_folder
+            )
             updated = replace(run, spec=replace(run.spec, arm=arm))
             (current if same else outdated).append(updated if same else run)
     if own := [run for run in outdated if run.spec.experiment == experiment.name]:
         example = run_directory.directory_of(own[0].spec, logdir)
         logger.warning(
             f"{len(own)} runs of {experiment.name} at {scale} are left out, as their arms have "
-            f"changed in the catalogue: {example}{', ...' * (len(own) > 1)}"
+            f"changed in {experiment.file or 'the catalogue'}: {example}{', ...' * (len(own) > 1)}"
         )
     order = list(arms)
     return sorted(current, key=lambda run: (run.spec.seed, order.index(run.spec.arm_id)))

@@ -41,7 +41,10 @@ def _benchmark_tables(folder: Path) -> str:
 PAGES: Mapping[str, Mapping[str, Callable[[Path], str]]] = {
     "README.md": {"records": _results_table},
     "docs/performance.md": {"benchmarks": _benchmark_tables},
-    "docs/reproducibility.md": {"self-tests": _self_test_table, "campaigns": _campaign_table},
+    "docs/reproducibility.md": {
+        "self-tests": _self_test_table,
+        "campaigns": _campaign_table,
+    },
     f"{records.FOLDER}/README.md": {WHOLE_PAGE: _results_page},
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, cycle
 from math import isfinite
 from pathlib import Path
@@ -85,11 +85,12 @@ def _write(
     for axis, panel in zip(axes, panels, strict=True):
         shown = {arm: runs for arm, runs in by_arm.items() if arm.startswith(panel.arms)}
         colour_of = {arm: colours[legend[arm]] for arm in shown}
-        axis.set(ylabel=panel.label, yscale=panel.scale)
+        axis.set_ylabel(panel.label)
         if panel.against:
             _draw_last_values(axis, panel, shown, colour_of)
         else:
             marks |= _draw_curves(axis, panel, shown, documented, colour_of)
+        axis.set_yscale(_scale(panel.scale, *(line.get_ydata() for line in axis.lines)))
         if panel.limits:
             axis.set_ylim(panel.limits)
         axis.grid(alpha=0.25)
@@ -168,7 +169,13 @@ def _draw_last_values(
         xs = sorted(points)
         means = [statistics.fmean(points[x]) for x in xs]
         axis.plot(xs, means, color=family_colours[family], lw=1.2)
-    axis.set(xscale=panel.across, xlabel=(panel.against or "").rpartition(".")[2])
+    axis.set_xscale(_scale(panel.across, *families.values()))
+    axis.set_xlabel((panel.against or "").rpartition(".")[2])
+
+
+def _scale(wanted: str, *series: Iterable[Any]) -> str:
+    """Return the scale ``wanted``, or a linear one if no value has a logarithm."""
+    return wanted if any(value > 0 for values in series for value in values) else "linear"
 
 
 def _family(arm: str) -> str:

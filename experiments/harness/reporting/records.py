@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isclose
 from pathlib import Path
@@ -50,19 +50,27 @@ def objections(result: Result) -> list[str]:
         (experiment.name_of(run.spec), run.spec.seed) for run in runs if run.status == "complete"
     }
     stand_ins = {run.spec.dataset["name"] for run in runs if run.spec.dataset["stand_in"]}
-    environments = [run.spec.environment for run in runs]
     reasons = {
         "runs are missing": scale == "mini" and not planned <= complete,
         "runs are not complete": len(complete) < len(runs),
+    }
+    return [
+        *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),
+        *(reason for reason, applies in reasons.items() if applies),
+        *untraceable(runs),
+    ]
+
+
+def untraceable(runs: Sequence[Run]) -> list[str]:
+    """Return why the bits of runs cannot be published, such as that of uncommitted code."""
+    environments = [run.spec.environment for run in runs]
+    reasons = {
         "runs of several environments": len(set(map(_without_batch, environments))) > 1,
         "runs without determinism": any(e.get("deterministic") is False for e in environments),
         "runs of uncommitted code": any(str(run.commit).endswith(("+", "None")) for run in runs),
         "the code changed during a run": any(map(provenance.change, runs)),
     }
-    return [
-        *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),
-        *(reason for reason, applies in reasons.items() if applies),
-    ]
+    return [reason for reason, applies in reasons.items() if applies]
 
 
 def _without_batch(environment: Mapping[str, Any]) -> str:

@@ -126,6 +126,20 @@ def self_test(rows: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     return tabulate(lines, (*names, *times), style, disable_numparse=True)
 
 
+def portability(result: Mapping[str, Any], style: str = "simple") -> str:
+    """Return a row for each arm and profile: where its bits are those of the machine itself."""
+    machines = list(dict.fromkeys(row["machine"] for row in result["table"]))
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for row in result["table"]:
+        profile = "portable" if row["portable"] else "default"
+        cells = found.setdefault((row["arm"], profile), {})
+        cells[row["machine"]] = f"DIFFERENT: {row['differs']}" if row["differs"] else "same"
+    rows = [
+        (*key, *(cells.get(machine, "-") for machine in machines)) for key, cells in found.items()
+    ]
+    return tabulate(rows, ("arm", "profile", *machines), style)
+
+
 def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     """Return how often each fault was injected and what it harmed, one column per backend."""
     tables = [campaign["table"] for campaign in results]

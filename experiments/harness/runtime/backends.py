@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from experiments.harness.runtime import env_vars
 from experiments.harness.spec import UserError, nearest
+
+if TYPE_CHECKING:  # importing NumPy fixes its libraries' threads and kernels
+    from numpy.typing import NDArray
 
 PACKAGES = {  # backend: the distributions whose versions change the bits
     "tensorflow": ("tensorflow",),
@@ -79,7 +79,7 @@ def generator_state() -> dict[str, NDArray[Any]]:
 
     Empty except on PyTorch, where Keras's dropout without a seed draws from the global generators.
     """
-    if os.environ["KERAS_BACKEND"] != "torch":
+    if env_vars.keras_backend() != "torch":
         return {}
     import torch
 
@@ -92,7 +92,7 @@ def generator_state() -> dict[str, NDArray[Any]]:
 
 def restore_generator_state(tensors: Mapping[str, NDArray[Any]]) -> None:
     """Restore what ``generator_state()`` returned."""
-    if os.environ["KERAS_BACKEND"] != "torch":
+    if env_vars.keras_backend() != "torch":
         return
     import torch
 
@@ -109,6 +109,18 @@ def start_tensorflow(threads: int, deterministic: bool) -> Accelerators:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+    return accelerators("tensorflow")
+
+
+def accelerators(backend: str) -> Accelerators:
+    """Return the accelerators of a backend that is started."""
+    find = {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}
+    return find[backend]()
+
+
+def _of_tensorflow() -> Accelerators:
+    import tensorflow as tf
+
     details = tf.config.experimental.get_device_details
     devices = [d for d in tf.config.list_physical_devices() if d.device_type != "CPU"]
     metal = platform.system() == "Darwin"  # TensorFlow calls Metal devices GPU, too
@@ -120,6 +132,10 @@ def start_tensorflow(threads: int, deterministic: bool) -> Accelerators:
 
 def start_jax(_threads: int, _deterministic: bool) -> Accelerators:
     """Start JAX, which environment variables configure; return its accelerators."""
+    return accelerators("jax")
+
+
+def _of_jax() -> Accelerators:
     import jax
 
     return [(d.platform, d.device_kind) for d in jax.devices() if d.platform != "cpu"]
@@ -134,6 +150,12 @@ def start_torch(threads: int, deterministic: bool) -> Accelerators:
     if deterministic:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+    return accelerators("torch")
+
+
+def _of_torch() -> Accelerators:
+    import torch
+
     others = [name for name in ("mps", "xpu") if getattr(torch, name).is_available()]
     gpus = map(torch.cuda.get_device_name, range(torch.cuda.device_count()))
     return [*(("cuda", name) for name in gpus), *((name, name) for name in others)]

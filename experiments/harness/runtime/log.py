@@ -33,6 +33,12 @@ def to_stdout_by_default() -> Iterator[None]:
         yield
 
 
+def announce(line: str) -> None:
+    """Log a line from within a user's own program: printed unless logging is configured."""
+    with to_stdout_by_default():
+        logger.info(line)
+
+
 @contextmanager
 def quiet(level: int = logging.INFO) -> Iterator[None]:
     """Within the block, drop the messages up to ``level``."""

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,20 @@ def call(
     backend: str | None = None,
     start: Mapping[str, Any] | None = None,
     timeout: float | None = None,
+    launcher: Sequence[str] = (),
 ) -> Any:
     """Call ``function`` (``module:name``) in a fresh process; return its result.
 
     Arguments and result are JSON types. ``backend``: this process's by default. ``start``:
     arguments of ``determinism.start``, which is called first unless None. Raises ``UserError`` if
     the function does, ``CallTimeoutError`` after ``timeout`` seconds, ``ProcessError`` for any
-    other failure. A timeout or an interrupt kills the process.
+    other failure. A timeout or an interrupt kills the process. ``launcher``: a command that starts
+    another one, such as an emulator with its options.
     """
     environ = env_vars.original_environ() | ({"KERAS_BACKEND": backend} if backend else {})
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    argv = [sys.executable, "-P", "-m", __spec__.name]  # -P: not the code in the current directory
+    # -P: not the code in the current directory
+    argv = [*launcher, sys.executable, "-P", "-m", __spec__.name]
     with tempfile.TemporaryFile() as result, _lifeline() as lifeline:
         request = {
             "function": function,

@@ -12,7 +12,7 @@ from logging.handlers import QueueHandler, QueueListener
 from multiprocessing.queues import Queue
 from typing import Any
 
-from experiments.harness.runtime import determinism
+from experiments.harness.runtime import cpu, determinism
 from experiments.harness.runtime.log import logger
 from experiments.harness.runtime.subprocesses import exit_with_parent
 from experiments.harness.spec import ProcessError, UserError
@@ -45,7 +45,8 @@ def worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
         for ready in checks:
             ready.result()
         yield pool
-    except BrokenProcessPool:  # the pool has ended the other workers itself
+    except BrokenProcessPool:  # the pool ends the other workers itself
+        pool.shutdown()  # until then exit codes may be missing
         if any(worker.exitcode == NO_MAIN_GUARD for worker in workers):
             raise UserError(NEEDS_MAIN_GUARD) from None
         raise ProcessError("a worker process died; run again to resume") from None
@@ -84,7 +85,10 @@ def start_worker(environment: Mapping[str, Any], messages: Queue[Any] | None = N
     if messages:
         logger.addHandler(QueueHandler(messages))
         logger.setLevel(logging.INFO)
-    determinism.start(deterministic=environment.get("deterministic", True))
+    determinism.start(
+        deterministic=environment.get("deterministic", True),
+        portable=cpu.is_portable(environment),
+    )
 
 
 def check_worker(environment: Mapping[str, Any]) -> None:

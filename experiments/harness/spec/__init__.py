@@ -5,10 +5,10 @@ Standard library only: nothing here starts a backend.
 
 from experiments.harness.spec.arm import Arm, Config, Role, Scale, Variant, config
 from experiments.harness.spec.claim import Bounds, Claim, Measure, Verdict
-from experiments.harness.spec.errors import ProcessError, UserError, nearest
+from experiments.harness.spec.errors import ProcessError, UserError, describe_error, nearest
 from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.figures import Panel, ReportedValues
-from experiments.harness.spec.run import History, Run, RunSpec, Status
+from experiments.harness.spec.run import History, Run, RunSpec, ScriptRun, ScriptSpec, Status
 from experiments.harness.spec.search_space import Dimension
 
 __all__ = [
@@ -27,10 +27,13 @@ __all__ = [
     "Run",
     "RunSpec",
     "Scale",
+    "ScriptRun",
+    "ScriptSpec",
     "Status",
     "UserError",
     "Variant",
     "Verdict",
     "config",
+    "describe_error",
     "nearest",
 ]

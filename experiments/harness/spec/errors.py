@@ -19,3 +19,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; available: {', '.join(known)}"
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error of a user's code in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

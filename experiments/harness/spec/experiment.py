@@ -26,7 +26,8 @@ class Experiment:
     order. ``framework`` lists defaults of the document's framework that differ from Keras's.
     A search varies the ``space`` of the arm ``searched``, by default the first one.
     The catalogue fills in ``name``, ``at`` (every arm at each scale, variants resolved) and
-    ``arm_ids`` (the arm that each name stands for, as ``experiment:arm``).
+    ``arm_ids`` (the arm that each name stands for, as ``experiment:arm``). An experiment outside of
+    the catalogue has the ``file`` it was read from and the ``folder`` that its modules are in.
     """
 
     title: str
@@ -48,6 +49,8 @@ class Experiment:
     name: str = ""
     at: Mapping[Scale, Mapping[str, Arm]] = field(default_factory=dict)
     arm_ids: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    folder: str = ""
 
     def name_of(self, spec: RunSpec) -> str:
         """Return this experiment's name for the arm of ``spec``; ``KeyError`` if it has none."""

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.harness.spec.run import RunSpec
+from experiments.harness.spec.run import RunSpec, ScriptSpec
 
 LATER_FIELDS = ("caches",)  # of an environment, that older records lack
 
 
-def identity_of(spec: RunSpec) -> dict[str, Any]:
+def identity_of(spec: RunSpec | ScriptSpec) -> dict[str, Any]:
     """Return the identity of a run, as JSON types; equal identities give equal fingerprints."""
-    return {
-        "arm": spec.arm.identity(),
-        "seed": spec.seed,
-        "dataset": spec.dataset["sha256"],
-        "environment": dict(spec.environment),
-    }
+    return spec.identity()
 
 
 def run_id(spec: RunSpec) -> str:
@@ -51,3 +46,15 @@ def differences(old: Any, new: Any, path: str = "") -> list[tuple[str, str, str]
 def json_digest(value: Any) -> str:
     """Return the SHA-256 of a JSON value, in hexadecimal; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return the names, made distinct: a repeated ``name`` becomes ``name#2``, ``name#3``."""
+    found: dict[str, None] = {}
+    for name in names:
+        distinct, number = name, 1
+        while distinct in found:
+            number += 1
+            distinct = f"{name}#{number}"
+        found[distinct] = None
+    return list(found)

@@ -1,10 +1,13 @@
-"""Runs: an arm trained with one seed. A ``RunSpec`` is the plan, a ``Run`` the outcome."""
+"""Runs: an arm trained with one seed. A ``RunSpec`` is the plan, a ``Run`` the outcome.
+
+A user's own script has the same outcome under a plan of its own, ``ScriptSpec``: a ``ScriptRun``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, Literal, Self
 
 from experiments.harness.spec.arm import Arm, Scale
@@ -20,6 +23,8 @@ class RunSpec:
     it. ``overrides`` are the user's, already applied to ``arm``. ``dataset`` is
     ``Dataset.identity()``, ``environment`` is ``determinism.environment()``. ``data_source`` is the
     absolute path of the data, which decides nothing; None for built-in data and in old records.
+    ``code`` has the SHA-256 of the files of the user's own that the run needs, by their path in
+    ``code_folder``, which decides nothing, or by module; it is empty for the catalogue's arms.
     """
 
     experiment: str
@@ -31,18 +36,72 @@ class RunSpec:
     environment: Mapping[str, Any]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     data_source: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
+    code_folder: str | None = None
 
     @property
     def arm_id(self) -> str:
         """The arm as ``experiment:arm``."""
         return f"{self.experiment}:{self.arm_name}"
 
+    @property
+    def title(self) -> str:
+        """The plan in a few words."""
+        return f"{self.arm_id}, {self.scale}, seed {self.seed}"
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of an interval."""
+        return self.arm.steps
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the run's bits, as JSON types."""
+        own = {"code": dict(self.code)} if self.code else {}
+        return own | {
+            "arm": self.arm.identity(),
+            "seed": self.seed,
+            "dataset": self.dataset["sha256"],
+            "environment": dict(self.environment),
+        }
+
+
+@dataclass(frozen=True)
+class ScriptSpec:
+    """What a user's script trains: everything that is known to decide the bits.
+
+    ``script`` is the command, which decides nothing by itself. ``model`` describes the compiled
+    model, ``data`` the batches as far as they are known, ``steps`` is the number of steps of an
+    epoch, None if unknown, ``seed`` is that of ``keras.utils.set_random_seed``, None without one.
+    """
+
+    script: str
+    model: Mapping[str, Any]
+    data: Mapping[str, Any]
+    steps: int | None
+    seed: int | None
+    environment: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The plan in a few words."""
+        return f"{self.script}, {'no seed' if self.seed is None else f'seed {self.seed}'}"
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the run's bits, as JSON types."""
+        return {
+            "model": dict(self.model),
+            "data": dict(self.data),
+            "steps": self.steps,
+            "seed": self.seed,
+            "environment": dict(self.environment),
+        }
+
 
 @dataclass(frozen=True)
 class History(Mapping[str, tuple[float, ...]]):
     """An immutable table of metrics: one row per interval, one column per metric.
 
-    As a mapping it returns a column's values by its name. The first row defines the columns.
+    As a mapping it returns a column's values by its name, NaN for a row that lacks it.
     """
 
     rows: tuple[Mapping[str, float], ...] = ()
@@ -60,7 +119,7 @@ class History(Mapping[str, tuple[float, ...]]):
     def __getitem__(self, column: str) -> tuple[float, ...]:
         if column not in self.columns:
             raise KeyError(column)
-        return tuple(row[column] for row in self.rows)
+        return tuple(row.get(column, nan) for row in self.rows)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
@@ -71,7 +130,7 @@ class History(Mapping[str, tuple[float, ...]]):
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the metrics, in order."""
-        return tuple(self.rows[0]) if self.rows else ()
+        return tuple(dict.fromkeys(name for row in self.rows for name in row))
 
     @property
     def finite(self) -> tuple[bool, ...]:
@@ -80,8 +139,8 @@ class History(Mapping[str, tuple[float, ...]]):
 
 
 @dataclass(frozen=True)
-class Run:
-    """A ``RunSpec`` and its outcome so far.
+class Recorded:
+    """A plan and its outcome so far.
 
     ``initial`` maps each metric to its value before the first step. ``chain`` holds the fingerprint
     before the first step and after each interval. ``digests`` holds, for the same times, each
@@ -91,7 +150,7 @@ class Run:
     ended, with ``+`` if the code is modified; None outside git, in training, and in old records.
     """
 
-    spec: RunSpec
+    spec: RunSpec | ScriptSpec
     status: Status = "running"
     initial: Mapping[str, float] = field(default_factory=dict)
     history: History = field(default_factory=History)
@@ -111,3 +170,22 @@ class Run:
     def fingerprint(self) -> str | None:
         """The last link of the chain; None if there is none."""
         return self.chain[-1] if self.chain else None
+
+
+@dataclass(frozen=True)
+class Run(Recorded):
+    """A ``RunSpec`` and its outcome so far."""
+
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
+class ScriptRun(Recorded):
+    """A ``ScriptSpec`` and its outcome so far.
+
+    ``inexact`` lists why the bits may differ from those of an undisturbed training, and after how
+    many epochs: ``{"after": 3, "why": "..."}``.
+    """
+
+    spec: ScriptSpec
+    inexact: tuple[Mapping[str, Any], ...] = ()

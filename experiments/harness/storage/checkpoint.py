@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import History
+from experiments.harness.storage import nested
 
 MAGIC = b"rerun-zoo state 1\n"
+EXTRA = "_extra/"  # before the number of an array of ``Checkpoint.extra``
 KEPT = 2  # the newest, and the one before in case the newest is damaged
 DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
 
@@ -28,7 +30,8 @@ class Checkpoint:
 
     ``tensors`` are the variables (weights, optimiser, seeds) by path, ``seconds`` is the time spent
     training, ``run_id`` names the run that the checkpoint belongs to; ``initial``, ``history``,
-    ``chain`` and ``digests`` are the run's so far (``spec.Run``).
+    ``chain`` and ``digests`` are the run's so far (``spec.Run``). ``extra`` is what else is needed
+    to resume, outside of the fingerprint, in the form that ``nested.split`` takes.
     """
 
     run_id: str
@@ -39,6 +42,7 @@ class Checkpoint:
     chain: tuple[str, ...]
     digests: tuple[Mapping[str, str], ...]
     seconds: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save(state: Checkpoint, folder: Path) -> None:
@@ -56,8 +60,12 @@ def save(state: Checkpoint, folder: Path) -> None:
         "digests": state.digests,
         "seconds": state.seconds,
     }
+    others: list[NDArray[Any]] = []
+    if state.extra:
+        facts["extra"] = nested.split(state.extra, others)
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {"_facts": np.array(json.dumps(facts)), **state.tensors}
+    arrays |= {f"{EXTRA}{number}": array for number, array in enumerate(others)}
     np.savez(buffer, **arrays)
     payload = buffer.getvalue()
     checksum = hashlib.sha256(payload).hexdigest().encode()
@@ -87,8 +95,8 @@ def nonfinite_candidates(history: History) -> list[int]:
     A nonfinite test loss alone does not decide it: the weights may still be finite. If they are
     not, the next training loss is nonfinite too.
     """
-    training = [math.isfinite(row["loss"]) for row in history.rows]
-    test = [math.isfinite(row["test_loss"]) for row in history.rows]
+    training = [math.isfinite(row.get("loss", 0.0)) for row in history.rows]
+    test = [math.isfinite(row.get("test_loss", 0.0)) for row in history.rows]
     first = training.index(False) + 1 if False in training else len(training) + 1
     before = [first - 1] if first > 1 and not test[first - 2] else []
     return [*before, first] if first <= len(training) else before
@@ -117,6 +125,7 @@ def load(path: Path) -> Checkpoint:
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
         tensors = {name: arrays[name] for name in arrays.files}
     facts = json.loads(tensors.pop("_facts").item())
+    others = [tensors.pop(name) for name in list(tensors) if name.startswith(EXTRA)]
     return Checkpoint(
         run_id=facts["owner"],
         interval=facts["interval"],
@@ -126,4 +135,5 @@ def load(path: Path) -> Checkpoint:
         chain=tuple(facts["chain"]),
         digests=tuple(facts.get("digests", [{}] * len(facts["chain"]))),  # and these
         seconds=facts["seconds"],
+        extra=nested.join(facts.get("extra", {"dict": []}), others),
     )

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 
-from experiments.harness.spec import Run
+from experiments.harness.spec.run import Recorded
 
 
 @cache
@@ -23,7 +23,7 @@ def describe(commit: str | None) -> str:
     return f"{commit[:-1]} (modified)" if commit.endswith("+") else commit
 
 
-def change(run: Run) -> str:
+def change(run: Recorded) -> str:
     """Return a line about code that changed while a run was trained; empty if it did not."""
     if run.commit_at_end in (None, run.commit):
         return ""
@@ -31,9 +31,13 @@ def change(run: Run) -> str:
     return f"the code changed during the run: {begin} at its start, {end} at its end"
 
 
-def commit() -> str | None:
-    """Return the code's git commit, with ``+`` appended if it is modified; None outside git."""
-    here = Path(__file__).parents[3]
+def commit(folder: Path | None = None) -> str | None:
+    """Return the code's git commit, with ``+`` appended if it is modified; None outside git.
+
+    The code is the project's, or all of the repository that ``folder`` is in.
+    """
+    here = folder or Path(__file__).parents[3]
+    parts = () if folder else ("--", "zoo", "experiments")
 
     def git(*argv: str) -> str:
         return subprocess.run(
@@ -42,9 +46,7 @@ def commit() -> str | None:
 
     try:
         return git("rev-parse", "HEAD") + (
-            "+"
-            if git("--no-optional-locks", "status", "--porcelain", "--", "zoo", "experiments")
-            else ""
+            "+" if git("--no-optional-locks", "status", "--porcelain", *parts) else ""
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
@@ -18,7 +19,17 @@ import numpy as np
 from experiments.harness.runtime import filesystem
 from experiments.harness.runtime.env_vars import DETERMINISTIC
 from experiments.harness.runtime.log import logger
-from experiments.harness.spec import Arm, History, Run, RunSpec, Status, UserError, batching
+from experiments.harness.spec import (
+    Arm,
+    History,
+    Run,
+    RunSpec,
+    ScriptRun,
+    ScriptSpec,
+    Status,
+    UserError,
+    batching,
+)
 from experiments.harness.spec.identity import identity_of
 from experiments.harness.spec.overrides import MINIMUM
 from experiments.harness.storage.provenance import packages
@@ -36,6 +47,7 @@ UNREADABLE = (
 csv.field_size_limit(2**31 - 1)  # the checksums of an interval's batches are one field
 TABLES = ("history", "digests")  # fields of a run that are CSV files of their own
 RENAMED = {"overrides": "changes"}  # fields with another name in run.json
+OWN_CODE: dict[str, Any] = {"code": {}, "code_folder": None}  # of a user's own arms only
 
 ENVIRONMENT: dict[str, Callable[[Any], bool]] = {  # needed to recreate it, and valid values
     "backend": lambda backend: backend in [*DETERMINISTIC],
@@ -49,18 +61,22 @@ ENVIRONMENT: dict[str, Callable[[Any], bool]] = {  # needed to recreate it, and 
 }
 
 
-def save(run: Run, directory: Path) -> None:
+def save(run: Run | ScriptRun, directory: Path) -> None:
     """Write the tables, then ``run.json``, which says how many of their rows count."""
-    rows = [[row[name] for name in run.history] for row in run.history.rows]
+    rows = [[row.get(name, math.nan) for name in run.history] for row in run.history.rows]
     filesystem.write_atomic(directory / "history.csv", _csv([[*run.history], *rows]))
     names = [*run.digests[-1]] if run.digests else []
     digests = [[k, *(row.get(name, "") for name in names)] for k, row in enumerate(run.digests)]
     filesystem.write_atomic(directory / "digests.csv", _csv([["interval", *names], *digests]))
-    if run.spec.arm.result_file:
+    if isinstance(run, Run) and run.spec.arm.result_file:
         name, line = run.spec.arm.result_file
         filesystem.write_atomic(directory / name, _result_file(run, line))
     results = {name: value for name, value in vars(run).items() if name not in ("spec", *TABLES)}
-    planned = {RENAMED.get(name, name): value for name, value in asdict(run.spec).items()}
+    planned = {
+        RENAMED.get(name, name): value
+        for name, value in asdict(run.spec).items()
+        if value or name not in OWN_CODE
+    }
     payload = {**planned, **results, "format": FORMAT, "intervals_done": run.intervals}
     payload |= {"packages": packages(), "fingerprint": run.fingerprint}
     filesystem.write_atomic(directory / "run.json", json.dumps(payload, indent=1) + "\n")
@@ -91,6 +107,17 @@ class DamagedError(Exception):
 
 
 def load(directory: Path) -> Run | None:
+    """Return the run of an arm in ``directory``, to continue it; None if there is none.
+
+    Raises ``UserError`` if the directory holds a script's run, and as ``load_any`` does.
+    """
+    run = load_any(directory)
+    if isinstance(run, ScriptRun):
+        raise UserError(f"{directory} belongs to another run: {run.spec.script}; name another one")
+    return run
+
+
+def load_any(directory: Path) -> Run | ScriptRun | None:
     """Return the run in ``directory``, to continue it; None if there is none.
 
     A damaged record is logged and counts as none: it is written again from the run's checkpoint.
@@ -106,7 +133,22 @@ def load(directory: Path) -> Run | None:
 
 
 def read(directory: Path) -> Run:
-    """Return the run in ``directory``, to look at it.
+    """Return the run of an arm in ``directory``, to look at it.
+
+    Raises ``UserError`` if there is none, if it is damaged, if its environment is not recorded, or
+    if it is a script's.
+    """
+    run = read_any(directory)
+    if isinstance(run, ScriptRun):
+        raise UserError(
+            f"{directory} is the run of {run.spec.script}, which only that script can train again; "
+            "run it with another directory, then compare: verify DIR --against OTHER"
+        )
+    return run
+
+
+def read_any(directory: Path) -> Run | ScriptRun:
+    """Return the run in ``directory``, of an arm or of a script, to look at it.
 
     Raises ``UserError`` if there is none, if it is damaged, or if its environment is not recorded.
     """
@@ -122,7 +164,7 @@ def read(directory: Path) -> Run:
     return run
 
 
-def _read(directory: Path) -> Run | None:
+def _read(directory: Path) -> Run | ScriptRun | None:
     path = directory / "run.json"
     try:
         if not path.exists():
@@ -134,47 +176,60 @@ def _read(directory: Path) -> Run | None:
             "initial": {},
             "commit_at_end": None,
             "data_source": None,
+            **OWN_CODE,
         }  # in older records
         payload = missing | json.loads(path.read_text())
         if payload["format"] != FORMAT:
             raise ValueError(f"format {payload['format']}, not {FORMAT}")
-        _check(payload)
-        links = tuple(payload["chain"])
-        planned = {name: payload[RENAMED.get(name, name)] for name in RunSpec.__dataclass_fields__}
-        spec = RunSpec(**planned | {"arm": arm_from_json(payload["arm"])})
-        identity_of(spec)
-        return Run(
-            spec,
-            chain=links,
-            digests=_digests(directory / "digests.csv", len(links)),
-            history=_history(directory / "history.csv", len(links) - 1),
-            **{
-                name: payload[name]
-                for name in (
-                    *("status", "initial", "started", "seconds", "commit", "commit_at_end"),
-                )
-            },
-        )
+        return _from_json(payload, directory)
     except UNREADABLE as error:
         raise DamagedError(f"{path} is damaged ({error})") from None
 
 
-def _check(payload: Mapping[str, Any]) -> None:
+def _from_json(payload: Mapping[str, Any], directory: Path) -> Run | ScriptRun:
+    """Return the run in the JSON object of ``run.json``; raises one of ``UNREADABLE``."""
+    is_script = "script" in payload
+    _check(payload, is_script)
+    links = tuple(payload["chain"])
+    columns = ("step",) if is_script else ("step", "loss", "test_loss")
+    fields = ("status", "initial", "started", "seconds", "commit", "commit_at_end")
+    outcome: dict[str, Any] = {name: payload[name] for name in fields}
+    outcome |= {
+        "chain": links,
+        "digests": _digests(directory / "digests.csv", len(links)),
+        "history": _history(directory / "history.csv", len(links) - 1, columns),
+    }
+    if is_script:
+        planned = {name: payload[name] for name in ScriptSpec.__dataclass_fields__}
+        return ScriptRun(ScriptSpec(**planned), **outcome, inexact=tuple(payload["inexact"]))
+    planned = {name: payload[RENAMED.get(name, name)] for name in RunSpec.__dataclass_fields__}
+    spec = RunSpec(**planned | {"arm": arm_from_json(payload["arm"])})
+    identity_of(spec)
+    return Run(spec, **outcome)
+
+
+def _check(payload: Mapping[str, Any], is_script: bool) -> None:
     """Raise ``ValueError`` for values that no run has."""
     links, seed = payload["chain"], payload["seed"]
     if not isinstance(links, list) or not all(map(_is_link, links)):
         raise ValueError("chain is not a list of SHA-256 hashes")
     if payload["intervals_done"] != max(0, len(links) - 1):
         raise ValueError("intervals_done is not the chain's length")
-    if type(seed) is not int or not 0 <= seed < 2**32:
+    unseeded = is_script and seed is None
+    if not unseeded and (type(seed) is not int or not 0 <= seed < 2**32):
         raise ValueError("seed is not a whole number from 0 to 2**32 - 1")
     if payload["status"] not in get_args(Status):
         raise ValueError("status is unknown")
     if not isinstance(payload["data_source"], str | None):
         raise ValueError("data_source is not a path")
-    for name in ("initial", "changes"):
+    if not isinstance(payload["code_folder"], str | None):
+        raise ValueError("code_folder is not a path")
+    tables = ("model", "data", "environment") if is_script else ("changes", "code")
+    for name in ("initial", *tables):
         if not isinstance(payload[name], Mapping):
             raise ValueError(f"{name} is not a table of values")
+    if is_script and type(payload["steps"]) not in (int, type(None)):
+        raise ValueError("steps is not a whole number")
 
 
 def _is_link(value: Any) -> bool:
@@ -196,13 +251,13 @@ def arm_from_json(payload: Mapping[str, Any]) -> Arm:
     return Arm(**fields | {"schedule": tuple(map(tuple, payload["schedule"]))})
 
 
-def _history(path: Path, intervals: int) -> History:
+def _history(path: Path, intervals: int, columns: Collection[str]) -> History:
     if intervals < 1:  # a run that was killed early may have a row already
         return History()
     with path.open(newline="") as file:
         names, *rows = csv.reader(file)
-    if not {"step", "loss", "test_loss"} <= set(names):
-        raise ValueError("history.csv lacks the columns step, loss and test_loss")
+    if missing := [name for name in columns if name not in names]:
+        raise ValueError(f"history.csv lacks the columns {', '.join(missing)}")
     if len(rows) < intervals:
         raise ValueError(f"history.csv ends after {len(rows)} of {intervals} intervals")
     table = [[float(value) for value in row] for row in rows[:intervals]]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.spec import Arm, Experiment, RunSpec, Scale, UserError, batching
-from experiments.harness.spec.overrides import arms_at, resolve
+from experiments.harness.spec.overrides import CONFIGS, arms_at, resolve
+from experiments.harness.storage import source_code
 
 Load = Callable[[str, str], tuple[Dataset, str | None]]
 
@@ -82,7 +84,9 @@ def plan_study(
     experiment = request.experiment
     scale = default_scale(environment) if request.scale is None else request.scale
     arms, seeds = request.resolved_arms(scale), request.distinct_seeds()
-    chosen = sources.sources_by_dataset(request.data, {arm.dataset for arm in arms.values()})
+    wanted = {arm.dataset for arm in arms.values()}
+    beside = str(Path(experiment.file).parent) if experiment.file else ""
+    chosen = sources.sources_by_dataset(request.data, wanted, beside)
     loaded = {name: load(name, source) for name, source in chosen.items()}
     data = {name: dataset for name, (dataset, _) in loaded.items()}
     specs = _plan_runs(request, seeds, arms, scale, chosen, data, environment)
@@ -125,9 +129,29 @@ def _plan_runs(
                 environment=environment,
                 overrides=request.overrides,
                 data_source=sources.absolute_path(chosen[arm.dataset]),
+                **own_code(request.experiment, owner, arm, chosen[arm.dataset]),
             )
             specs.append(spec)
     return specs
+
+
+def own_code(experiment: Experiment, owner: str, arm: Arm, source: str) -> dict[str, Any]:
+    """Return the fields of a ``RunSpec`` about the user's own code; none for the catalogue's.
+
+    These are the experiment's file, and the modules of the arm's network, loss, optimiser and data.
+    """
+    names = [getattr(arm, part)["class_name"] for part in CONFIGS]
+    names.append(source.removesuffix(sources.VALIDATION_SUFFIX))
+    modules = [source_code.module_of(name) for name in names if source_code.is_reference(name)]
+    if not experiment.folder or owner != experiment.name:
+        if modules:
+            raise UserError(
+                f"{modules[0]} is code of your own: an experiment of your own can use it"
+            )
+        return {}
+    folder = Path(experiment.folder)
+    code = source_code.digests(folder, [Path(experiment.file), *modules])
+    return {"code": code, "code_folder": experiment.folder}
 
 
 def _to_seed(value: Any) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.runtime import filesystem, log
 from experiments.harness.runtime.log import logger
@@ -90,7 +91,7 @@ def load_existing(spec: RunSpec, logdir: Path) -> Run | None:
         return None
     environment = identity.known_to(found.spec.environment, spec.environment)
     spec = replace(spec, environment=environment)
-    run_directory.check_same_run(found.spec, spec, directory)
+    run_directory.check_same_run(found.spec, spec, directory, sources.recorded_source(found.spec))
     return replace(found, spec=spec)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import Batch, Gradients
-from experiments.harness.model.variables import forward_variables, preserved
+from experiments.harness.model.variables import forward_variables, preserved, to_numpy
 from experiments.harness.telemetry.layer_tags import LayerTags
 
 Tensors = dict[str, NDArray[Any]]
@@ -23,9 +23,14 @@ class BatchReader:
 
     def __init__(self, model: keras.Model, batch: Batch, anatomy: LayerTags) -> None:
         self.model, self.batch, self.anatomy = model, batch, anatomy
-        self.reader = keras.Model(model.inputs[0], [anatomy.first_input, *anatomy.outputs.values()])
-        run_eagerly = keras.backend.backend() != "jax"  # eager JAX compiles each operation alone
-        self.backward = Gradients(model, run_eagerly=run_eagerly) if model.loss else None
+        self.reader, self.backward = None, None
+        if anatomy.first_input is None:  # no graph
+            return
+        inputs = model.inputs[0] if len(model.inputs) == 1 else model._inputs_struct
+        self.reader = keras.Model(inputs, [anatomy.first_input, *anatomy.outputs.values()])
+        if model.loss:
+            run_eagerly = keras.backend.backend() != "jax"  # eager JAX compiles each operation
+            self.backward = Gradients(model, run_eagerly=run_eagerly)
 
     def for_batch(self, batch: Batch) -> BatchReader:
         """Return a reader for another batch that shares the prepared models."""
@@ -35,10 +40,19 @@ class BatchReader:
 
     def first_input(self) -> NDArray[Any]:
         """Return the batch as the first layer with weights receives it."""
+        if not self.reader:
+            return keras.tree.flatten(self.batch[0])[0]
         return self._forward_pass()[0]
 
     def outputs(self) -> Tensors:
-        """Return each layer's output, and the input of each fused activation, by tag."""
+        """Return each layer's output, and the input of each fused activation, by tag.
+
+        Without a graph, return the model's own output, numbered if there are several.
+        """
+        if not self.reader:
+            values = self._forward_pass()
+            names = ["output"] if len(values) == 1 else [f"output_{n}" for n in range(len(values))]
+            return dict(zip(names, values, strict=True))
         captured: Tensors = {}
         with _capture_activation_inputs(self.anatomy.fused_activations, captured):
             _, *values = self._forward_pass()
@@ -55,8 +69,8 @@ class BatchReader:
 
     def _forward_pass(self) -> list[NDArray[Any]]:
         with preserved(self.model, forward_variables):
-            values = self.reader(self.batch[0], training=True)
-        return [keras.ops.convert_to_numpy(value) for value in values]
+            values = (self.reader or self.model)(self.batch[0], training=True)
+        return [to_numpy(value) for value in keras.tree.flatten(values)]
 
 
 @contextmanager
@@ -66,7 +80,7 @@ def _capture_activation_inputs(layers: Mapping[str, Any], captured: Tensors) -> 
 
     def capturing(tag: str) -> Any:
         def activation(x: Any) -> Any:
-            captured[tag] = keras.ops.convert_to_numpy(x)
+            captured[tag] = to_numpy(x)
             return activations[tag](x)
 
         return activation

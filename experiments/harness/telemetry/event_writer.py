@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +34,8 @@ class EventWriter:
     def __init__(self, directory: Path, first_step: int = 0) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._file = EventsWriter(str(directory / "events"), f".{first_step:09d}")
+        self._finalizer = weakref.finalize(self, _close_quietly, self._file)
+        self._finalizer.atexit = False
         self._write(first_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, step: int, tag: str, value: float) -> None:
@@ -92,6 +96,7 @@ class EventWriter:
 
     def close(self) -> None:
         self._file.close()
+        self._finalizer.detach()
 
     def __enter__(self) -> Self:
         return self
@@ -101,3 +106,9 @@ class EventWriter:
 
     def _write(self, step: int, **content: Any) -> None:
         self._file.write_event(Event(step=step, wall_time=time.time(), **content))
+
+
+def _close_quietly(file: EventsWriter) -> None:
+    """Close the file of a training that failed; its own error says more than a full disk's."""
+    with suppress(OSError):
+        file.close()

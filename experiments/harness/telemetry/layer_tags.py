@@ -1,9 +1,10 @@
-"""TensorBoard tags for the layers and variables of a functional model.
+"""TensorBoard tags for the layers and variables of a model.
 
 A layer with weights begins a group of its name, which also holds the layers up to the next one:
 ``conv1/kernel``, ``conv1/pre_activation``, ``conv1/output``, ``conv1/pool1``. Layers before the
 first group are in ``batch``. TensorBoard sorts groups by name; if that is not the network's order,
-they are numbered.
+they are numbered. A subclassed model has no graph: its variables are tagged by layer, and it has
+one output of its own, ``output``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class LayerTags:
     variables. ``fused_activations`` maps the tag of a pre-activation to the layer with weights that
     applies the activation itself. ``relu_outputs`` are the tags of ReLU outputs. ``first_input`` is
     the Keras tensor that the first layer with weights receives, and ``filters`` the tag of that
-    layer's kernel. ``groups`` maps layer names to group names.
+    layer's kernel. ``groups`` maps layer names to group names. Without a graph there are only
+    ``variables``.
     """
 
     outputs: Mapping[str, Any]
@@ -47,14 +49,9 @@ class LayerTags:
 
 
 def layer_tags(model: keras.Model) -> LayerTags:
-    """Return the tags of ``model``.
-
-    Raises ``ValueError`` for a model that is not functional, or has several inputs or outputs.
-    """
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError("telemetry needs a functional or a built Sequential model")
-    if len(model.inputs) > 1 or len(model.outputs) > 1:
-        raise ValueError("telemetry needs a model with one input and one output")
+    """Return the tags of ``model``; those of its variables so far, if it has no graph."""
+    if not has_graph(model):
+        return _variables_by_layer(model)
     groups = _group_layers(model)
     group_names = _number_groups([name for name in groups if name != BATCH_TAG])
     group_names[BATCH_TAG] = BATCH_TAG
@@ -82,6 +79,22 @@ def layer_tags(model: keras.Model) -> LayerTags:
         filters=kernels[0] if kernels else None,
         groups={layer.name: group_names[name] for name in groups for layer in groups[name]},
     )
+
+
+def has_graph(model: keras.Model) -> bool:
+    """Return whether a model is functional, or Sequential and built."""
+    return bool(getattr(model, "inputs", None)) and hasattr(
+        getattr(model, "_functional", model), "_nodes_by_depth"
+    )
+
+
+def _variables_by_layer(model: keras.Model) -> LayerTags:
+    variables: dict[str, Any] = {}
+    for layer in model.layers:
+        variables |= {f"{layer.name}/{_path_within(layer, v)}": v for v in layer.weights}
+    known = {id(variable) for variable in variables.values()}
+    variables |= {v.path: v for v in model.weights if id(v) not in known}
+    return LayerTags({}, variables, {}, frozenset(), None, None, {})
 
 
 def graph_nodes(model: keras.Model) -> dict[str, Any]:

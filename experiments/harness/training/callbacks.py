@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,17 @@ from experiments.harness.data.dataset import Dataset
 from experiments.harness.data.keras_input import evaluation_input
 from experiments.harness.model import probes
 from experiments.harness.model.build import LearningRate
-from experiments.harness.model.variables import read
+from experiments.harness.model.variables import read, to_numpy
 from experiments.harness.runtime import signals
 from experiments.harness.runtime.backends import restore_generator_state
-from experiments.harness.runtime.log import logger
 from experiments.harness.spec import Run, RunSpec, Status, UserError
 from experiments.harness.spec.overrides import flatten
-from experiments.harness.storage import checkpoint, provenance, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
-from experiments.harness.storage.fingerprint import batch_checksum, link, tensor_digests
+from experiments.harness.storage.fingerprint import batch_checksum
 from experiments.harness.telemetry.callback import DEFAULT_EVERY, Telemetry
 from experiments.harness.telemetry.metric_names import history_row
 from experiments.harness.training.options import TrainOptions
+from experiments.harness.training.run_writer import RunWriter
 
 
 class InterruptCallback(keras.callbacks.Callback):
@@ -97,7 +95,7 @@ class LearningRateCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None:
-            rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+            rate = to_numpy(self.model.optimizer.learning_rate)
             logs["learning_rate"] = float(rate)
 
 
@@ -119,8 +117,18 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def __init__(self, run: Run, directory: Path, first: Checkpoint, options: TrainOptions) -> None:
         super().__init__()
-        self.run, self.directory, self.checkpoint, self.options = run, directory, first, options
+        self.writer, self.options = RunWriter(run, directory, first), options
         self.checksums: dict[int, str] = {}
+
+    @property
+    def run(self) -> Run:
+        """The run as it was when its record was last written."""
+        return self.writer.run
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The newest checkpoint."""
+        return self.writer.checkpoint
 
     @property
     def should_stop(self) -> bool:
@@ -147,22 +155,11 @@ class CheckpointCallback(keras.callbacks.Callback):
         seconds: float,
     ) -> None:
         """Save the checkpoint after an epoch, then the record."""
-        before, steps = self.checkpoint, self.run.spec.arm.steps
+        steps = self.run.spec.arm.steps
         self._check_steps(epoch, tensors)
         row = history_row((epoch + 1) * steps, logs)
         batches = (self.checksums.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
-        now = replace(
-            before,
-            interval=epoch + 1,
-            tensors=tensors,
-            history=before.history.append(row),
-            chain=(*before.chain, link(before.chain[-1], tensors, row)),
-            digests=(*before.digests, tensor_digests(tensors, "".join(batches))),
-            seconds=before.seconds + seconds,
-        )
-        checkpoint.save(now, self.directory / "state")
-        self.checkpoint = now  # not before: an interrupted save must not count as done
-        self.write_record("running")
+        self.writer.append(tensors, row, "".join(batches), seconds)
 
     def _check_steps(self, epoch: int, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Raise ``UserError`` if the optimiser did not take every step of the interval."""
@@ -171,9 +168,9 @@ class CheckpointCallback(keras.callbacks.Callback):
         taken = max(counts, default=0) - epoch * steps
         if taken != steps:
             raise UserError(
-                f"{self.directory}: the optimizer took {taken} steps in interval {epoch + 1}, not "
-                f"{steps}; something outside of the arm, such as a callback that sets "
-                "stop_training, changed the training, so the interval is not saved"
+                f"{self.writer.directory}: the optimizer took {taken} steps in interval "
+                f"{epoch + 1}, not {steps}; something outside of the arm, such as a callback that "
+                "sets stop_training, changed the training, so the interval is not saved"
             )
 
     def finish(self) -> Run:
@@ -183,22 +180,7 @@ class CheckpointCallback(keras.callbacks.Callback):
 
     def write_record(self, status: Status) -> Run:
         """Write the record of the run as it is now, and return it."""
-        now = self.checkpoint
-        commit_at_end = None if status == "running" else provenance.commit()
-        if commit_at_end and commit_at_end != self.run.commit:
-            logger.warning(provenance.change(replace(self.run, commit_at_end=commit_at_end)))
-        self.run = replace(
-            self.run,
-            status=status,
-            initial=now.initial,
-            history=now.history,
-            chain=now.chain,
-            digests=now.digests,
-            seconds=now.seconds,
-            commit_at_end=commit_at_end,
-        )
-        run_record.save(self.run, self.directory)
-        return self.run
+        return self.writer.write_record(status)
 
 
 def make_callbacks(

@@ -54,7 +54,7 @@ class Stepper:
         self.spec, self.dataset = spec, dataset
         self.done = first.interval * spec.arm.steps
         self.end = self.done + spec.arm.steps
-        self.model, learning_rate = build_for_run(spec)
+        self.model, learning_rate = build_for_run(spec, dataset)
         variables.write(self.model, first.tensors)
         if learning_rate:
             self.model.optimizer.learning_rate = learning_rate(first.interval)

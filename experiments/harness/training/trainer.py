@@ -42,7 +42,7 @@ def train(
     refuse_keras_limits()
     spec, arm = run.spec, run.spec.arm
     end = options.last_interval(arm.intervals)
-    model, learning_rate = build_for_run(spec)
+    model, learning_rate = build_for_run(spec, dataset)
     evaluation = EvaluationCallback(spec, dataset, model)
     first = restore_or_init(model, spec, directory / "state", evaluation)
     if first.interval:

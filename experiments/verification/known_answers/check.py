@@ -15,6 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from experiments.harness.model.gradients import GradientRecorder
+from experiments.harness.model.variables import to_numpy
 from experiments.harness.runtime import determinism
 from experiments.verification.known_answers.bounds import TF32_INPUTS, Bounded, Range
 from experiments.verification.known_answers.programs import Arrays, Program, programs
@@ -89,11 +90,11 @@ def compute(program: Program) -> Computed:
     results = {"output": np.asarray(model.predict_on_batch(program.cotangent))}
     _assign(variables, program.values)
     model.train_on_batch(program.cotangent)
-    values = {name: ops.convert_to_numpy(variable) for name, variable in variables.items()}
+    values = {name: to_numpy(variable) for name, variable in variables.items()}
     results["output in training"] = values.pop("output")
     if isinstance(optimizer, GradientRecorder):
         for variable, gradient in zip(model.trainable_variables, optimizer.recorded, strict=True):
-            results[f"gradient of {variable.name}"] = ops.convert_to_numpy(gradient)
+            results[f"gradient of {variable.name}"] = to_numpy(gradient)
     return {**values, **results}
 
 

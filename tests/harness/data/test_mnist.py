@@ -187,18 +187,6 @@ def test_with_a_read_only_home_the_copy_is_where_keras_downloads_to(tmp_path, mo
     assert mnist._keras_cache() == tmp_path / "datasets/mnist.npz"
 
 
-def test_digits_stand_in_for_missing_mnist_with_a_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "_keras_cache", lambda: tmp_path / "mnist.npz")
-
-    def offline():
-        raise Exception("offline")  # as Keras does
-
-    monkeypatch.setattr(mnist, "_download", offline)
-    data, warning = mnist.load("mnist")
-    assert data.name == "digits"
-    assert "offline" in warning
-
-
 def test_damaged_copy_in_keras_cache_is_refused_and_left_alone(tmp_path, monkeypatch, digits):
     cached = tmp_path / "mnist.npz"
     np.savez(cached, **arrays(digits))

@@ -7,7 +7,7 @@ import pytest
 import zoo
 from experiments.harness.model import probes
 from experiments.harness.model.gradients import Gradients
-from experiments.harness.model.variables import read
+from experiments.harness.model.variables import read, to_numpy
 
 
 def build_model(**options) -> keras.Model:
@@ -69,11 +69,25 @@ def test_variances_are_measured_before_training_and_leave_the_model_unchanged():
     after = read(model)
     assert all(np.array_equal(after[path], before[path]) for path in before)
     x, _ = batch()
-    conv1 = keras.Model(model.inputs, model.get_layer("conv1_relu").output)(x)
-    expected = keras.ops.convert_to_numpy(conv1).var()
+    conv1 = keras.Model(model.inputs[0], model.get_layer("conv1_relu").output)(x)
+    expected = to_numpy(conv1).var()
     assert measured["conv1_activation_variance"] == pytest.approx(expected, rel=1e-4)
     assert all(measured[f"{layer}_gradient_variance"] > 0 for layer in ("conv1", "fc1", "output"))
     assert probes.variances(probe_input(model, before, before)) == {}
+
+
+def test_a_diverged_model_is_measured_without_a_warning():
+    model = build_model()
+    for layer in ("conv1", "conv2"):
+        kernel, bias = model.get_layer(layer).get_weights()
+        model.get_layer(layer).set_weights([np.full_like(kernel, 3e38), bias])
+    kernel, bias = model.get_layer("fc1").get_weights()
+    kernel[0] = [np.inf, -np.inf, 1e35, 1.0, -1e35]
+    model.get_layer("fc1").set_weights([kernel, bias])
+    measured = {name: probe(probe_input(model)) for name, probe in probes.PROBES.items()}
+    assert not np.isfinite(measured["variances"]["conv1_activation_variance"])
+    assert np.isnan(measured["movement"]["kernel_moved"])
+    assert measured["distinct_units"]["fc1_distinct"] == 5
 
 
 def test_gradients_match_a_step_of_plain_sgd():

@@ -16,13 +16,30 @@ ENVIRONMENT_OF = "experiments.harness.runtime.determinism:environment"
 jax = pytest.mark.skipif("jax" not in BACKENDS, reason="JAX is not installed")
 
 
-def start(backend: str, **environ: str) -> dict:
-    """Return the environment of a fresh process, without the settings of this one."""
+START = """
+import json, sys
+from experiments.harness.runtime import determinism
+determinism.start(deterministic=sys.argv[1] == "True")
+print(json.dumps(determinism.environment()))
+"""
+RIGHT_SUM = """
+import jax  # github.com/jax-ml/jax, issue 39103
+from jax import numpy as jnp
+k = jnp.arange(32769, dtype="float32")
+rows = jnp.stack([k, 0 * k, 0 * k], 1)
+assert jax.jit(jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2)))(rows)[-1] == 32768**2
+"""
+
+
+def start(backend: str, deterministic: bool = True, **environ: str) -> dict:
+    """Return the environment of a fresh process, without the settings of this one.
+
+    On JAX the process also sums a product of matrix and vector.
+    """
     ours = {name: text for name, text in os.environ.items() if name not in ENVIRONMENT["settings"]}
-    code = "import json; from experiments.harness.runtime import determinism; "
-    code += "determinism.start(); print(json.dumps(determinism.environment()))"
+    code = START + (RIGHT_SUM if backend == "jax" else "")
     completed = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, str(deterministic)],
         env=ours | {"KERAS_BACKEND": backend} | environ,
         capture_output=True,
         text=True,
@@ -47,10 +64,18 @@ def test_the_environment_records_what_decides_bits_and_a_child_has_the_same(back
     assert first["device"]
     assert set(first["versions"]) == {"keras", "numpy", *backends.PACKAGES[backend]}
     assert first["settings"] == env_vars.DETERMINISTIC[backend]
-    assert start(backend, **first["settings"]) == first
+    here = backend == ENVIRONMENT["backend"]
+    assert first == (ENVIRONMENT if here else start(backend, **first["settings"]))
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "tensorflow"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "jax" else ())  # test_reproduce's too
+        for name in BACKENDS
+        if name != "tensorflow"
+    ],
+)
 def test_the_harness_starts_without_tensorflow(backend):
     code = """if True:
         import sys
@@ -66,14 +91,6 @@ def test_the_harness_starts_without_tensorflow(backend):
     subprocess.run([sys.executable, "-c", code], env=environ, check=True)
 
 
-@jax
-def test_the_users_settings_that_change_bits_stay_and_are_recorded():
-    flags = "--xla_cpu_enable_fast_math=false"
-    settings = start("jax", XLA_FLAGS=flags, NPROC="1", JAX_LOG_COMPILES="0")["settings"]
-    ours = env_vars.DETERMINISTIC["jax"]["XLA_FLAGS"]
-    assert settings == {"XLA_FLAGS": f"{flags} {ours}", "NPROC": "1"}
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_process_has_the_threads_and_settings_that_it_was_started_with(backend):
     options = {"threads": 1, "settings": {"MKL_CBWR": "COMPATIBLE"}}
@@ -82,12 +99,14 @@ def test_a_process_has_the_threads_and_settings_that_it_was_started_with(backend
     assert environment["settings"] == env_vars.DETERMINISTIC[backend] | {"MKL_CBWR": "COMPATIBLE"}
 
 
-def test_without_determinism_nothing_is_set_and_the_environment_records_it():
-    environment = subprocesses.call(
-        ENVIRONMENT_OF, {}, backend="tensorflow", start={"deterministic": False}
-    )
+@pytest.mark.parametrize(
+    ("backend", "settings"),
+    [("tensorflow", {}), pytest.param("jax", {"XLA_FLAGS": env_vars.CORRECT_XLA_FLAG}, marks=jax)],
+)
+def test_without_determinism_nothing_else_is_set_and_the_environment_records_it(backend, settings):
+    environment = start(backend, deterministic=False)
     assert environment["deterministic"] is False
-    assert not environment["settings"]
+    assert environment["settings"] == settings
 
 
 @pytest.mark.parametrize(
@@ -121,32 +140,6 @@ def test_flags_that_conflict_with_determinism_are_refused(flags):
     others = env_vars.resolve("jax", False, {"XLA_FLAGS": flags})["XLA_FLAGS"].split()
     assert others[0] == flags
     assert others[1:] == [env_vars.CORRECT_XLA_FLAG] * ("gpu" in flags)
-
-
-WRONG_SUM = """if True:  # github.com/jax-ml/jax, issue 39103
-    import sys
-    from experiments.harness.runtime import determinism
-    determinism.start(deterministic=sys.argv[1] == "True")
-    import jax
-    from jax import numpy as jnp
-    k = jnp.arange(32769, dtype="float32")
-    rows = jnp.stack([k, 0 * k, 0 * k], 1)
-    print(int(jax.jit(jax.vmap(lambda row: jnp.sum((jnp.eye(3) @ row) ** 2)))(rows)[-1]))
-"""
-
-
-@jax
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_xla_sums_a_product_of_matrix_and_vector_as_it_is(deterministic):
-    ours = {name: text for name, text in os.environ.items() if name != "XLA_FLAGS"}
-    printed = subprocess.run(
-        [sys.executable, "-c", WRONG_SUM, str(deterministic)],
-        env=ours | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert int(printed) == 32768**2
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
@@ -194,21 +187,27 @@ def test_the_backend_is_the_one_that_keras_would_choose(monkeypatch, tmp_path, c
 
 
 @jax
-def test_the_backend_of_keras_json_is_started_and_its_other_settings_are_not(tmp_path):
+def test_settings_of_keras_json_and_the_environment_that_stay_and_are_recorded(tmp_path):
+    """Of the file the backend, and of the variables those that change bits."""
     (tmp_path / ".keras").mkdir()
     content = {"backend": "jax", "floatx": "float16", "image_data_format": "channels_first"}
     (tmp_path / ".keras" / "keras.json").write_text(json.dumps(content))
-    code = """if True:
+    flags = "--xla_cpu_enable_fast_math=false"
+    ours = env_vars.DETERMINISTIC["jax"]["XLA_FLAGS"]
+    recorded = {"XLA_FLAGS": f"{flags} {ours}", "NPROC": "1"}
+    code = f"""if True:
         from experiments.harness.runtime import determinism
         determinism.start()
         import keras
+        assert determinism.environment()["settings"] == {recorded}
         assert determinism.environment()["backend"] == keras.backend.backend() == "jax"
         assert keras.config.dtype_policy().name == keras.config.floatx() == "float32"
         assert keras.config.image_data_format() == "channels_last"
     """
-    gone = {"KERAS_BACKEND", "KERAS_HOME", "XLA_FLAGS"}
+    gone = {"KERAS_BACKEND", "KERAS_HOME", *ENVIRONMENT["settings"]}
     environ = {name: text for name, text in os.environ.items() if name not in gone}
-    subprocess.run([sys.executable, "-c", code], env=environ | {"HOME": str(tmp_path)}, check=True)
+    environ |= {"HOME": str(tmp_path), "XLA_FLAGS": flags, "NPROC": "1", "JAX_LOG_COMPILES": "0"}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
 
 
 @pytest.mark.skipif("torch" not in BACKENDS, reason="PyTorch is not installed")

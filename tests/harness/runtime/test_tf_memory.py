@@ -18,8 +18,8 @@ def test_a_trained_model_is_released(tmp_path, monkeypatch):
     spec = plan_run(digits, ENVIRONMENT, intervals=1)
     build_compiled, models = build.build_compiled, []
 
-    def build_and_record(arm):
-        model = build_compiled(arm)
+    def build_and_record(*args):
+        model = build_compiled(*args)
         models.append(weakref.ref(model))
         return model
 

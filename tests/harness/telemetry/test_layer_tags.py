@@ -73,12 +73,28 @@ def test_names_that_sort_in_network_order_are_not_numbered():
     assert next(iter(layer_tags(keras.Model(image, x)).outputs)) == "layer1/output"
 
 
-def test_unsupported_models_raise():
+def test_variables_of_a_model_without_a_graph_are_tagged_by_layer():
     class Subclassed(keras.Model):
-        pass
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = keras.layers.Dense(2, name="first")
+            self.scale = self.add_weight(shape=(), name="scale")
 
-    image = keras.Input((4,))
-    with pytest.raises(ValueError, match="functional"):
-        layer_tags(Subclassed())
-    with pytest.raises(ValueError, match="one input and one output"):
-        layer_tags(keras.Model(image, [image + 1, image + 2]))
+        def call(self, x):
+            return self.first(x) * self.scale
+
+    model = Subclassed()
+    assert [*layer_tags(model).variables] == ["subclassed/scale"]
+    model(np.ones((1, 3)))
+    tags = layer_tags(model)
+    assert [*tags.variables] == ["first/kernel", "first/bias", "subclassed/scale"]
+    assert (dict(tags.outputs), tags.first_input, tags.filters) == ({}, None, None)
+
+
+def test_several_inputs_and_outputs_have_tags():
+    one, other = keras.Input((4,), name="one"), keras.Input((3,), name="other")
+    x = keras.layers.Concatenate(name="joined")([keras.layers.Dense(2, name="first")(one), other])
+    model = keras.Model(
+        [one, other], [keras.layers.Dense(1, name=name)(x) for name in ("out_a", "out_b")]
+    )
+    assert {"first/output", "out_a/output", "out_b/output"} <= {*layer_tags(model).outputs}

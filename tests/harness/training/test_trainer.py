@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboardX import SummaryWriter
 
 import zoo.layers  # noqa: F401  (all that a saved model needs)
-from experiments.harness.data import mnist, order, sources
+from experiments.harness.data import faces, mnist, order
 from experiments.harness.model import build
 from experiments.harness.runtime import backends, signals, subprocesses
 from experiments.harness.spec import History, Run, RunSpec, UserError
@@ -35,8 +35,9 @@ def plan_run(seed: int = 0, arm: str = "decayed_rate", **overrides) -> RunSpec:
     return corrupted_runs.plan_run(DIGITS, ENVIRONMENT, arm, seed, **overrides)
 
 
-def train(spec: RunSpec, logdir, **options) -> Run:
-    return run_one.train_or_load(spec, logdir, DIGITS, TrainOptions(**options))
+def train(spec: RunSpec, logdir, *, telemetry_every: int = 0, **options) -> Run:
+    options = TrainOptions(telemetry_every=telemetry_every, **options)
+    return run_one.train_or_load(spec, logdir, DIGITS, options)
 
 
 def file_states(directory) -> dict:
@@ -172,12 +173,13 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path, s
 
 def test_killed_between_telemetry_and_checkpoint_no_step_is_plotted_twice(undisturbed, tmp_path):
     _, directory = undisturbed
-    part = train(plan_run(schedule=[[2, 0.1]]), tmp_path, stop_after=2)
+    spec = plan_run(schedule=[[2, 0.1]])
+    part = train(spec, tmp_path, telemetry_every=1, stop_after=2)
     elsewhere = run_directory.directory_of(part.spec, tmp_path)
     with SummaryWriter(str(elsewhere)) as writer:  # the third interval, never saved
         writer.add_scalar("loss/train", -1.0, 9)
     time.sleep(1.1)  # TensorBoard sorts event files by the second of their names
-    train(plan_run(schedule=[[2, 0.1]]), tmp_path)
+    train(spec, tmp_path, telemetry_every=1)
     values = [(event.step, event.value) for event in scalars(elsewhere, "loss/train")]
     assert values == [(event.step, event.value) for event in scalars(directory, "loss/train")]
 
@@ -268,6 +270,19 @@ def test_an_interrupt_that_python_drops_stops_the_training_too(
     assert train(plan_run(schedule=[[2, 0.1]]), tmp_path).chain == run.chain
 
 
+@pytest.mark.skipif(ENVIRONMENT["backend"] != "tensorflow", reason="others compile it otherwise")
+def test_a_training_step_is_traced_once(tmp_path, monkeypatch):
+    step, traces = keras.Model.train_step, []
+
+    def traced_step(*arguments):
+        traces.append(arguments)
+        return step(*arguments)
+
+    monkeypatch.setattr(keras.Model, "train_step", traced_step)
+    train(plan_run(intervals=1), tmp_path)
+    assert len(traces) == 1
+
+
 def test_a_complete_run_is_loaded_not_repeated(tmp_path, caplog):
     caplog.set_level("INFO", "rerun_zoo")
     spec = plan_run(intervals=1)
@@ -297,7 +312,7 @@ def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
 def test_clear_deletes_only_the_runs_own_files(tmp_path):
     spec = plan_run(intervals=1)
     directory = run_directory.directory_of(spec, tmp_path)
-    train(spec, tmp_path)
+    train(spec, tmp_path, telemetry_every=1)
     (directory / "notes.txt").write_text("mine")
     run_directory.clear(spec, directory)
     assert [path.name for path in directory.iterdir() if path.name != ".lock"] == ["notes.txt"]
@@ -333,7 +348,7 @@ def test_nan_is_trained_through_counted_and_compared(tmp_path):
     [
         {"network": "alexnot"},
         {"network.widht": 1.0},
-        {"network.width": -1.0},
+        {"network.widths": [0, 2, 8]},
         {"optimizer.learning_rat": 1.0},
         {"loss": "no_such_loss"},
         {"network.kernel_initializer": "no_such_initializer"},
@@ -349,7 +364,7 @@ def test_an_arm_that_keras_rejects_is_a_user_error(tmp_path, overrides):
         train(plan_run(**overrides), tmp_path)
 
 
-FACES = sources.load("frames", "frames")[0]
+FACES = faces._make_dataset("frames", faces.draw(0, 64), faces.draw(1, 16))
 FEW = {"network.width": 1 / 16, "batch_size": 8, "steps": 2, "intervals": 4, "test_examples": 8}
 
 
@@ -360,7 +375,7 @@ def plan_faces_run(arm: str, **overrides) -> RunSpec:
 
 
 def train_faces(spec: RunSpec, logdir, **options) -> Run:
-    return run_one.train_or_load(spec, logdir, FACES, TrainOptions(**options))
+    return run_one.train_or_load(spec, logdir, FACES, TrainOptions(telemetry_every=0, **options))
 
 
 def test_probes_and_evaluations_are_the_same_after_a_stop(tmp_path):
@@ -401,7 +416,7 @@ def test_the_exported_model_is_a_function_of_the_last_checkpoint(tmp_path, overr
 
     spec = plan_run(intervals=2, **overrides)
     whole = train(spec, tmp_path / "a", telemetry_every=1)
-    train(spec, tmp_path / "b", callbacks=[Spoil()], telemetry_every=0)
+    train(spec, tmp_path / "b", callbacks=[Spoil()])
     directory = run_directory.directory_of(spec, tmp_path / "b")
     record = run_record.load(directory)
     run_record.save(replace(record, status="running"), directory)  # as killed after the last state
@@ -410,7 +425,7 @@ def test_the_exported_model_is_a_function_of_the_last_checkpoint(tmp_path, overr
     assert (again.status, again.chain) == (whole.status, whole.chain)
     assert exported(spec, tmp_path / "a") == exported(spec, tmp_path / "b")
     newest, _ = checkpoint.load_newest(directory / "state")
-    model, _ = build.build_for_run(spec)
+    model, _ = build.build_for_run(spec, DIGITS)
     weights = [newest.tensors[variable.path].tobytes() for variable in model.weights]
     assert exported(spec, tmp_path / "a") == weights
     events = EventAccumulator(

@@ -15,6 +15,7 @@ from tests.helpers import corrupted_runs
 from tests.helpers.environment import ENVIRONMENT
 
 DIGITS = mnist.load("digits")[0]
+OPTIONS = TrainOptions(telemetry_every=0)
 
 
 def plan(**overrides):
@@ -40,12 +41,14 @@ def test_an_interval_that_is_cut_short_is_not_saved(tmp_path):
 
     spec = plan()
     with pytest.raises(UserError, match="took 1 steps in interval 2, not 3"):
-        run_one.train_or_load(spec, tmp_path, DIGITS, TrainOptions(callbacks=[Stop()]))
+        run_one.train_or_load(
+            spec, tmp_path, DIGITS, TrainOptions(telemetry_every=0, callbacks=[Stop()])
+        )
     directory = run_directory.directory_of(spec, tmp_path)
     assert [*checkpoint.saved(directory / "state")] == [0, 1]
-    whole = run_one.train_or_load(spec, tmp_path, DIGITS)
+    whole = run_one.train_or_load(spec, tmp_path, DIGITS, OPTIONS)
     assert whole.status == "complete"
-    assert whole.chain == run_one.train_or_load(spec, tmp_path / "whole", DIGITS).chain
+    assert whole.chain == run_one.train_or_load(spec, tmp_path / "whole", DIGITS, OPTIONS).chain
 
 
 @pytest.mark.skipif(ENVIRONMENT["backend"] != "jax", reason="batches are trained on JAX")
@@ -54,11 +57,11 @@ def test_an_interval_of_a_batch_that_is_cut_short_is_not_saved(tmp_path, monkeyp
 
     indices = BatchMember.indices
     monkeypatch.setattr(BatchMember, "indices", lambda *arguments: indices(*arguments)[:-1])
-    (batch,) = group_runs([plan(), replace(plan(), seed=1)])
+    (batch,) = group_runs([plan(), replace(plan(), seed=1)], 0)
     with pytest.raises(UserError, match="took 2 steps in interval 1, not 3"):
         run_one.train_or_load_batch(batch, tmp_path, DIGITS)
 
 
 def test_accumulated_gradients_are_whole_intervals(tmp_path):
     spec = plan(**{"optimizer.gradient_accumulation_steps": 2, "intervals": 1})
-    assert run_one.train_or_load(spec, tmp_path, DIGITS).status == "complete"
+    assert run_one.train_or_load(spec, tmp_path, DIGITS, OPTIONS).status == "complete"

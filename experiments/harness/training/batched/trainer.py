@@ -82,7 +82,7 @@ def _resumed(
 ) -> RunBatch:
     """Return the runs as they stand, with one model for all of them."""
     until = _last_common_interval([directory / "state" for directory in directories])
-    model, initial = _build(runs)
+    model, initial = _build(runs, dataset)
     model._symbolic_build(data_batch=dataset.train(slice(1)))  # creates the metrics' variables
     members: list[BatchMember] = []
     telemetry: Telemetry | None = None
@@ -101,12 +101,12 @@ def _resumed(
     return RunBatch(model, members, dataset)
 
 
-def _build(runs: Sequence[Run]) -> tuple[keras.Model, list[Initial]]:
+def _build(runs: Sequence[Run], dataset: Dataset) -> tuple[keras.Model, list[Initial]]:
     """Return the last run's model, and each run's initial values and learning rates."""
     initial: list[Initial] = []
     for run in runs:
         signals.raise_if_interrupted()
-        model, rate = build_for_run(run.spec)
+        model, rate = build_for_run(run.spec, dataset)
         initial.append((variables.read(model), rate))
     return model, initial
 

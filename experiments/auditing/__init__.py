@@ -1,0 +1,1 @@
+"""Why does a training script not repeat: its own processes recorded, compared, and explained."""

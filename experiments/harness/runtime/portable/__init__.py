@@ -1,0 +1,1 @@
+"""The portable profile: how JAX computes in it."""
