@@ -163,6 +163,16 @@ def test_a_kept_audit_is_compared_with_a_later_one(fake, capsys):
     assert run(capsys, "--against", "first", "script.py")[0] == 0
 
 
+def test_an_audit_that_was_interrupted_is_overwritten_with_fresh(fake, capsys):
+    Path("torn/run1").mkdir(parents=True)
+    Path("torn/run1/request.json").write_text("{}")
+    fake(*[events("a", "b")] * 2)
+    code, _, error = run(capsys, "--keep", "torn", "script.py")
+    assert code == 2
+    assert "torn is not empty; name another directory, or use --fresh" in error
+    assert run(capsys, "--keep", "torn", "--fresh", "script.py")[0] == 0
+
+
 def test_a_script_that_repeats_and_one_that_does_not(script, capsys, monkeypatch):
     """In real processes, on the backend that starts fastest."""
     monkeypatch.setenv("KERAS_BACKEND", "jax")

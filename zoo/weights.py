@@ -115,12 +115,16 @@ def _is_recorded(directory: Path, recorded: Mapping[str, Any]) -> bool:
 
 def _recipe(run: Mapping[str, Any]) -> str:
     environment = run["environment"]
-    versions = environment["versions"]
-    backend = environment["backend"]
+    backend, where = (
+        environment["backend"],
+        f"{environment['device']}, {environment['threads']} threads",
+    )
+    variable, flag = f"KERAS_BACKEND={backend} ", ""
+    if str(environment.get("cpu")).startswith("portable-"):
+        variable, flag, where = "", " --portable", environment["cpu"]
     return (
         f"no weights of {run['names'][0]} in {LOGS}; train them with: "
-        f"python -m experiments.reproduce {run['experiment']} --arm {run['arm']} "
-        f"--seed {run['seed']} --scale {run['scale']}; "
-        f"fingerprint {run['fingerprint']} on {backend} {versions.get(backend, '')}, "
-        f"{environment['device']}, {environment['threads']} threads"
+        f"{variable}python -m experiments.reproduce {run['experiment']} --arm {run['arm']} "
+        f"--seed {run['seed']} --scale {run['scale']}{flag}; fingerprint {run['fingerprint']} on "
+        f"{backend} {environment['versions'].get(backend, '')}, {where}"
     )

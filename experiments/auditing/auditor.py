@@ -150,13 +150,17 @@ def read_earlier(folder: Path) -> Record:
 
 
 def prepare(folder: Path, fresh: bool) -> None:
-    """Make the folder in which an audit is kept; with ``fresh`` delete an earlier audit in it."""
-    if fresh and (folder / AUDIT_FILE).is_file():
+    """Make the folder in which an audit is kept; with ``fresh`` delete an earlier audit in it.
+
+    Also one that was interrupted, of which only runs are there.
+    """
+    is_audit = (folder / AUDIT_FILE).is_file() or (folder / "run1" / "request.json").is_file()
+    if fresh and is_audit:
         for run in folder.glob("run[0-9]*"):
             shutil.rmtree(run)
-        (folder / AUDIT_FILE).unlink()
+        (folder / AUDIT_FILE).unlink(missing_ok=True)
     if folder.exists() and any(folder.iterdir()):
-        hint = ", or use --fresh" if (folder / AUDIT_FILE).is_file() else ""
+        hint = ", or use --fresh" if is_audit else ""
         raise UserError(f"{folder} is not empty; name another directory{hint}")
     folder.mkdir(parents=True, exist_ok=True)
 

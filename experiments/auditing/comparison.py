@@ -87,7 +87,9 @@ def _state_difference(a: Record, b: Record, index: int) -> Found:
         what = "the initial weights or the first step (the model is built within it)"
         return "weights", what, 1, names
     if x["when"] == "end" and x["step"] is None:
-        return "between steps", "the weights after training, as callbacks left them", None, names
+        kind = next(each["kind"] for each in a.beginnings if each["training"] == x["training"])
+        what = "as callbacks left them" if kind == "fit" else "whose steps are compiled"
+        return "between steps", f"the weights after training, {what}", None, names
     kind, what = _step_kind(a, b, index, names)
     return kind, what, x["step"], names
 

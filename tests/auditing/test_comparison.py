@@ -123,3 +123,14 @@ def test_a_first_batch_that_differs_is_not_taken_for_the_weights_made_in_that_st
     firsts = [state("first step", 1, 1, kernel=v) | {"batch": {"x": v}} for v in "ab"]
     found = compare(*(record(begin(), first) for first in firsts))
     assert (found.kind, found.step) == ("content", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("fit", "as callbacks left them"), ("compiled", "whose steps are compiled")]
+)
+def test_a_last_state_that_differs_is_said_in_the_words_of_its_training(kind, words):
+    begins = begin(kind=kind), state("start", 0)
+    a, b = (record(*begins, state("end", kernel=value)) for value in "ab")
+    found = compare(a, b)
+    assert (found.kind, found.step) == ("between steps", None)
+    assert words in found.what

@@ -1,5 +1,6 @@
 """What is recorded of trainings, in this process on its backend; notices when Keras changes."""
 
+import functools
 import json
 import random
 import threading
@@ -10,12 +11,18 @@ import numpy as np
 import pytest
 from keras.src.trainers.epoch_iterator import EpochIterator
 
-from experiments.auditing.recording import evidence, internals, keras_hooks
+from experiments.auditing.recording import (
+    checksums,
+    evidence,
+    import_hooks,
+    internals,
+    keras_hooks,
+)
 from experiments.auditing.recording.checksums import batch_checksums
 from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.keras_hooks import Recorder
 from experiments.auditing.recording.state import training_variables
-from experiments.auditing.recording.trainings import StepTraining
+from experiments.auditing.recording.trainings import FitTraining, StepTraining
 from experiments.harness.model.variables import to_numpy
 from experiments.harness.storage.fingerprint import tensor_digest
 
@@ -27,13 +34,15 @@ Y = X.sum(1, keepdims=True)
 def recorder(uninstalled):
     """Install a recorder for the test only."""
     uninstalled.install()
+    if keras.backend.backend() == "jax":
+        uninstalled.install_jax()
     return uninstalled
 
 
 @pytest.fixture
 def uninstalled(tmp_path, monkeypatch):
     """Yield a recorder that, if it is installed, is so for the test only."""
-    for name in (*keras_hooks.WHOLE, "__call__"):
+    for name in (*keras_hooks.WHOLE, "__call__", "stateless_call"):
         monkeypatch.setattr(keras.Model, name, getattr(keras.Model, name))
     for owner in (keras.Optimizer, keras.optimizers.LossScaleOptimizer):
         for name in ("apply", "stateless_apply"):
@@ -44,6 +53,10 @@ def uninstalled(tmp_path, monkeypatch):
         from tensorflow.python.eager.polymorphic_function.polymorphic_function import Function
 
         monkeypatch.setattr(Function, "__call__", Function.__call__)
+    if keras.backend.backend() == "jax":
+        import jax
+
+        monkeypatch.setattr(jax, "jit", jax.jit)
     log = EventLog(tmp_path / "record.jsonl", None)
     yield Recorder(log, None)
     log.file.close()
@@ -170,6 +183,16 @@ def test_a_model_that_is_built_in_its_first_step_has_a_state_after_it(recorder):
     assert len([path for path in first["tensors"] if "kernel" in path]) == 2
 
 
+def test_a_model_that_is_not_built_itself_begins_with_the_weights_of_those_in_it(recorder):
+    gan = Gan()  # a GAN or VAE that has no call of its own is never built
+    gan.inner.build((None, 3))
+    assert not gan.built
+    FitTraining(recorder.log, 1, None, gan).train_begins()
+    (start,) = events(recorder, "state")
+    assert start["when"] == "start"
+    assert {*start["tensors"]} >= {weight.path for weight in gan.inner.weights}
+
+
 def test_weights_that_callbacks_restore_are_recorded_after_them(recorder):
     stopping = keras.callbacks.EarlyStopping(
         "loss", mode="max", restore_best_weights=True, patience=5
@@ -250,10 +273,11 @@ def test_a_loop_of_the_scripts_own_is_recorded_at_its_optimiser(recorder):
 
 
 def test_steps_within_a_compiled_function(recorder):
-    """TensorFlow's are recorded at each call; those within ``jax.jit`` are noted."""
+    """Each call is one: of a ``tf.function``, or of ``jax.jit``, which may donate its state."""
     model, optimizer = build(), keras.optimizers.SGD()
     loss = keras.losses.MeanSquaredError()
     optimizer.build(model.trainable_variables)
+    initial = {v.path: tensor_digest(to_numpy(v)) for v in model.trainable_variables}
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -267,33 +291,88 @@ def test_steps_within_a_compiled_function(recorder):
 
         for number in range(3):
             step(tf.constant(X[number : number + 8]), tf.constant(Y[number : number + 8]))
-        (begin,) = events(recorder, "begin")
-        assert begin["kind"] == "tf.function"
-        steps = events(recorder, "step")
-        assert len({event["checksums"]["x['argument'][0]"] for event in steps}) == 3
-        assert len({event["logs"]["result 0"] for event in steps}) == 3
-        assert len({event["small"] for event in steps}) == 3
-        assert len(events(recorder, "state")) == 4
+        assert len({event["logs"]["result 0"] for event in events(recorder, "step")}) == 3
         assert not recorder.notes
     elif keras.backend.backend() == "jax":
         import jax
 
-        @jax.jit
-        def step(trainable, rest, state):
-            def compute(trainable):
-                return loss(Y, model.stateless_call(trainable, rest, X)[0])
+        @functools.partial(jax.jit, donate_argnums=0)
+        def step(state, x, y):
+            return jax_step(model, optimizer, loss, state, x, y)
 
-            gradients = jax.grad(compute)(trainable)
-            return optimizer.stateless_apply(state, gradients, trainable)
-
-        groups = model.trainable_variables, model.non_trainable_variables, optimizer.variables
-        step(*([variable.value for variable in group] for group in groups))
-        recorder.script_ends()
-        (note,) = recorder.notes
-        assert note.startswith("test_recording.py:")
-        assert "within a compiled function" in note
+        state = jax_state(model, optimizer)
+        for number in range(3):
+            _, state = step(state, X[number : number + 8], Y[number : number + 8])
+        recorder.script_ends()  # though the variables' own memory is donated
+        assert not recorder.notes
     else:
         pytest.skip("PyTorch runs eagerly")
+    (begin,) = events(recorder, "begin")
+    assert begin["kind"] == {"tensorflow": "tf.function", "jax": "jax.jit"}[keras.backend.backend()]
+    assert begin["line"].startswith("test_recording.py:")
+    assert not any(import_hooks.GENERATED in path for path in evidence.code(Path(__file__)))
+    steps = events(recorder, "step")
+    assert [event["checksums"]["x['argument'][0]"] for event in steps] == [
+        batch_checksums({"argument": [X[n : n + 8], Y[n : n + 8]]})[0]["x['argument'][0]"]
+        for n in range(3)
+    ]
+    assert len({event["small"] for event in steps}) == 3
+    states = events(recorder, "state")
+    assert [event["step"] for event in states] == [0, 1, 2, 3]
+    assert states[0]["tensors"].items() >= initial.items()
+    assert len({json.dumps(event["tensors"]) for event in states}) == 4
+
+
+def jax_state(model, optimizer):
+    """Return what a step of a JAX loop takes and returns."""
+    groups = model.trainable_variables, model.non_trainable_variables, optimizer.variables
+    return tuple([variable.value for variable in group] for group in groups)
+
+
+def jax_step(model, optimizer, loss, state, x, y):
+    import jax
+
+    trainable, rest, held = state
+
+    def compute(trainable, rest):
+        prediction, rest = model.stateless_call(trainable, rest, x)
+        return loss(y, prediction), rest
+
+    (value, rest), gradients = jax.value_and_grad(compute, has_aux=True)(trainable, rest)
+    return value, (*optimizer.stateless_apply(held, gradients, trainable)[:1], rest, held)
+
+
+def test_steps_that_are_out_of_sight_are_noted_and_their_weights_recorded(recorder):
+    """Such as those within ``jax.lax.scan``: before them, and at the end of the script."""
+    if keras.backend.backend() != "jax":
+        pytest.skip("JAX")
+    import jax
+
+    model, optimizer, loss = build(), keras.optimizers.SGD(), keras.losses.MeanSquaredError()
+    optimizer.build(model.trainable_variables)
+
+    def step(state, _):
+        return jax_step(model, optimizer, loss, state, X, Y)[::-1]
+
+    (trainable, _, _), _ = jax.lax.scan(step, jax_state(model, optimizer), None, length=3)
+    for variable, value in zip(model.trainable_variables, trainable, strict=True):
+        variable.assign(value)
+    recorder.script_ends()
+    (note,) = recorder.notes
+    assert note.startswith("test_recording.py:")
+    assert "within a compiled function" in note
+    start, end = events(recorder, "state")
+    assert (start["when"], end["when"], end["step"]) == ("start", "end", None)
+    assert start["tensors"] != end["tensors"]
+
+
+def test_typed_keys_of_jax_have_digests():
+    if keras.backend.backend() != "jax":
+        pytest.skip("JAX")
+    import jax
+
+    first, again, other = (checksums.tensor_digest(jax.random.key(seed)) for seed in (0, 0, 1))
+    assert first == again != other
 
 
 def test_jax_steps_that_are_not_compiled_are_recorded_from_the_scripts_own_state(recorder):
@@ -316,6 +395,7 @@ def test_torch_optimizers_are_recorded(recorder):
     import torch
 
     model = build()
+    initial = {v.path: tensor_digest(to_numpy(v)) for v in model.trainable_variables}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -323,6 +403,7 @@ def test_torch_optimizers_are_recorded(recorder):
         optimizer.step()
     (begin,) = events(recorder, "begin")
     assert (begin["kind"], begin["model"]) == ("torch.optim", "SGD")
+    assert events(recorder, "state")[0]["tensors"].items() >= initial.items()
     steps = events(recorder, "step")
     assert steps[0]["checksums"]
     assert steps[0]["small"] != steps[1]["small"]

@@ -39,18 +39,28 @@ def test_names_are_filtered_and_cards_name_what_was_trained():
     assert not zoo.names("resnet*")
 
 
-def test_weights_that_are_not_there_have_a_recipe(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("experiment", "arm", "command", "environment"),
+    [
+        ("alexnet_lr_decay", "decayed_rate", "python -m experiments.reproduce alexnet_lr_decay "
+         "--arm decayed_rate --seed 0 --scale mini --portable;", "jax 0.10.2, portable-1"),
+        ("alexnet_grouped", "as_documented", "KERAS_BACKEND=tensorflow python -m "
+         "experiments.reproduce alexnet_grouped --arm as_documented --seed 0 --scale mini;",
+         "tensorflow 2.21.0, cpu, 2 threads"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_there_have_a_recipe(
+    tmp_path, monkeypatch, experiment, arm, command, environment
+):
     monkeypatch.chdir(tmp_path)
-    record = json.loads((weights.RECORDS / "alexnet_lr_decay-mini.json").read_text())
-    (run,) = [r for r in record["runs"] if (r["arm"], r["seed"]) == ("decayed_rate", 0)]
+    record = json.loads((weights.RECORDS / f"{experiment}-mini.json").read_text())
+    (run,) = [r for r in record["runs"] if (r["arm"], r["seed"]) == (arm, 0)]
     with pytest.raises(FileNotFoundError) as refused:
-        zoo.build("alexnet", weights="alexnet_lr_decay/decayed_rate")
+        zoo.build("alexnet", weights=f"{experiment}/{arm}")
     message = str(refused.value)
     assert "\n" not in message
-    assert "experiments.reproduce alexnet_lr_decay --arm decayed_rate --seed 0 --scale mini" in (
-        message
-    )
-    assert f"fingerprint {run['fingerprint']} on tensorflow" in message
+    assert f"train them with: {command}" in message
+    assert message.endswith(f"fingerprint {run['fingerprint']} on {environment}")
     with pytest.raises(FileNotFoundError, match="no recorded arm; arms of alexnet: alexnet_batch"):
         zoo.build("alexnet", weights="alexnet_lr_decay/absent")
 

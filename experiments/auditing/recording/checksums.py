@@ -24,6 +24,8 @@ def to_array(value: Any) -> Any:
         if str(value.dtype) == "torch.bfloat16":
             return value.float().numpy()
         return value.numpy()
+    if str(getattr(value, "dtype", "")).startswith("key<"):  # JAX's typed keys
+        value = sys.modules["jax"].random.key_data(value)
     return np.asarray(value)
 
 

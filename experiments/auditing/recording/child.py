@@ -56,6 +56,7 @@ def start(request: dict[str, Any], script: Path) -> Any:
     watched.watch()
     switches.apply(request["switches"], hooks, calls)
     hooks.after("keras", recorder.install)
+    hooks.after("jax", recorder.install_jax)
     log.last_words["calls"] = calls
     started = log.clock()
 

@@ -21,6 +21,7 @@ from experiments.auditing.recording.import_hooks import (
     LIBRARIES,
     OWN,
     is_own_code,
+    is_own_file,
     script_line,
 )
 from experiments.auditing.recording.internals import keras_backend
@@ -122,7 +123,7 @@ def code(script: Path) -> dict[str, str]:
     paths = {str(script)} | {
         path
         for module in list(sys.modules.values())
-        if isinstance(path := getattr(module, "__file__", None), str) and is_own_code(path)
+        if isinstance(path := getattr(module, "__file__", None), str) and is_own_file(path)
     }
     digests = {}
     for path in sorted(paths):

@@ -21,6 +21,8 @@ LIBRARIES = tuple(
     | {OWN, "<", str(Path(sysconfig.__file__).parent)}
 )
 
+GENERATED = "__autograph_generated_file"  # what TensorFlow makes of a function, by a random name
+
 
 class ImportHooks(importlib.abc.MetaPathFinder):
     """A finder that leaves every import alone, and calls the actions of those that it waits for."""
@@ -61,9 +63,9 @@ class ImportHooks(importlib.abc.MetaPathFinder):
 
 
 def script_frame() -> FrameType | None:
-    """Return the innermost frame of the script's own code, not of a library."""
+    """Return the innermost frame of the script's own files, not of a library or generated code."""
     frame: FrameType | None = sys._getframe(1)
-    while frame and not is_own_code(frame.f_code.co_filename):
+    while frame and not is_own_file(frame.f_code.co_filename):
         frame = frame.f_back
     return frame
 
@@ -84,5 +86,10 @@ def called_by_script() -> bool:
 
 @cache
 def is_own_code(filename: str) -> bool:
-    """Return whether a file belongs to the script: neither a library nor the interpreter's."""
+    """Return whether code belongs to the script: neither to a library nor to the interpreter."""
     return not filename.startswith(LIBRARIES)
+
+
+def is_own_file(filename: str) -> bool:
+    """Return whether a file belongs to the script, and was not generated while it ran."""
+    return is_own_code(filename) and GENERATED not in filename

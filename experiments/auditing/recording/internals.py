@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from experiments.auditing.recording.import_hooks import called_by_script
+
+Called = Callable[[Any, Any, Any, Callable[[], Any]], Any]
 
 
 class FedBatches:
@@ -101,7 +107,7 @@ def _watched_dataset(dataset: Any, seen: Callable[[Any], None]) -> Any:
     return dataset.map(tf.autograph.experimental.do_not_convert(pass_on))
 
 
-def watch_functions(called: Callable[[Any, Any, Any, Callable[[], Any]], Any]) -> None:
+def watch_functions(called: Called) -> None:
     """Pass each outermost call of a ``tf.function`` on to ``called``.
 
     Its arguments are the function, its positional and keyword arguments, and the call itself. An
@@ -116,6 +122,78 @@ def watch_functions(called: Callable[[Any, Any, Any, Callable[[], Any]], Any]) -
         return called(self, args, kwargs, lambda: original(self, *args, **kwargs))
 
     Function.__call__ = call
+
+
+class Jitted:
+    """A function compiled with ``jax.jit``, whose calls are passed on to ``called``."""
+
+    def __init__(self, function: Any, called: Called) -> None:
+        self.function, self.called = function, called
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.called(self, args, kwargs, lambda: self.function(*args, **kwargs))
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+    def __getattr__(self, name: str) -> Any:  # such as ``lower``
+        return getattr(self.function, name)
+
+
+def watch_jit(called: Called) -> None:
+    """Pass each call of a function that the script compiles with ``jax.jit`` on to ``called``.
+
+    What ``jax.jit`` returns is of a C++ class, which has no hook.
+    """
+    import jax
+
+    original = jax.jit
+
+    @functools.wraps(original)
+    def jit(*args: Any, **kwargs: Any) -> Any:
+        made = original(*args, **kwargs)
+        if not called_by_script():
+            return made
+        if args or "fun" in kwargs:
+            return Jitted(made, called)
+        return lambda function: Jitted(made(function), called)  # made is a decorator
+
+    jax.jit = jit
+
+
+def jax_arrays(value: Any, name: str = "") -> dict[str, Any]:
+    """Return the arrays of a nested structure that have values, by where they are in it.
+
+    Those that Keras's variables hold are not among them.
+    """
+    import jax
+
+    leaves, _ = jax.tree_util.tree_flatten_with_path(value)
+    return {
+        name + jax.tree_util.keystr(path): leaf
+        for path, leaf in leaves
+        if hasattr(leaf, "shape") and is_concrete(leaf)
+    }
+
+
+@contextmanager
+def outside_tracing() -> Iterator[None]:
+    """Within the block, variables have their values, also while a function is traced."""
+    if keras_backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.init_scope():
+            yield
+        return
+    from keras.src.backend.common import global_state
+
+    scope = global_state.get_global_attribute("stateless_scope")
+    global_state.set_global_attribute("stateless_scope", None)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute("stateless_scope", scope)
 
 
 def sync(model: Any) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.auditing.recording import internals
-from experiments.auditing.recording.checksums import batch_checksums
+from experiments.auditing.recording.checksums import batch_checksums, to_array
 from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.import_hooks import script_line
 from experiments.auditing.recording.loops import Around, LoopRecorder
-from experiments.auditing.recording.state import Detail
+from experiments.auditing.recording.state import Detail, value
 from experiments.auditing.recording.trainings import FitTraining
 
 WHOLE = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
@@ -24,6 +25,8 @@ class Recorder(LoopRecorder):
     def __init__(self, log: EventLog, detail: Detail | None) -> None:
         super().__init__(log, detail)
         self.fitting: FitTraining | None = None  # a fit whose iterator is still to be made
+        # what compiled functions of JAX returned last: the state of a loop
+        self.returned: weakref.WeakKeyDictionary[Any, list[Any]] = weakref.WeakKeyDictionary()
 
     def install(self) -> None:
         """Follow Keras's public methods, and the few private ones of ``internals``."""
@@ -33,6 +36,7 @@ class Recorder(LoopRecorder):
             around = getattr(self, name, self.whole)
             replace(keras.Model, name, around)
         replace(keras.Model, "__call__", self.model_called)
+        replace(keras.Model, "stateless_call", self.model_called_stateless)
         replace(keras.Loss, "__call__", self.loss_called)
         for optimizer in (keras.Optimizer, keras.optimizers.LossScaleOptimizer):
             replace(optimizer, "apply", self.apply)
@@ -41,9 +45,14 @@ class Recorder(LoopRecorder):
         if internals.keras_backend() == "tensorflow":
             internals.watch_functions(self.function_called)
         if internals.keras_backend() == "torch":
-            from torch.optim.optimizer import register_optimizer_step_post_hook
+            from torch.optim import optimizer as torch_optimizer
 
-            register_optimizer_step_post_hook(self.torch_stepped)
+            torch_optimizer.register_optimizer_step_pre_hook(self.torch_steps)
+            torch_optimizer.register_optimizer_step_post_hook(self.torch_stepped)
+
+    def install_jax(self) -> None:
+        """Follow the functions that the script compiles with ``jax.jit``."""
+        internals.watch_jit(self.jit_called)
 
     def whole(self, original: Around, model: Any, args: Any, kwargs: Any) -> Any:
         """Call a method of Keras that is not a training; what happens in it is not a step."""
@@ -89,6 +98,41 @@ class Recorder(LoopRecorder):
             given = inspect.signature(original).bind(model, *args, **kwargs).arguments
             data = tuple(given.get(name) for name in ("x", "y", "sample_weight"))
             training.step_ends(batch_checksums(data), as_logs(result))
+        return result
+
+    def jit_called(self, function: Any, args: Any, kwargs: Any, call: Callable[[], Any]) -> Any:
+        """Record a call of a function of ``jax.jit`` as a step, if it applies an optimiser.
+
+        Its state is what it returns. Its batch is each argument that is neither a variable nor of
+        the last call's state, and is read before the call, which may donate its memory.
+        """
+        is_first = function not in self.returned
+        is_outermost = getattr(self.current, "function", None) is None
+        if self.is_inside("keras") or not is_outermost or not (is_first or function in self.loops):
+            return call()
+        with self.log.recording():
+            state = {id(ref()) for ref in self.returned.get(function, ())}
+            arrays = internals.jax_arrays((args, kwargs)).values()
+            given = [leaf for leaf in arrays if id(leaf) not in state]
+            if is_first:  # whether it takes a step, and its variables, are known after the call
+                copies = [(id(leaf), to_array(leaf).copy()) for leaf in given]
+            else:
+                batch = batch_checksums({"argument": given})
+        self.current.function = function
+        try:
+            result = call()
+        finally:
+            self.current.function = None
+        with self.log.recording():
+            returned = internals.jax_arrays(result, "result")
+            self.returned[function] = [weakref.ref(leaf) for leaf in returned.values()]
+            if (training := self.loops.get(function)) is not None and returned:
+                if is_first:
+                    held = {id(value(v)) for v in training.variables().values()}
+                    left = [array for key, array in copies if key not in held]
+                    batch = batch_checksums({"argument": left})
+                self.take_inputs()
+                training.step_ends(batch, None, returned)
         return result
 
 

@@ -12,7 +12,7 @@ from experiments.auditing.recording import internals
 from experiments.auditing.recording.checksums import batch_checksums
 from experiments.auditing.recording.event_log import EventLog
 from experiments.auditing.recording.import_hooks import script_line
-from experiments.auditing.recording.state import Detail, training_variables
+from experiments.auditing.recording.state import Detail
 from experiments.auditing.recording.trainings import StepTraining
 
 Around = Callable[..., Any]  # called with the original, the object, and the arguments
@@ -84,6 +84,13 @@ class LoopRecorder:
         with self.inside("model"):
             return original(model, *args, **kwargs)
 
+    def model_called_stateless(self, original: Around, model: Any, args: Any, kwargs: Any) -> Any:
+        """Keep that a model is called with state of the script's own, as JAX needs it."""
+        if not (self.is_inside("keras") or self.is_inside("model")):
+            self.called[id(model)] = weakref.ref(model)
+        with self.inside("model"):
+            return original(model, *args, **kwargs)
+
     def loss_called(self, original: Around, loss: Any, args: Any, kwargs: Any) -> Any:
         """Keep a checksum of the labels that a loss is called with, outside Keras's loops."""
         if not self.is_inside("keras") and (args or "y_true" in kwargs):
@@ -135,27 +142,18 @@ class LoopRecorder:
             return result
 
     def apply_is_traced(self, optimizer: Any, variables: list[Any]) -> None:
-        """Note that an optimiser's steps happen within a compiled function."""
+        """Record the start of a loop whose optimiser is applied within a compiled function."""
         function = getattr(self.current, "function", None)
+        kind = "tf.function" if internals.keras_backend() == "tensorflow" else "jax.jit"
         if function is None:
+            kind = "compiled"
             self.note(
                 f"{script_line()}: {optimizer.name} is applied within a compiled function; its "
-                "single steps are not recorded, only the weights at the end of the script"
+                "single steps are not recorded, only the weights before it and at the script's end"
             )
-            training = self.loops.get(optimizer) or StepTraining(
-                self.log, self.new_number(), self.detail
-            )
-            if optimizer not in self.loops:
-                self.loops[optimizer] = training
-                self.steps.append(training)
-                training.begin("compiled", optimizer.name, script_line())
-            training.follow([*self.take_models(), optimizer], variables)
-            return
-        import tensorflow as tf
-
-        with tf.init_scope():  # out of the graph that is being made
+        with internals.outside_tracing():
             owners = [*self.take_models(), optimizer]
-            self.loop_of(function, "tf.function", optimizer.name, owners, variables)
+            self.loop_of(function or optimizer, kind, optimizer.name, owners, variables)
 
     def stateless_apply(self, original: Around, optimizer: Any, args: Any, kwargs: Any) -> Any:
         """Record a step whose state the script holds in tensors of its own."""
@@ -197,19 +195,21 @@ class LoopRecorder:
                 )
         return result
 
-    def torch_stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """Record a step of one of PyTorch's own optimisers, on any parameters."""
+    def torch_steps(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Record the state before the first step of one of PyTorch's own optimisers."""
         if self.is_inside("keras"):
             return
         with self.log.recording():
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
             models = self.take_models()
-        name = type(optimizer).__name__
-        training = self.loop_of(optimizer, "torch.optim", name, models)
-        with self.log.recording():
-            state = training_variables(models)
-            named = state or {f"parameter {n}": p for n, p in enumerate(parameters)}
-            training.step_ends(self.take_inputs(), None, named)
+        groups = () if models or optimizer in self.loops else optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        self.loop_of(optimizer, "torch.optim", type(optimizer).__name__, models, parameters)
+
+    def torch_stepped(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Record a step of one of PyTorch's own optimisers, on any parameters."""
+        if (training := self.loops.get(optimizer)) is not None and not self.is_inside("keras"):
+            with self.log.recording():
+                training.step_ends(self.take_inputs(), None)
 
     def script_ends(self) -> None:
         """Record the last state of the script's own loops."""

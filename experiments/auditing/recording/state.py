@@ -71,6 +71,12 @@ def training_variables(owners: Iterable[Any], variables: Iterable[Any] = ()) -> 
     return dict(zip(paths, distinct, strict=True))
 
 
+def is_deleted(variable: Any) -> bool:
+    """Return whether the memory of a variable was donated to a function of JAX."""
+    held = value(variable)
+    return hasattr(held, "is_deleted") and bool(held.is_deleted())
+
+
 def as_list(variables: Any) -> list[Any]:
     """Return the variables that an attribute or, in older optimisers, a method gives."""
     return list(variables() if callable(variables) else variables)

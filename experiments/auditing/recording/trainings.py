@@ -14,6 +14,7 @@ from experiments.auditing.recording.state import (
     Detail,
     Variables,
     generators,
+    is_deleted,
     size,
     training_variables,
     value,
@@ -108,10 +109,10 @@ class FitTraining(Training):
                 self.record_state(self.variables(), "first step", 1, 1, batch=checksums)
 
     def train_begins(self) -> None:
-        """Record the initial state, if the model has one by now."""
+        """Record the initial state, if the model has one by now: at least that of models in it."""
         self.fed.clear()  # Keras may have looked at a batch to build the model
         self.was_built = bool(self.model.built)
-        if self.was_built:
+        if self.was_built or self.model.weights:
             with self.log.recording():
                 self.record_state(self.variables(), "start", epoch=0)
                 if self.detail and self.detail.epoch == 0:
@@ -226,9 +227,13 @@ class StepTraining(Training):
                 self.log.stop()
 
     def ends(self) -> None:
-        """Record the last state, if the models still exist at the end of the script."""
-        if self.last_recorded < self.step and (variables := self.variables()):
-            self.record_state(variables, "end", step=self.step)
+        """Record the last state, if the models still exist at the end of the script.
+
+        Without a step's number if the steps were within a compiled function, unseen.
+        """
+        variables = {path: v for path, v in self.variables().items() if not is_deleted(v)}
+        if variables and (self.last_recorded < self.step or not self.step):
+            self.record_state(variables, "end", step=self.step or None)
 
     def _small(self, variables: Variables) -> str:
         """Return a digest of the first small variables, which a step's difference soon reaches."""

@@ -50,5 +50,5 @@ class Panel:
 DEFAULT_PANELS = (
     Panel("test_loss", "test loss", "log"),
     Panel("test_accuracy", "test accuracy", limits=(0.0, 1.0)),
-    Panel("logit_gap", "largest logit gap of a training sample"),
+    Panel("logit_gap", "largest logit gap of a training sample", "log"),
 )
