@@ -344,7 +344,7 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert out.count("INCONCLUSIVE") == CLAIMS
     assert "partial, 1 of 4 intervals" in out
     assert "REPRODUCED" not in out
-    assert "REFUTED" not in out
+    assert "DIFFERS" not in out
 
 
 def test_offline_the_default_is_mnist5k_and_a_directory_of_digits_is_refused(

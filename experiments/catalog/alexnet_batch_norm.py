@@ -11,7 +11,13 @@ arm evaluates with the moving averages, as a deployed network would.
 from math import inf
 
 from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
-from experiments.harness.spec.measures import at, difference, final, first_above, nan_intervals
+from experiments.harness.spec.measures import (
+    at,
+    difference,
+    final,
+    first_above_or_nan,
+    nan_intervals,
+)
 
 BATCH_NORM = {"network.norm": "batch"}
 SHORT = {"intervals": 60}
@@ -51,8 +57,8 @@ EXPERIMENT = Experiment(
             "sooner than experiment 2: how many intervals later that one passes 0.3",
             where="experiments 2 and 6",
             measure=difference(
-                first_above("small_init", "test_accuracy", 0.3),
-                first_above("as_documented", "test_accuracy", 0.3),
+                first_above_or_nan("small_init", "test_accuracy", 0.3),
+                first_above_or_nan("as_documented", "test_accuracy", 0.3),
             ),
             documented="11",
             bounds=(1, inf),
