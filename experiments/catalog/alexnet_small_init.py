@@ -167,6 +167,10 @@ EXPERIMENT = Experiment(
         "The order of examples is this project's (a permutation an epoch), not the old loader's.",
         "Images are resized in the graph, bilinearly with half-pixel centres, as OpenCV does.",
         "Random numbers are Keras's; a truncated normal is cut at two standard deviations in both.",
+        "The document evaluates loss and accuracy one after the other, with two dropout masks; "
+        "here both have one.",
+        "The training accuracy that it prints is measured after each step; here it is the mean "
+        "over an interval, each before the step.",
         "protocol: 67 pixels, a quarter of the width; each layer's input is multiplied by "
         "sqrt(full fan-in / own fan-in), so that signals and gradients scale as at full size.",
         "mini: 67 pixels, an eighth of the width; kernels scaled so that each layer's initial gain "
