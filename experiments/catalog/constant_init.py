@@ -213,8 +213,8 @@ EXPERIMENT = Experiment(
     deviations=(
         "The order of examples is this project's (a permutation an epoch), not the old loader's.",
         "All operations are deterministic; noise of a rounding's size stands in for others.",
-        "The document writes a TensorBoard point for each 1,000 images that it evaluates, all at one "
-        "step; here there is one for each interval.",
+        "The document writes a TensorBoard point for each 1,000 images that it evaluates, all at "
+        "one step; here there is one for each interval.",
         "The document does not name its hardware; that its operations were not deterministic is a "
         "guess.",
         "The training split is evaluated for the published code alone; the others' CSV has the "
