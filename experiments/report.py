@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print the results as JSON instead")
     form.add_argument("--markdown", action="store_true", help="print them as Markdown instead")
     form.add_argument("--record", action="store_true", help="also save them as records in "
-        "experiments/records, and update the pages that are generated from records")
+        "experiments/records, judge the older records again, and update the pages that are "
+        "generated from records")
     form.add_argument("--check", action="store_true", help="only check that records, pages and "
         "catalogue agree")
     # fmt: on
@@ -109,7 +110,8 @@ def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, Scri
 def record(results: Sequence[Result]) -> None:
     """Save the results that are evidence as records, and update the generated pages.
 
-    The chains of all traceable runs are published, also those of other data than the document's.
+    Older records are judged again by today's catalogue. The chains of all traceable runs are
+    published, also those of other data than the document's.
     """
     from experiments.harness.reporting import pages, records
     from experiments.harness.storage import published
@@ -122,6 +124,8 @@ def record(results: Sequence[Result]) -> None:
             print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
         else:
             print(f"saved {records.write(result, ROOT / records.FOLDER)}")
+    for path in records.judge_again(ROOT / records.FOLDER, catalog.load):
+        print(f"judged again {path}")
     pages.write(ROOT)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from experiments import catalog, load
 from experiments.harness.runtime import cli, env_vars, signals
 from experiments.harness.spec import Experiment, Scale, UserError, batching
-from experiments.harness.spec.overrides import resolve
+from experiments.harness.spec.overrides import arms_at, resolve
 
 if TYPE_CHECKING:
     from experiments.harness.study.plan import Study, StudyRequest
@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     # fmt: off
     add("experiment", nargs="?", help="its name; see --list. Or your own: path/to/mine.py, or "
         "my_package.mine")
-    add("--all", action="store_true", help="every experiment, one after the other")
+    add("--all", action="store_true",
+        help="every experiment that has the scale, one after the other")
     add("--list", action="store_true", help="list the experiments and exit")
     add("--arm", nargs="+", metavar="NAME", help="only these arms")
     add("--seed", nargs="+", type=cli.whole_number(0, 2**32), metavar="N",
@@ -114,8 +115,11 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
     """Return the experiments that the arguments name, all arguments checked."""
     if (args.experiment is not None) == args.all:
         raise UserError("name an experiment, or use --all; --list shows the experiments")
+    scale: Scale = args.scale or "full"
     names = catalog.names() if args.all else [args.experiment]
     experiments = [load(name) for name in names]
+    if args.all:
+        experiments = [experiment for experiment in experiments if scale in experiment.at]
     if args.all and (args.arm or args.set):
         raise UserError("--arm and --set are for one experiment, not for --all")
     if args.batch_runs is not None and (args.all or args.jobs):
@@ -127,8 +131,7 @@ def selected(args: argparse.Namespace) -> list[Experiment]:
     if args.batch_runs is not None:
         batching.check_backend("jax" if args.portable else env_vars.keras_backend())
     for experiment in experiments:
-        scale: Scale = args.scale or "full"
-        for arm in experiment.at[scale] if args.arm is None else args.arm:
+        for arm in arms_at(experiment, scale) if args.arm is None else args.arm:
             resolve(experiment, arm, scale, dict(args.set))
     return experiments
 

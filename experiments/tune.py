@@ -19,7 +19,7 @@ from experiments import load
 from experiments.harness.reporting import labels
 from experiments.harness.runtime import cli, signals
 from experiments.harness.spec import Dimension, Experiment, Scale, UserError, search_space
-from experiments.harness.spec.overrides import override, resolve
+from experiments.harness.spec.overrides import arms_at, override, resolve
 from experiments.tuning.objectives import NEED_TRIAL_COUNT, OBJECTIVES, ORACLES, SHARDABLE
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def base_arm(experiment: Experiment, args: argparse.Namespace) -> str:
     """Return the name of the arm to vary."""
     if args.arm is not None:
         return args.arm
-    return experiment.searched or next(iter(experiment.at[lookup_scale(args)]))
+    return experiment.searched or next(iter(arms_at(experiment, lookup_scale(args))))
 
 
 def tune(

@@ -44,7 +44,7 @@ def test_several_seeds_may_be_an_array_or_an_iterator(tmp_path):
         ({"seeds": True}, "a seed must be"),
         ({"seeds": "0"}, "a seed must be"),
         ({"arms": 0}, "arms are named by strings"),
-        ({"scale": ""}, "scale must be"),
+        ({"scale": ""}, "has no scale ''"),
         ({"jobs": 0}, "jobs must be 1 or more"),
         ({"stop_after": 0}, "stop_after must be 1 or more"),
         ({"telemetry_every": -1}, "telemetry_every must be 0 or more"),

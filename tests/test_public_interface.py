@@ -66,7 +66,7 @@ def test_callbacks_see_every_epoch_and_change_no_bit(tmp_path, capsys):
 
 def test_bad_arguments_are_user_errors(tmp_path):
     for options, message in [
-        ({"scale": "tiny"}, "scale must be 'mini' or 'full'"),
+        ({"scale": "tiny"}, "has no scale 'tiny'; available: full, mini, protocol"),
         ({"arms": ["fixed"]}, "did you mean 'fixed_rate'"),
         ({"stop_after": 0}, "stop_after must be 1 or more"),
         ({"jobs": 2, "callbacks": [EpochRecorder()]}, "callbacks need runs trained one by one"),

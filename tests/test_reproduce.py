@@ -82,6 +82,15 @@ def test_a_closed_pipe_is_not_an_error():
     assert (completed.returncode, completed.stdout, completed.stderr) == (0, "{", "")
 
 
+def test_all_at_a_scale_are_the_experiments_that_have_it(capsys):
+    assert reproduce.main(["--all", "--scale", "protocol", "--dry-run"]) == 0
+    payload = json.loads(capsys.readouterr().out)
+    assert payload
+    assert all(each["scale"] == "protocol" for each in payload)
+    wanted = [name for name in catalog.names() if "protocol" in catalog.load(name).at]
+    assert [each["experiment"] for each in payload] == wanted != catalog.names()
+
+
 def test_dry_run_prints_the_resolved_arms(capsys):
     assert reproduce.main([*ARGV, "optimizer.learning_rate=0.5", "--dry-run"]) == 0
     payload = json.loads(capsys.readouterr().out)
@@ -106,6 +115,10 @@ def test_dry_run_prints_the_resolved_arms(capsys):
         ),
         (["alexnet_lr_decay", "--data", "digits", "mnist", "a.npz"], "twice"),
         (["depth_and_activation", "--scale", "mini", "--arm", "tanh_he_skip_50"], "at mini"),
+        (
+            ["constant_init", "--scale", "protocol"],
+            "has no scale 'protocol'; available: full, mini",
+        ),
         (["alexnet_lr_dekay"], "did you mean 'alexnet_lr_decay'?"),
         ([*ARGV, "--arm", "fixed"], "did you mean 'fixed_rate'?"),
         ([*ARGV, "optimiser.learning_rate=1"], "did you mean 'optimizer'?"),
@@ -339,7 +352,7 @@ def test_partial_runs_are_marked_and_not_judged(tmp_path, capsys):
     assert out.count("INCONCLUSIVE") == CLAIMS
     assert "partial, 1 of 4 intervals" in out
     assert "REPRODUCED" not in out
-    assert "REFUTED" not in out
+    assert "DIFFERS" not in out
 
 
 def test_offline_the_default_is_mnist5k_and_a_directory_of_digits_is_refused(

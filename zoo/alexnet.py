@@ -16,6 +16,7 @@ from zoo.layers import (
     MaxPooling2D,
     Rescaled,
     initializers,
+    with_fans,
 )
 
 CARD = Card(
@@ -48,10 +49,12 @@ CONVOLUTIONS = {
     "conv5": Convolution(256, 3, grouped=True, pool="pool5"),
 }
 DENSE = {"fc1": 4096, "fc2": 4096}
-FULL_INPUTS = {  # input features of each layer at full size, for full_size_gain
+FULL_INPUTS = {  # input features of each layer at full size; conv1 has the image's
     "conv2": 96, "conv3": 256, "conv4": 384, "conv5": 384,
     "fc1": 6 * 6 * 256, "fc2": 4096, "output": 4096,
 }  # fmt: skip
+# The output has its own.
+FULL_UNITS = {name: row.filters for name, row in CONVOLUTIONS.items()} | DENSE
 
 
 def build(
@@ -68,6 +71,7 @@ def build(
     kernel_initializer: Any = "glorot_uniform",
     bias_initializer: Any = "zeros",
     full_size_gain: bool = False,
+    forward_gain: bool = False,
 ) -> keras.Model:
     """Build a model from images ``(batch, *input_shape)`` in [0, 1] to logits ``(batch, classes)``.
 
@@ -83,12 +87,17 @@ def build(
     dropout and the batch's own statistics apply at evaluation too; False is Keras's default.
     ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that
     the layers of a narrow network have the gain of the full-size ones.
+    ``forward_gain``: multiply each layer's input by that factor instead (``conv2_gain``, ...), and
+    draw initial values with the full-size layer's spread. Gradients then scale as at full size too,
+    so a narrow network learns at the full-size one's pace from the same learning rate.
     Raises ``ValueError`` for an option out of range, or an image too small for the pools.
     """
     if norm not in ("lrn", "batch", None):
         raise ValueError(f"norm must be 'lrn', 'batch' or None, not {norm!r}")
     if width <= 0 or groups <= 0:
         raise ValueError(f"width and groups must be above 0, not {width!r} and {groups!r}")
+    if full_size_gain and forward_gain:
+        raise ValueError("full_size_gain and forward_gain exclude each other: set one to False")
     if image_size < 67:
         raise ValueError(f"image_size must be at least 67, not {image_size!r}: pool5 has no input")
     layers = _LayerBuilder(
@@ -101,6 +110,7 @@ def build(
         kernel_initializer=kernel_initializer,
         bias_initializer=bias_initializer,
         full_size_gain=full_size_gain,
+        forward_gain=forward_gain,
     )
     image = keras.Input(tuple(input_shape), name="image")
     x = keras.layers.Resizing(image_size, image_size, name="resize")(image)
@@ -129,19 +139,20 @@ class _LayerBuilder:
     kernel_initializer: Any
     bias_initializer: Any
     full_size_gain: bool
+    forward_gain: bool
 
     def convolution(self, x, name: str, row: Convolution):
         """Apply a convolution, as several layers if it is grouped."""
-        filters = self._scaled(row.filters)
+        x, inputs, filters = self._amplified(x, name), x.shape[-1], self._scaled(row.filters)
         if not row.grouped or self.groups == 1:
-            return self._conv2d(x, name, row, filters, self._initializers(name, x.shape[-1]))
+            return self._conv2d(x, name, row, filters, self._initializers(name, inputs, filters))
         outputs = [
             self._conv2d(
                 group,
                 f"{name}_{number}",
                 row,
                 filters // self.groups,
-                self._initializers(name, group.shape[-1] * self.groups),
+                self._initializers(name, inputs, filters),
             )
             for number, group in enumerate(keras.ops.split(x, self.groups, axis=-1), 1)
         ]
@@ -154,8 +165,8 @@ class _LayerBuilder:
 
     def dense(self, x, name: str, units: int):
         """Apply a dense layer."""
-        options = self._initializers(name, x.shape[-1])
-        return keras.layers.Dense(units, name=name, **options)(x)
+        options = self._initializers(name, x.shape[-1], units)
+        return keras.layers.Dense(units, name=name, **options)(self._amplified(x, name))
 
     def hidden(self, x, name: str, units: int):
         """Apply a hidden dense layer, its activation and dropout."""
@@ -175,10 +186,28 @@ class _LayerBuilder:
         """Return a layer's size at this width."""
         return max(1, round(size * self.width / self.groups)) * self.groups
 
-    def _initializers(self, name: str, inputs: int) -> dict[str, Any]:
-        """Return the initialisers of a layer; ``inputs`` counts the features of all groups."""
+    def _amplified(self, x, name: str):
+        """Multiply the input of a layer by its gain, if that is to be done in the forward pass."""
+        gain = _gain(name, x.shape[-1])
+        if not self.forward_gain or gain == 1:
+            return x
+        return keras.layers.Rescaling(gain, name=f"{name}_gain")(x)
+
+    def _initializers(self, name: str, inputs: int, units: int) -> dict[str, Any]:
+        """Return a layer's initialisers; ``inputs`` and ``units`` count those of all groups."""
         options = initializers(self.kernel_initializer, self.bias_initializer)
+        kernel, bias = options["kernel_initializer"], options["bias_initializer"]
         if self.full_size_gain:
-            gain = (FULL_INPUTS.get(name, inputs) / inputs) ** 0.5  # conv1 has the image's
-            options["kernel_initializer"] = Rescaled(options["kernel_initializer"], gain)
+            options["kernel_initializer"] = Rescaled(kernel, _gain(name, inputs))
+        if self.forward_gain:
+            full_inputs, full_units = FULL_INPUTS.get(name, inputs), FULL_UNITS.get(name, units)
+            options["kernel_initializer"] = with_fans(
+                kernel, (inputs, units), (full_inputs, full_units)
+            )
+            options["bias_initializer"] = with_fans(bias, (units, units), (full_units, full_units))
         return options
+
+
+def _gain(name: str, inputs: int) -> float:
+    """Return sqrt(full-size fan-in / own fan-in) of a layer."""
+    return (FULL_INPUTS.get(name, inputs) / inputs) ** 0.5

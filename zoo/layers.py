@@ -144,3 +144,15 @@ class Rescaled(keras.initializers.Initializer):
             "initializer": keras.initializers.serialize(self.initializer),
             "factor": self.factor,
         }
+
+
+def with_fans(initializer: Any, own: tuple[int, int], other: tuple[int, int]) -> Any:
+    """Return an initialiser whose spread in a layer of the fans ``own`` is that of ``other``.
+
+    ``own`` and ``other`` are (fan-in, fan-out), up to a common factor. Initialisers whose spread
+    does not depend on fans are returned as they are.
+    """
+    if not isinstance(initializer, keras.initializers.VarianceScaling) or own == other:
+        return initializer
+    counts = {"fan_in": (1, 0), "fan_out": (0, 1), "fan_avg": (1, 1)}[initializer.mode]
+    return Rescaled(initializer, (np.dot(counts, own) / np.dot(counts, other)).item() ** 0.5)

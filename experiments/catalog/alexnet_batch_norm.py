@@ -11,7 +11,13 @@ arm evaluates with the moving averages, as a deployed network would.
 from math import inf
 
 from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
-from experiments.harness.spec.measures import at, difference, final, first_above, nan_intervals
+from experiments.harness.spec.measures import (
+    at,
+    difference,
+    final,
+    first_above_or_nan,
+    nan_intervals,
+)
 
 BATCH_NORM = {"network.norm": "batch"}
 SHORT = {"intervals": 60}
@@ -51,8 +57,8 @@ EXPERIMENT = Experiment(
             "sooner than experiment 2: how many intervals later that one passes 0.3",
             where="experiments 2 and 6",
             measure=difference(
-                first_above("small_init", "test_accuracy", 0.3),
-                first_above("as_documented", "test_accuracy", 0.3),
+                first_above_or_nan("small_init", "test_accuracy", 0.3),
+                first_above_or_nan("as_documented", "test_accuracy", 0.3),
             ),
             documented="11",
             bounds=(1, inf),
@@ -112,8 +118,14 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         "All of alexnet_small_init's.",
+        "The document's evaluation moves the moving averages, too, which it never uses; here only "
+        "training does.",
         'The printed lines all say "step 1"; they are drawn as epochs 1, 2, 49 and 50.',
         "mini: 60 intervals.",
     ),
-    cost={"mini": "4 to 6 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "4 to 6 minutes on 2 CPU cores",
+        "protocol": "an estimated 100 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
 )

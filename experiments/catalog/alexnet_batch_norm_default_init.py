@@ -101,6 +101,10 @@ EXPERIMENT = Experiment(
         "Biases are experiment 1's 0.1; the document tells of the weights only.",
         "The document prints nothing of this experiment; 1 and 0.085 are experiment 1's numbers.",
     ),
-    cost={"mini": "2 minutes on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "2 minutes on 2 CPU cores",
+        "protocol": "an estimated 70 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
     seeds=(0,),
 )

@@ -88,6 +88,10 @@ EXPERIMENT = Experiment(
         "tf.truncated_normal's default standard deviation is 1; Keras's TruncatedNormal has 0.05.",
     ),
     deviations=("All of alexnet_small_init's.", "mini: 12 intervals."),
-    cost={"mini": "1 minute on 2 CPU cores", "full": "days on a CPU; a GPU is needed"},
+    cost={
+        "mini": "1 minute on 2 CPU cores",
+        "protocol": "an estimated 70 minutes on 2 CPU cores",
+        "full": "days on a CPU; a GPU is needed",
+    },
     seeds=(0,),
 )

@@ -20,7 +20,7 @@ OTHERS = [
 ]
 READING = str(Path(__file__).parents[1] / "harness" / "model" / "test_variables.py")
 SMALL = {  # options that make a network quick to train, for those that are not
-    "alexnet": {"image_size": 67, "width": 1 / 16},
+    "alexnet": {"image_size": 67, "width": 1 / 16, "forward_gain": True},
     "deep_cnn": {"depth": 3, "width": 8, "style": "skip"},
     "mnist_cnn": {"widths": (4, 8, 16), "stands_for": (2, 1, 1), "dropout": 0.5},
     "valence_cnn": {"width": 1 / 16},

@@ -12,6 +12,7 @@ from experiments.harness.spec import Experiment, RunSpec
 
 SCALES = {
     "mini": "a miniature; full, the document's own size, is the default on an accelerator",
+    "protocol": "the document's own steps, batches and rates on a narrower network",
     "full": "the document's own size",
 }
 

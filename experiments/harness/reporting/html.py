@@ -11,8 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.harness.reporting import labels, tables
 from experiments.harness.reporting import scripts as script_runs
-
-OUTCOMES = ("REPRODUCED", "REFUTED", "INCONCLUSIVE")
+from experiments.harness.spec.claim import FAILED, OUTCOMES
 
 
 def to_html(
@@ -44,6 +43,9 @@ def to_html(
         scripts=scripts,
         script_picture=_base64(script_picture) if script_picture else "",
         outcomes=OUTCOMES,
+        failed=FAILED,
+        documented=tables.DOCUMENTED,
+        by_origin=tables.by_origin,
         stand_in=labels.STAND_IN,
         bounds=lambda claim: tables.bounds(claim["bounds"]),
         spread=lambda claim: tables.spread([float(v) for v in claim["values"].values()]),

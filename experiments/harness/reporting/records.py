@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import zip_longest
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
 ACCEPTED_STAND_INS = {"frames"}  # the document's own are not public
+TEXTS = ("title", "question", "framework", "deviations")  # of the catalogue, not measured
 PLAIN_LIST = re.compile(r"\[\s+([^][{}]*?)\s+\]")  # in JSON; written on one line
 
 
@@ -29,9 +31,14 @@ def write(result: Result, folder: Path) -> Path:
     if reasons := objections(result):
         raise UserError(f"{result.experiment.name} is not evidence: {'; '.join(reasons)}")
     payload = result.summary()
-    path = folder / f"{payload['experiment']}-{payload['scale']}.json"
     folder.mkdir(exist_ok=True)
+    path = _save(payload, folder)
     filesystem.write_atomic(path.with_suffix(".png"), result.picture.read_bytes())
+    return path
+
+
+def _save(payload: Mapping[str, Any], folder: Path) -> Path:
+    path = folder / f"{payload['experiment']}-{payload['scale']}.json"
     text = json.dumps(payload, indent=1)
     text = PLAIN_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     filesystem.write_atomic(path, text + "\n")
@@ -41,7 +48,7 @@ def write(result: Result, folder: Path) -> Path:
 def objections(result: Result) -> list[str]:
     """Return why a result is not evidence, such as runs that are missing or of uncommitted code.
 
-    At full scale arms may be missing: some take days.
+    Only at ``mini`` must no run be missing: at other scales some take days.
     """
     experiment, runs = result.experiment, result.runs
     scale = runs[0].spec.scale
@@ -89,6 +96,30 @@ def load(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
     return records
 
 
+def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[Path]:
+    """Judge the histories of all records by today's catalogue; return the records that changed.
+
+    Records of arms that the catalogue now defines differently are left as they are.
+    """
+    changed = []
+    for record in load(folder):
+        experiment = load_experiment(record["experiment"])
+        if _defined_differently(record, experiment):
+            continue
+        judged = _judged_today(record, experiment)
+        then_and_now = zip_longest(record["claims"][: len(judged["claims"])], judged["claims"])
+        updated = {
+            **record,
+            **{name: judged[name] for name in TEXTS},
+            "claims": [
+                then if then and _same_claim(then, now) else now for then, now in then_and_now
+            ],
+        }
+        if updated != record:
+            changed.append(_save(updated, folder))
+    return changed
+
+
 def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[str]:
     """Return one line for each point on which the records and the catalogue disagree."""
     lines = []
@@ -103,12 +134,9 @@ def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[st
 
 def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str]:
     """Return how a record differs from the catalogue's judgement of the same histories."""
-    arms = experiment.at[record["scale"]]
-    for run in record["runs"]:
-        if run["arm"] not in arms or run["identity"] != arms[run["arm"]].identity():
-            return [f"the catalogue now defines its arm {run['arm']} differently"]
-    runs = [_restore_run(record, run, arms[run["arm"]]) for run in record["runs"]]
-    claims = summary(experiment, runs, judge(experiment, runs))["claims"]
+    if arm := _defined_differently(record, experiment):
+        return [f"the catalogue now defines its arm {arm} differently"]
+    claims = _judged_today(record, experiment)["claims"]
     if len(claims) != len(record["claims"]):
         return [f"the catalogue has {len(claims)} claims, the record {len(record['claims'])}"]
     return [
@@ -116,6 +144,24 @@ def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str
         for number, (then, now) in enumerate(zip(record["claims"], claims, strict=True), 1)
         if not _same_claim(then, now)
     ]
+
+
+def _defined_differently(record: Mapping[str, Any], experiment: Experiment) -> str:
+    """Return the first arm of a record that the catalogue now defines differently, or nothing."""
+    arms = experiment.at.get(record["scale"], {})
+    changed = (
+        str(run["arm"])
+        for run in record["runs"]
+        if run["arm"] not in arms or run["identity"] != arms[run["arm"]].identity()
+    )
+    return next(changed, "")
+
+
+def _judged_today(record: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """Return the summary of a record's histories by today's catalogue."""
+    arms = experiment.at[record["scale"]]
+    runs = [_restore_run(record, run, arms[run["arm"]]) for run in record["runs"]]
+    return summary(experiment, runs, judge(experiment, runs))
 
 
 def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) -> Run:

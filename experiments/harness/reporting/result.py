@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.harness.reporting import tables
 from experiments.harness.spec import Experiment, Run, Verdict
+from experiments.harness.spec.claim import FAILED
 from experiments.harness.storage import run_directory
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:
         "values": {str(seed): value for seed, value in verdict.values.items()},
         "verdict": verdict.outcome,
         "note": verdict.note,
-        "instead": claim.instead if verdict.outcome == "REFUTED" else "",
+        "instead": claim.instead if verdict.outcome in FAILED else "",
     }
 
 

@@ -13,29 +13,48 @@ from tabulate import tabulate
 
 from experiments.harness.reporting import labels
 from experiments.harness.spec import Run
+from experiments.harness.spec.claim import FAILED, HYPOTHESIS, OUTCOMES
 from experiments.harness.storage import run_directory
+
+DOCUMENTED, HYPOTHESES = "the document's claims", "this project's hypotheses"
 
 
 def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """Return a table with one row per claim; ``style`` is one of tabulate's."""
-    rows = [
-        (
-            f"C{number}",
-            claim["claim"],
-            claim["documented"],
-            bounds(claim["bounds"]),
-            measured(claim),
-            f"{claim['verdict']} ({claim['note']})" if claim["note"] else claim["verdict"],
-        )
-        for number, claim in enumerate(claims, 1)
-    ]
-    headers = ("", "claim", "document", "bounds", "measured", "verdict")
-    widths = [None, 44, None, None, 20, 24] if style == "simple" else None
-    return tabulate(rows, headers, style, maxcolwidths=widths, disable_numparse=True)
+    """Return a row per claim, first the document's, then this project's hypotheses.
+
+    ``style`` is one of tabulate's.
+    """
+    tables = []
+    for title, numbered in by_origin(claims).items():
+        columns = ("document",) if title == DOCUMENTED else ()
+        rows = [
+            (
+                f"C{number}",
+                claim["claim"],
+                *(claim["documented"] for _ in columns),
+                bounds(claim["bounds"]),
+                measured(claim),
+                f"{claim['verdict']} ({claim['note']})" if claim["note"] else claim["verdict"],
+            )
+            for number, claim in numbered.items()
+        ]
+        headers = ("", title, *columns, "bounds", "measured", "verdict")
+        widths = [None, 44, *(None for _ in columns), None, 20, 24] if style == "simple" else None
+        tables.append(tabulate(rows, headers, style, maxcolwidths=widths, disable_numparse=True))
+    return "\n\n".join(tables)
+
+
+def by_origin(claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """Return the claims by number, those of the document and those of this project apart."""
+    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for number, claim in enumerate(claims, 1):
+        own = claim["documented"] == HYPOTHESIS
+        found.setdefault(HYPOTHESES if own else DOCUMENTED, {})[number] = claim
+    return found
 
 
 def measured(claim: Mapping[str, Any]) -> str:
-    """Return a claim's values over its seeds and, if it is refuted, what they show instead."""
+    """Return a claim's values over its seeds and, if it does not hold, what they show instead."""
     values = spread([float(value) for value in claim["values"].values()])
     return f"{values}: {claim['instead']}" if claim["instead"] else values
 
@@ -46,27 +65,33 @@ def bounds(ends: Sequence[Any]) -> str:
 
 
 def overview(results: Sequence[Mapping[str, Any]], style: str = "simple", link: str = "") -> str:
-    """Return one row per result: how many claims have each verdict, and which are refuted.
+    """Return one row per result: the verdicts, and the claims that do not hold.
 
     With ``link``, the names link to their headings in that Markdown page.
     """
     rows = []
     for result in results:
         name, scale = result["experiment"], result["scale"]
-        outcomes = [claim["verdict"] for claim in result["claims"]]
-        refuted = [f"C{n}" for n, outcome in enumerate(outcomes, 1) if outcome == "REFUTED"]
+        found = by_origin(result["claims"])
         rows.append(
             (
                 f"[{name}]({link}#{name}-{scale})" if link else name,
                 labels.scale_in_table(scale, result["datasets"]),
                 len(result["seeds"]),
-                outcomes.count("REPRODUCED"),
-                f"{len(refuted)}: {', '.join(refuted)}" if refuted else 0,
-                outcomes.count("INCONCLUSIVE"),
+                *(_count(found.get(title, {})) for title in (DOCUMENTED, HYPOTHESES)),
             )
         )
-    headers = ("experiment", "scale", "seeds", "REPRODUCED", "REFUTED", "INCONCLUSIVE")
-    return tabulate(rows, headers, style)
+    return tabulate(rows, ("experiment", "scale", "seeds", DOCUMENTED, HYPOTHESES), style)
+
+
+def _count(numbered: Mapping[int, Mapping[str, Any]]) -> str:
+    """Return how many claims have each verdict, with the numbers of those that do not hold."""
+    texts = []
+    for outcome in OUTCOMES:
+        numbers = [f"C{n}" for n, claim in numbered.items() if claim["verdict"] == outcome]
+        which = f" ({', '.join(numbers)})" if outcome in FAILED else ""
+        texts += [f"{len(numbers)} {outcome}{which}"] if numbers else []
+    return ", ".join(texts) or "-"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -143,8 +143,9 @@ FLAGS: dict[str, dict[str, Any]] = {
         "FMA, on JAX and the CPU (KERAS_BACKEND may be left out); slower",
     },
     "scale": {
-        "choices": ("mini", "full"),
-        "help": "full is the document's own size, mini fits a laptop's CPU; default: full on an "
+        "choices": ("mini", "protocol", "full"),
+        "help": "full is the document's own size, protocol its own steps, batches and rates on a "
+        "narrower network (of document 002), mini fits a laptop's CPU; default: full on an "
         "accelerator, else mini",
     },
     "merge": {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Scale = Literal["full", "mini"]
+Scale = Literal["full", "protocol", "mini"]
 Role = Literal["documented", "diagnosis"]
 Config = Mapping[str, Any]
 

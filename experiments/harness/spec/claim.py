@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from experiments.harness.spec.arm import Scale
 from experiments.harness.spec.run import Run
 
 Measure = Callable[[Mapping[str, Run]], float]
 Bounds = tuple[float, float]
+Outcome = Literal["REPRODUCED", "REFUTED", "DIFFERS", "INCONCLUSIVE"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+FAILED = ("REFUTED", "DIFFERS")
+HYPOTHESIS = "-"  # in place of a documented value
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of a document, or a diagnosis of ours, that runs can test.
+    """A statement of a document, or a hypothesis of this project, that runs can test.
 
     ``where`` says where the document states it. ``measure`` maps the runs of one seed, by arm, to
     a number, which must lie within ``bounds`` (both ends included), at ``mini`` within
-    ``mini_bounds`` if given. Bounds are fixed before the runs. ``documented`` is the document's
-    value, as text; ``instead`` is the explanation shown if the claim is REFUTED.
+    ``mini_bounds`` if given. Bounds are fixed before the runs. A ``measure`` that is a number needs
+    no run. ``documented`` is the document's value, as text, or ``HYPOTHESIS``; ``instead`` is the
+    explanation shown if the claim does not hold.
     """
 
     text: str
     where: str
-    measure: Measure
+    measure: Measure | float
     documented: str
     bounds: Bounds
     mini_bounds: Bounds | None = None
@@ -33,7 +38,12 @@ class Claim:
 
     def bounds_at(self, scale: Scale) -> Bounds:
         """Return the bounds at ``scale``."""
-        return self.bounds if scale == "full" or self.mini_bounds is None else self.mini_bounds
+        return self.mini_bounds if scale == "mini" and self.mini_bounds else self.bounds
+
+    def holds(self, value: float, scale: Scale) -> bool:
+        """Return whether a value is within the bounds at ``scale``."""
+        low, high = self.bounds_at(scale)
+        return low <= value <= high
 
 
 @dataclass(frozen=True)
@@ -42,5 +52,5 @@ class Verdict:
 
     claim: Claim
     values: Mapping[int, float]
-    outcome: Literal["REPRODUCED", "REFUTED", "INCONCLUSIVE"]
+    outcome: Outcome
     note: str = ""

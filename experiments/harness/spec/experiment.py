@@ -19,6 +19,8 @@ class Experiment:
 
     ``mini`` holds the overrides that make the miniature of every ``Arm``; a ``Variant`` starts from
     the other arm's miniature. ``mini_names`` are the arms trained at ``mini``, by default all.
+    ``protocol`` holds the overrides that narrow every ``Arm``'s network and keep the document's
+    steps, batches and rates. Arms without them, and their variants, are left out at that scale.
     ``documented`` has the values that the document reports, by arm. ``cost`` says how long one seed
     takes at each scale. ``seeds`` are the default seeds. ``deviations`` are numbered from 1, in
     order. ``framework`` lists defaults of the document's framework that differ from Keras's.
@@ -36,6 +38,7 @@ class Experiment:
     deviations: tuple[str, ...]
     cost: Mapping[Scale, str]
     mini: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     documented: Mapping[str, ReportedValues] = field(default_factory=dict)
     framework: tuple[str, ...] = ()
     mini_names: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from experiments.harness.spec.claim import Claim, Verdict
+from experiments.harness.spec.claim import Claim, Measure, Outcome, Verdict
 from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import Run
 
@@ -29,7 +29,8 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     A claim is REPRODUCED if every seed's value is within its bounds, REFUTED if none is, and
     INCONCLUSIVE if only some are, or if no seed has all the complete runs that the claim needs. A
     value of NaN could not be measured: the claim is then not REPRODUCED, and a seed without a
-    value does not count towards REFUTED.
+    value does not count towards REFUTED. Only runs of the document's own arms, size and data can
+    refute it: from others the verdict is DIFFERS. A claim about a number needs no run.
     """
     by_seed: dict[int, _Complete] = {run.spec.seed: _Complete() for run in runs}
     for run in runs:
@@ -41,36 +42,46 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
 def _verdict(
     claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, Mapping[str, Run]]
 ) -> Verdict:
+    if not callable(claim.measure):
+        return _verdict_on_number(claim, claim.measure, runs[0].spec.seed)
     scale = runs[0].spec.scale
     changed = any(run.spec.overrides for run in runs)
-    measured = _measure_seeds(claim, by_seed, changed)
+    measured = _measure_seeds(claim.measure, by_seed, changed)
     values = {seed: value for seed, value in measured.items() if not isnan(value)}
-    low, high = claim.bounds_at(scale)
-    inside = [low <= value <= high for value in values.values()]
+    inside = [claim.holds(value, scale) for value in values.values()]
     missing, unmeasured = len(by_seed) - len(measured), len(measured) - len(values)
+    unlike = {  # what keeps runs from refuting a document
+        scale: scale != "full",
+        STAND_IN_NOTE: any(run.spec.dataset["stand_in"] for run in runs),
+        "arms changed": changed,
+    }
     notes = {
         f"{sum(inside)} of {len(inside)} seeds within": 0 < sum(inside) < len(inside),
         f"runs missing for {missing} of {len(by_seed)} seeds": missing > 0,
         f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
-        "mini": scale == "mini",
-        STAND_IN_NOTE: any(run.spec.dataset["stand_in"] for run in runs),
-        "arms changed": changed,
+        **unlike,
     }
     note = ", ".join(text for text, applies in notes.items() if applies)
     if inside and not any(inside):
-        return Verdict(claim, values, "REFUTED", note)
+        return Verdict(claim, values, "DIFFERS" if any(unlike.values()) else "REFUTED", note)
     reproduced = bool(inside) and all(inside) and not unmeasured
     return Verdict(claim, values, "REPRODUCED" if reproduced else "INCONCLUSIVE", note)
 
 
+def _verdict_on_number(claim: Claim, number: float, seed: int) -> Verdict:
+    """Return the verdict on a claim that needs no run; its value is given for one seed."""
+    outcome: Outcome = "REPRODUCED" if claim.holds(number, "full") else "REFUTED"
+    return Verdict(claim, {seed: number}, outcome)
+
+
 def _measure_seeds(
-    claim: Claim, by_seed: Mapping[int, Mapping[str, Run]], changed: bool
+    measure: Measure, by_seed: Mapping[int, Mapping[str, Run]], changed: bool
 ) -> dict[int, float]:
     """Return the value for each seed that has the runs (``changed``: under user overrides)."""
     measured: dict[int, float] = {}
     for seed, complete in by_seed.items():
         try:
-            measured[seed] = claim.measure(complete)
+            measured[seed] = measure(complete)
         except MissingRunError:
             continue
         except KeyError:  # overrides may have removed a column

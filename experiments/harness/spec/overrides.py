@@ -23,15 +23,19 @@ CONFIG = set(config(""))  # the keys of a config
 def resolve_experiment(experiment: Experiment, load: Callable[[str], Experiment]) -> Experiment:
     """Return the experiment with ``at`` and ``arm_ids`` filled in; ``load`` returns others."""
     arm_ids: dict[str, str] = {}
-    at: dict[Scale, dict[str, Arm]] = {"full": {}, "mini": {}}
+    at: dict[Scale, dict[str, Arm]] = {"full": {}, "mini": {}, "protocol": {}}
     for name, entry in experiment.arms.items():
         arm_ids[name] = f"{experiment.name}:{name}"
         if isinstance(entry, Arm):
             at["full"][name], at["mini"][name] = entry, override(entry, experiment.mini)
+            if experiment.protocol:
+                at["protocol"][name] = override(entry, experiment.protocol)
             continue
         owner, _, base = entry.of.rpartition(":")
         other = load(owner) if owner else replace(experiment, at=at, arm_ids=arm_ids)
         for scale, arms in at.items():
+            if scale == "protocol" and base not in other.at.get(scale, {}):
+                continue
             changes = {**entry.changes, **(entry.mini if scale == "mini" else {})}
             arm = override(_base(other, scale, base, name), changes)
             arms[name] = replace(arm, role=entry.role, about=entry.about)
@@ -39,6 +43,8 @@ def resolve_experiment(experiment: Experiment, load: Callable[[str], Experiment]
             arm_ids[name] = other.arm_ids[base]
     at_mini = experiment.mini_names or arm_ids
     at["mini"] = {name: arm for name, arm in at["mini"].items() if name in at_mini}
+    if not at["protocol"]:
+        del at["protocol"]
     return replace(experiment, at=at, arm_ids=arm_ids)
 
 
@@ -58,13 +64,22 @@ def resolve(
 ) -> Arm:
     """Return the experiment's arm called ``name`` at ``scale``, with ``changes`` applied.
 
-    Raises ``UserError`` if there is no such arm or ``override`` rejects a change.
+    Raises ``UserError`` if there is no such arm or scale, or ``override`` rejects a change.
     """
-    arms = experiment.at[scale]
+    arms = arms_at(experiment, scale)
     if name not in arms:
         suffix = f" at {scale}" if name in experiment.arms else ""
         raise UserError(f"{experiment.name} has no arm {name!r}{suffix}{nearest(name, arms)}")
     return override(arms[name], changes or {})
+
+
+def arms_at(experiment: Experiment, scale: Scale) -> Mapping[str, Arm]:
+    """Return the experiment's arms at ``scale``; ``UserError`` if it has no such scale."""
+    if scale not in [*experiment.at]:
+        raise UserError(
+            f"{experiment.name} has no scale {scale!r}; available: {', '.join(experiment.at)}"
+        )
+    return experiment.at[scale]
 
 
 def flatten(arm: Arm) -> dict[str, bool | float | str]:

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.harness.data import sources
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.spec import Arm, Experiment, RunSpec, Scale, UserError, batching
-from experiments.harness.spec.overrides import CONFIGS, resolve
+from experiments.harness.spec.overrides import CONFIGS, arms_at, resolve
 from experiments.harness.storage import source_code
 
 Load = Callable[[str, str], tuple[Dataset, str | None]]
@@ -37,7 +37,7 @@ class StudyRequest:
 
     def resolved_arms(self, scale: Scale) -> dict[str, Arm]:
         """Return the arms by name as they are trained at ``scale``; ``UserError`` for bad ones."""
-        names = self.experiment.at[scale] if self.arms is None else self.arms
+        names = arms_at(self.experiment, scale) if self.arms is None else self.arms
         if not names:
             raise UserError("no arms are chosen; leave arms out for all of them")
         if unnamed := [name for name in names if not isinstance(name, str)]:
@@ -82,9 +82,7 @@ def plan_study(
     or data, and if no runs can share a program though that is requested.
     """
     experiment = request.experiment
-    if request.scale not in (None, *experiment.at):
-        raise UserError(f"scale must be 'mini' or 'full', not {request.scale!r}")
-    scale = request.scale or default_scale(environment)
+    scale = default_scale(environment) if request.scale is None else request.scale
     arms, seeds = request.resolved_arms(scale), request.distinct_seeds()
     wanted = {arm.dataset for arm in arms.values()}
     beside = str(Path(experiment.file).parent) if experiment.file else ""

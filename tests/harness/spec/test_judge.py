@@ -11,6 +11,7 @@ from experiments.harness.spec import (
     History,
     Run,
     RunSpec,
+    Verdict,
     config,
     judge,
     measures,
@@ -21,8 +22,8 @@ LAST_LOSS = measures.final("a", "loss")
 ARM = Arm(config("alexnet"), config("loss"), config("SGD"), batch_size=1, steps=1, intervals=4)
 
 
-def run(arm: str, seed: int = 0, status="complete", **history: list[float]) -> Run:
-    spec = RunSpec("e", arm, ARM, seed, "mini", DATA, {})
+def run(arm: str, seed: int = 0, status="complete", scale="mini", **history: list[float]) -> Run:
+    spec = RunSpec("e", arm, ARM, seed, scale, DATA, {})
     table = History.from_columns(history)
     return Run(spec, status, history=table, chain=tuple("abcdefgh"[: 1 + len(table.rows)]))
 
@@ -42,13 +43,29 @@ def test_a_claim_is_reproduced_if_every_seed_is_within_its_bounds_ends_included(
     runs = [run("a", seed, loss=[5.0, value]) for seed, value in enumerate([1.0, 2.0])]
     assert outcome((1, 2), *runs) == "REPRODUCED"
     assert outcome((1, 1.5), *runs) == "INCONCLUSIVE"
-    assert outcome((3, 4), *runs) == "REFUTED"
+    assert outcome((3, 4), *runs) == "DIFFERS"
+
+
+def test_only_the_documents_own_arms_size_and_data_refute_it():
+    own = run("a", scale="full", loss=[1.0])
+    own = replace(own, spec=replace(own.spec, dataset={"stand_in": False}))
+    assert outcome((0, 0), own) == "REFUTED"
+    for changes in ({"scale": "protocol"}, {"dataset": DATA}, {"overrides": {"steps": 1}}):
+        other = replace(own, spec=replace(own.spec, **changes))
+        assert outcome((0, 0), other) == "DIFFERS", changes
+
+
+def test_a_number_needs_no_run():
+    miniature = run("b", 3, status="partial", loss=[1.0])
+    claim = Claim("text", "where", 2, "1", (1, 1), (2, 2))
+    (verdict,) = judge.judge(experiment(claim), [miniature])
+    assert verdict == Verdict(claim, {3: 2}, "REFUTED", "")
 
 
 def test_nan_is_not_a_measured_value():
     assert outcome((-inf, inf), run("a", loss=[nan])) == "INCONCLUSIVE"
     assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "INCONCLUSIVE"
-    assert outcome((3, 4), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "REFUTED"
+    assert outcome((3, 4), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "DIFFERS"
 
 
 @pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
@@ -109,6 +126,19 @@ def test_the_note_names_the_limits_of_a_verdict():
     assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
 
 
+def test_only_a_miniature_is_judged_by_bounds_of_its_own():
+    claim = Claim("text", "where", LAST_LOSS, "1", (0, 2), (5, 9))
+    for scale, value, note in [
+        ("full", 1.0, ""),
+        ("protocol", 1.0, "protocol"),
+        ("mini", 6.0, "mini"),
+    ]:
+        ran = run("a", loss=[value])
+        spec = replace(ran.spec, scale=scale, dataset={"stand_in": False})
+        (verdict,) = judge.judge(experiment(claim), [replace(ran, spec=spec)])
+        assert (verdict.outcome, verdict.note) == ("REPRODUCED", note)
+
+
 def test_a_misspelt_column_is_an_error():
     with pytest.raises(KeyError, match="los"):
         outcome((0, 9), run("a", loss=[1.0]), measure=measures.final("a", "los"))
@@ -132,11 +162,11 @@ def test_measures_of_two_arms_and_of_parts_of_a_run():
     assert measures.mean("a", "x")(runs) == pytest.approx(7 / 3)
     assert measures.max_distance("a", "b", "loss")(runs) == 7
     assert measures.ratio(loss, other)(runs) == 8
-    assert str(measures.ratio(loss, measures.constant(0))(runs)) == "nan"
+    assert str(measures.ratio(loss, lambda _: 0)(runs)) == "nan"
     assert measures.least_of(loss, other)(runs) == 1
     assert measures.largest_of(loss, other)(runs) == 8
     first, last = measures.initial("a", "v"), measures.initial("a", "w")
     assert measures.per_layer(first, last, 2)(runs) == 2
-    assert str(measures.per_layer(measures.constant(0), last, 2)(runs)) == "nan"
+    assert str(measures.per_layer(lambda _: 0, last, 2)(runs)) == "nan"
     never = run("c", loss=[1.0], test_loss=[1.0])
     assert measures.nan_share("c")({"c": never}) == inf

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from experiments import catalog
-from experiments.harness.spec import UserError
-from experiments.harness.spec.overrides import override, resolve
+from experiments.harness.spec import Experiment, UserError, Variant
+from experiments.harness.spec.overrides import override, resolve, resolve_experiment
 from tests.harness.spec.test_spec import ARM
 
 
@@ -52,6 +54,33 @@ def test_every_arm_resolves_at_both_scales_and_overrides_come_last(name):
         assert documented == experiment.at["full"][arm]
         assert resolve(experiment, arm, "mini") == miniature != documented
         assert resolve(experiment, arm, "mini", {"intervals": 7}).intervals == 7
+
+
+def test_document_002_has_a_scale_that_keeps_its_protocol_and_narrows_the_network():
+    experiments = [catalog.load(name) for name in catalog.names()]
+    narrowed = [experiment for experiment in experiments if "protocol" in experiment.at]
+    assert {e.name for e in narrowed} == {e.name for e in experiments if "002" in e.document}
+    assert len(narrowed) == 7
+    for experiment in narrowed:
+        assert all(claim.bounds_at("protocol") == claim.bounds for claim in experiment.claims)
+        assert list(experiment.at["protocol"]) == list(experiment.at["full"])
+        for name, arm in experiment.at["protocol"].items():
+            documented = experiment.at["full"][name]
+            assert replace(arm, network=documented.network) == documented
+            options, full = arm.network["config"], documented.network["config"]
+            changed = {key: options[key] for key in options if options[key] != full.get(key)}
+            assert changed == {"image_size": 67, "width": 0.25, "forward_gain": True}
+
+
+def test_an_arm_without_the_scale_between_leaves_its_variants_without_it_too():
+    arms = {"a": ARM, "b": Variant("a", {"steps": 7})}
+    cost = {"mini": "", "full": ""}
+    experiment = Experiment("t", "q", "d", arms, (), (), cost, mini={"steps": 3})
+    assert set(resolve_experiment(experiment, catalog.load).at) == {"full", "mini"}
+    narrowed = replace(experiment, protocol={"network.width": 0.5})
+    at = resolve_experiment(narrowed, catalog.load).at["protocol"]
+    assert {name: arm.steps for name, arm in at.items()} == {"a": 300, "b": 7}
+    assert {arm.network["config"]["width"] for arm in at.values()} == {0.5}
 
 
 def test_a_variant_is_another_arm_with_changes_or_that_arm_itself():
