@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, cycle
-from math import isfinite
+from itertools import chain, cycle, zip_longest
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933",
            "#882255", "#44aa99", "#7f7f7f", "#aa4499")  # fmt: skip
+BAND_FROM = 3  # seeds
 PRINTED, LAST = "printed in the document", "last value before NaN"
 MARKS: dict[str, dict[str, Any]] = {
     PRINTED: {"marker": "o", "mfc": "none"},
@@ -32,10 +33,12 @@ MARKS: dict[str, dict[str, Any]] = {
 
 
 def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
-    """Write a PNG of the experiment's panels: one colour per arm, one line per seed.
+    """Write a PNG of the experiment's panels: one colour per arm.
 
-    Over intervals, circles are values that the document prints, and a cross marks the last
-    interval before a loss turned NaN. Over an arm's field, points are runs and lines their means.
+    Over intervals, a line is a run; of ``BAND_FROM`` seeds and more it is the mean of those whose
+    loss is finite so far, in a band from the lowest to the highest. Circles are values that the
+    document prints, and a cross marks the last interval before a run's loss turned NaN. Over an
+    arm's field, points are runs and lines their means.
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
@@ -120,20 +123,30 @@ def _draw_curves(
     """Draw a column over the intervals; return the names of the marks in use."""
     marks, any_finite = set(), False
     for arm, runs in by_arm.items():
-        for run, values in _curves(panel, runs):
+        colour = colours[arm]
+        shown = [run for run in runs if panel.column in run.history]
+        curves = [run.history[panel.column] for run in shown]
+        if curves and (panel.mean or len(curves) >= BAND_FROM):
+            until = [finite_intervals(run) or None for run in shown]
+            kept = [values[:end] for values, end in zip(curves, until, strict=True)]
+            means, lowest, highest = zip(*map(_spread, zip_longest(*kept)), strict=True)
+            curves = [means]
+            if not panel.mean:
+                xs = range(1, len(means) + 1)
+                axis.fill_between(xs, lowest, highest, color=colour, alpha=0.15, lw=0)
+        for values in curves:
             count = sum(map(isfinite, values))
-            if not count:
-                continue
-            any_finite = True
+            any_finite |= count > 0
             marker = "." if count == 1 else None
-            axis.plot(range(1, len(values) + 1), values, marker=marker, color=colours[arm], lw=1)
-            finite = finite_intervals(run)
-            if 0 < finite < len(values):
-                axis.plot(finite, values[finite - 1], "X", color=colours[arm], ms=8)
+            axis.plot(range(1, len(values) + 1), values, marker=marker, color=colour, lw=1)
+        for run in () if panel.mean else shown:
+            if 0 < (finite := finite_intervals(run)) < run.intervals:
+                last = run.history[panel.column][finite - 1]
+                axis.plot(finite, last, "X", color=colour, ms=8, zorder=3)
                 marks.add(LAST)
         if arm in documented:
             points = documented[arm].points(panel.column)
-            axis.plot([*points], [*points.values()], "o", color=colours[arm], mfc="none", ms=6)
+            axis.plot([*points], [*points.values()], "o", color=colour, mfc="white", ms=6, zorder=4)
             marks |= {PRINTED} if points else set()
     if not any_finite:
         axis.text(0.5, 0.5, "nothing finite", transform=axis.transAxes, ha="center")
@@ -142,13 +155,10 @@ def _draw_curves(
     return marks
 
 
-def _curves(panel: Panel, runs: Sequence[Run]) -> list[tuple[Run, Sequence[float]]]:
-    """Return each run of an arm with its curve, or the first run with the mean of all curves."""
-    shown = [run for run in runs if panel.column in run.history]
-    if not panel.mean:
-        return [(run, run.history[panel.column]) for run in shown]
-    columns = zip(*(run.history[panel.column] for run in shown), strict=False)
-    return [(run, [statistics.fmean(at) for at in columns]) for run in shown[:1]]
+def _spread(values: Iterable[float | None]) -> tuple[float, float, float]:
+    """Return the mean, the lowest and the highest of the finite values; NaN if there are none."""
+    finite = [value for value in values if value is not None and isfinite(value)] or [nan]
+    return statistics.fmean(finite), min(finite), max(finite)
 
 
 def _draw_last_values(

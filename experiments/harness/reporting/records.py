@@ -11,6 +11,7 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
+from experiments.harness.reporting import plots
 from experiments.harness.reporting.result import Result, summary
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, Experiment, History, Run, RunSpec, UserError, batching
@@ -97,16 +98,18 @@ def load(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
 
 
 def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[Path]:
-    """Judge the histories of all records by today's catalogue; return the records that changed.
+    """Judge the histories of all records by today's catalogue, and draw them again.
 
-    Records of arms that the catalogue now defines differently are left as they are.
+    Returns the records that changed. Records of arms that the catalogue now defines differently
+    are left as they are.
     """
     changed = []
     for record in load(folder):
         experiment = load_experiment(record["experiment"])
         if _defined_differently(record, experiment):
             continue
-        judged = _judged_today(record, experiment)
+        runs = _restore_runs(record, experiment)
+        judged = summary(experiment, runs, judge(experiment, runs))
         then_and_now = zip_longest(record["claims"][: len(judged["claims"])], judged["claims"])
         updated = {
             **record,
@@ -115,6 +118,7 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
                 then if then and _same_claim(then, now) else now for then, now in then_and_now
             ],
         }
+        plots.draw(experiment, runs, folder / f"{record['experiment']}-{record['scale']}.png")
         if updated != record:
             changed.append(_save(updated, folder))
     return changed
@@ -136,7 +140,8 @@ def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str
     """Return how a record differs from the catalogue's judgement of the same histories."""
     if arm := _defined_differently(record, experiment):
         return [f"the catalogue now defines its arm {arm} differently"]
-    claims = _judged_today(record, experiment)["claims"]
+    runs = _restore_runs(record, experiment)
+    claims = summary(experiment, runs, judge(experiment, runs))["claims"]
     if len(claims) != len(record["claims"]):
         return [f"the catalogue has {len(claims)} claims, the record {len(record['claims'])}"]
     return [
@@ -157,11 +162,10 @@ def _defined_differently(record: Mapping[str, Any], experiment: Experiment) -> s
     return next(changed, "")
 
 
-def _judged_today(record: Mapping[str, Any], experiment: Experiment) -> dict[str, Any]:
-    """Return the summary of a record's histories by today's catalogue."""
+def _restore_runs(record: Mapping[str, Any], experiment: Experiment) -> list[Run]:
+    """Return the runs of a record whose arms are those of the catalogue."""
     arms = experiment.at[record["scale"]]
-    runs = [_restore_run(record, run, arms[run["arm"]]) for run in record["runs"]]
-    return summary(experiment, runs, judge(experiment, runs))
+    return [_restore_run(record, run, arms[run["arm"]]) for run in record["runs"]]
 
 
 def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) -> Run:
