@@ -87,9 +87,9 @@ def build(
     dropout and the batch's own statistics apply at evaluation too; False is Keras's default.
     ``full_size_gain``: multiply initial kernels by sqrt(full-size fan-in / own fan-in), so that
     the layers of a narrow network have the gain of the full-size ones.
-    ``forward_gain``: multiply each layer's input by that factor instead (``conv2_gain``, ...), and
-    draw initial values with the full-size layer's spread. Gradients then scale as at full size too,
-    so a narrow network learns at the full-size one's pace from the same learning rate.
+    ``forward_gain``: multiply each layer's input by sqrt(full-size fan-in / own fan-in) instead
+    (``conv2_gain``, ...), and draw initial values with the full-size layer's spread. To first order
+    a step then changes the logits as it does at full size, at the same learning rate.
     Raises ``ValueError`` for an option out of range, or an image too small for the pools.
     """
     if norm not in ("lrn", "batch", None):

@@ -62,6 +62,7 @@ EXPERIMENT = Experiment(
             ),
             documented="11",
             bounds=(1, inf),
+            set_on="2026-11-26T08:27",
         ),
         Claim(
             "it converges: final test accuracy",

@@ -68,6 +68,7 @@ EXPERIMENT = Experiment(
             measure=at_first_nan("as_documented", "logit_gap"),
             documented="-",
             bounds=(UNDERFLOW, inf),
+            set_on="2026-11-26T08:27",
         ),
         Claim(
             "with a stable loss the same initialisation trains: first interval with test "

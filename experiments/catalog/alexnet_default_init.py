@@ -76,7 +76,7 @@ EXPERIMENT = Experiment(
             measure=largest("stable_loss", "test_accuracy"),
             documented="-",
             bounds=(0.5, 1.0),
-            instead="the document is right: this initialisation does not train, whatever the loss",
+            instead="with neither loss does the miniature train",
         ),
     ),
     documented={

@@ -56,6 +56,7 @@ EXPERIMENT = Experiment(
             documented="1",
             bounds=(1, 1),
             mini_bounds=(1, 33),  # of 1,800 images: one epoch
+            set_on="2026-11-26T08:27",
         ),
         Claim(
             "sooner than experiment 2: how many intervals later that one passes 0.3",
@@ -66,6 +67,7 @@ EXPERIMENT = Experiment(
             ),
             documented="11",
             bounds=(1, inf),
+            set_on="2026-11-26T08:27",
         ),
         Claim(
             "nothing explodes: intervals that turned NaN",
@@ -88,6 +90,7 @@ EXPERIMENT = Experiment(
             measure=largest("as_documented", "logit_gap"),
             documented="-",
             bounds=(0, UNDERFLOW),
+            set_on="2026-11-26T08:27",
         ),
         Claim(
             "Glorot for the biases does not matter: final test accuracy with biases of 0, less "

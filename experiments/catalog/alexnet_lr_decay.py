@@ -89,6 +89,7 @@ EXPERIMENT = Experiment(
             ),
             documented="-",
             bounds=(-inf, 0),
+            set_on="2026-11-26T08:27",
         ),
     ),
     documented={

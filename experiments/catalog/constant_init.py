@@ -207,12 +207,13 @@ EXPERIMENT = Experiment(
         "Adam's epsilon is 1e-8 there, 1e-7 in Keras; its formula (epsilon added to the square "
         "root of the uncorrected second moment) is the same.",
         "The loader keeps the first 5,000 training images for validation.",
-        "On a GPU its convolutions' gradients and bias sums are not deterministic, nor equal from "
-        "unit to unit.",
+        "On a GPU its convolutions' gradients and bias sums may be nondeterministic; that was not "
+        "measured.",
     ),
     deviations=(
         "The order of examples is this project's (a permutation an epoch), not the old loader's.",
-        "All operations are deterministic; noise of a rounding's size stands in for others.",
+        "All operations are deterministic; noise of a rounding's size stands in for "
+        "nondeterministic ones.",
         "The document writes a TensorBoard point for each 1,000 images that it evaluates, all at "
         "one step; here there is one for each interval.",
         "The document does not name its hardware; that its operations were not deterministic is a "

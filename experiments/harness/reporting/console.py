@@ -34,7 +34,7 @@ def study_header(
         "arms": ", ".join(dict.fromkeys(experiment.name_of(spec) for spec in specs)),
         "seeds": ", ".join(str(seed) for seed in dict.fromkeys(spec.seed for spec in specs)),
         "overrides": ", ".join(f"{key}={value}" for key, value in first.overrides.items()),
-        "time": f"{experiment.cost[first.scale]} for each seed",
+        "time": f"{cost} for each seed" if (cost := experiment.cost.get(first.scale)) else "",
     }
     lines = [f"\n{experiment.title}\n{experiment.question}\n"]
     lines += [f"{name:9} {fact}" for name, fact in facts.items() if fact]

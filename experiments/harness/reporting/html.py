@@ -45,6 +45,7 @@ def to_html(
         outcomes=OUTCOMES,
         failed=FAILED,
         documented=tables.DOCUMENTED,
+        origins=(tables.DOCUMENTED, tables.HYPOTHESES),
         by_origin=tables.by_origin,
         stand_in=labels.STAND_IN,
         bounds=lambda claim: tables.bounds(claim["bounds"]),

@@ -20,7 +20,13 @@ from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
 ACCEPTED_STAND_INS = {"frames"}  # the document's own are not public
-TEXTS = ("title", "question", "framework", "deviations")  # of the catalogue, not measured
+TEXTS = (
+    "title",
+    "question",
+    "document",
+    "framework",
+    "deviations",
+)  # of the catalogue, not measured
 PLAIN_LIST = re.compile(r"\[\s+([^][{}]*?)\s+\]")  # in JSON; written on one line
 
 
@@ -49,7 +55,7 @@ def _save(payload: Mapping[str, Any], folder: Path) -> Path:
 def objections(result: Result) -> list[str]:
     """Return why a result is not evidence, such as runs that are missing or of uncommitted code.
 
-    Only at ``mini`` must no run be missing: at other scales some take days.
+    At ``mini`` every run is needed; at other scales some take days.
     """
     experiment, runs = result.experiment, result.runs
     scale = runs[0].spec.scale
@@ -141,13 +147,17 @@ def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str
     if arm := _defined_differently(record, experiment):
         return [f"the catalogue now defines its arm {arm} differently"]
     runs = _restore_runs(record, experiment)
-    claims = summary(experiment, runs, judge(experiment, runs))["claims"]
+    judged = summary(experiment, runs, judge(experiment, runs))
+    claims = judged["claims"]
     if len(claims) != len(record["claims"]):
         return [f"the catalogue has {len(claims)} claims, the record {len(record['claims'])}"]
     return [
-        f"C{number} is judged differently now"
-        for number, (then, now) in enumerate(zip(record["claims"], claims, strict=True), 1)
-        if not _same_claim(then, now)
+        *(f"the catalogue has another {name}" for name in TEXTS if record[name] != judged[name]),
+        *(
+            f"C{number} is judged differently now"
+            for number, (then, now) in enumerate(zip(record["claims"], claims, strict=True), 1)
+            if not _same_claim(then, now)
+        ),
     ]
 
 
@@ -184,6 +194,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
     return Run(
         spec,
         status=row["status"],
+        started=row["started"],
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),
         chain=("",) * (row["intervals"] + 1),

@@ -46,11 +46,11 @@ def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
 
 def by_origin(claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
     """Return the claims by number, those of the document and those of this project apart."""
-    found: dict[str, dict[int, Mapping[str, Any]]] = {}
+    found: dict[str, dict[int, Mapping[str, Any]]] = {DOCUMENTED: {}, HYPOTHESES: {}}
     for number, claim in enumerate(claims, 1):
         own = claim["documented"] == HYPOTHESIS
-        found.setdefault(HYPOTHESES if own else DOCUMENTED, {})[number] = claim
-    return found
+        found[HYPOTHESES if own else DOCUMENTED][number] = claim
+    return {title: numbered for title, numbered in found.items() if numbered}
 
 
 def measured(claim: Mapping[str, Any]) -> str:

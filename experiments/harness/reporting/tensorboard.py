@@ -42,10 +42,13 @@ def write(
 
 def lab_card(experiment: Experiment, scale: Scale) -> str:
     """Return the experiment's lab card as Markdown."""
-    arms = experiment.at[scale].items()
+    arms, claims = experiment.at[scale].items(), experiment.claims
     parts = {
         "Arms": [f"**{name}** ({arm.role}): {arm.about}" for name, arm in arms],
-        "Claims": [f"{c.text}. Document: {c.documented} ({c.where})" for c in experiment.claims],
+        "The document's claims": [
+            f"{c.text}. Document: {c.documented} ({c.where})" for c in claims if not c.is_hypothesis
+        ],
+        "This project's hypotheses": [c.text for c in claims if c.is_hypothesis],
         "The document's framework": experiment.framework,
         "Deviations": experiment.deviations,
     }

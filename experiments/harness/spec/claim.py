@@ -23,8 +23,10 @@ class Claim:
 
     ``where`` says where the document states it. ``measure`` maps the runs of one seed, by arm, to
     a number, which must lie within ``bounds`` (both ends included), at ``mini`` within
-    ``mini_bounds`` if given. Bounds are fixed before the runs. A ``measure`` that is a number needs
-    no run. ``documented`` is the document's value, as text, or ``HYPOTHESIS``; ``instead`` is the
+    ``mini_bounds`` if given. Bounds are fixed before the runs; ``set_on`` is the time
+    (2026-11-26T08:27) at which bounds or measure were set if runs are older, whose verdicts then
+    say so. A ``measure`` that is a number needs no run, and its ``bounds`` count at any scale.
+    ``documented`` is the document's value, as text, or ``HYPOTHESIS``; ``instead`` is the
     explanation shown if the claim does not hold.
     """
 
@@ -35,10 +37,17 @@ class Claim:
     bounds: Bounds
     mini_bounds: Bounds | None = None
     instead: str = ""
+    set_on: str = ""
+
+    @property
+    def is_hypothesis(self) -> bool:
+        """Whether it is a hypothesis of this project."""
+        return self.documented == HYPOTHESIS
 
     def bounds_at(self, scale: Scale) -> Bounds:
         """Return the bounds at ``scale``."""
-        return self.mini_bounds if scale == "mini" and self.mini_bounds else self.bounds
+        is_mini = scale == "mini" and callable(self.measure)
+        return self.mini_bounds if is_mini and self.mini_bounds else self.bounds
 
     def holds(self, value: float, scale: Scale) -> bool:
         """Return whether a value is within the bounds at ``scale``."""

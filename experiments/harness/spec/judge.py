@@ -10,6 +10,7 @@ from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import Run
 
 STAND_IN_NOTE = "STAND-IN DATA"
+LATE_NOTE = "bounds set after the runs"
 
 
 class MissingRunError(Exception):
@@ -60,6 +61,7 @@ def _verdict(
         f"runs missing for {missing} of {len(by_seed)} seeds": missing > 0,
         f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
         **unlike,
+        LATE_NOTE: any("" < run.started < claim.set_on for run in runs),
     }
     note = ", ".join(text for text, applies in notes.items() if applies)
     if inside and not any(inside):
