@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.harness.execution.local import Fresh
-from experiments.harness.execution.task import Executor, Task, run_task
+from experiments.harness.execution.task import Executor, ExecutorError, Task, run_task
 from experiments.harness.runtime.log import logger
 from experiments.harness.spec import ProcessError, Run, UserError
 from experiments.harness.storage import checkpoint, run_record
@@ -93,6 +93,8 @@ class Verifier:
             logger.info(f"trying {cause}")
             try:
                 link = self._retrained_link(start, before, interval)
+            except ExecutorError:
+                raise
             except (UserError, ProcessError) as error:
                 logger.info(f"cannot try it: {error}")
                 continue

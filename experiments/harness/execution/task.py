@@ -60,6 +60,10 @@ class Task:
         return env_vars.original_environ() | self.variables
 
 
+class ExecutorError(ProcessError):
+    """The executor cannot run tasks any more, whichever they are."""
+
+
 class RefusedError(Exception):
     """Raised by a task's function if its process has another ``environment`` than it needs."""
 
@@ -117,6 +121,8 @@ class Answer:
 
 def differences(task: Task, found: Mapping[str, Any]) -> str:
     """Return how the environment that was found differs from the task's, as text."""
+    if task.environment is None:
+        return "it is not the recorded one"
     different = identity.differences(dict(task.environment or {}), found)
     return "; ".join(f"{name} ({was} here, {now} there)" for name, was, now in different)
 
@@ -129,7 +135,7 @@ class Executor(Protocol):
 
         A task is taken from ``tasks`` when it can start. None stands for no task before the next
         answer. Closing the generator interrupts the tasks that are running. Raises what ``tasks``
-        raises, and ``ProcessError`` if no task can be run any more.
+        raises, and ``ExecutorError``.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from experiments.harness.storage import checkpoint
 STATES = "state"  # the name of a folder of checkpoints
 RECORD = "run.json"  # written last
 COPY = ".copy."  # the beginning of the name of a file beside a copy, which may be deleted
+LEFT = ".left."  # the beginning of the name of a copy that a killed process left
 LOCK_PATIENCE = 60.0  # seconds that the process of a lost task may still hold a directory
 ATTEMPTS = 10  # to pack a directory in which another process deletes files
 COMPRESSION = 1  # of zlib; weights hardly shrink, event files do at any level
@@ -136,8 +138,9 @@ def _delete(path: Path) -> None:
 def temporary_copy(directory: Path, content: Content) -> Iterator[None]:
     """Write the content in a directory, and delete the directory after the block.
 
-    A file beside it marks the copy: one that a killed process left is replaced. Raises
-    ``UserError`` if other files are in the directory, ``InUseError`` if a process keeps using it.
+    A file beside it marks the copy. What a killed process left is moved aside, to a directory
+    ``.left.NAME.*``. Raises ``UserError`` if other files are in the directory, ``InUseError`` if a
+    process keeps using it.
     """
     marker = directory.with_name(f"{COPY}{directory.name}")
     made = [path for path in (directory, *directory.parents) if not path.exists()]
@@ -146,6 +149,11 @@ def temporary_copy(directory: Path, content: Content) -> Iterator[None]:
         if not marker.exists() and any(_files(directory)):
             raise UserError(f"{directory} has files that are not a copy of the caller's")
         marker.touch()
+        if any(_files(directory)):
+            aside = tempfile.mkdtemp(prefix=f"{LEFT}{directory.name}.", dir=directory.parent)
+            for path in [*directory.iterdir()]:
+                if path.name != filesystem.LOCK:
+                    path.replace(Path(aside) / path.name)
     try:
         with filesystem.lock_directory(directory, LOCK_PATIENCE):
             write(directory, content, _files(directory))

@@ -44,18 +44,21 @@ def test_a_copy_is_what_was_packed_and_is_deleted_again(tmp_path, monkeypatch):
     )
     content, *others = transfer.read(archive, 3)
     assert others == [{}, {}]
-    for _ in range(2):  # the second time it replaces the copy that a killed process left
+    for _ in range(2):  # the second time a killed process has left a copy
         with suppress(StopIteration), transfer.temporary_copy(there / "run", content):
             assert contents(there / "run") == {**files, "state": None}
             (there / "run" / "new").mkdir()
             kept = contents(there)
             raise StopIteration
-        assert not [*there.parent.rglob("run*")]
+        assert not (there / "run").exists()
+        assert not (there / ".copy.run").exists()
         assert written == ["000001", "events.out.tfevents.1", "run.json"]
         written.clear()
         for name, data in kept.items():
             path = there / name
-            path.mkdir(parents=True) if data is None else path.write_bytes(b"older")
+            path.mkdir(parents=True, exist_ok=True) if data is None else path.write_bytes(b"older")
+    (left,) = there.glob(".left.run.*")
+    assert set(contents(left)) == {*files, "state", "new"}
 
 
 def test_files_that_are_no_copy_are_left_alone(tmp_path):

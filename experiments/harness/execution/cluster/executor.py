@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.harness.execution.cluster import remote
 from experiments.harness.execution.cluster.nodes import ClusterStoppedError, Nodes, reach
-from experiments.harness.execution.task import Answer, Task, differences, lost
+from experiments.harness.execution.task import Answer, ExecutorError, Task, differences, lost
 from experiments.harness.execution.task_queue import MAX_ATTEMPTS, TaskQueue
 from experiments.harness.runtime import env_vars, filesystem, signals, subprocesses
 from experiments.harness.runtime.log import logger
@@ -74,21 +74,22 @@ class Ray:
             raise
         except (self.ray.exceptions.RayError, ConnectionError) as error:  # not of a task
             reason = type(error).__name__
-            raise ProcessError(f"the Ray cluster failed ({reason}); run again to resume") from None
+            raise ExecutorError(f"the Ray cluster failed ({reason}); run again to resume") from None
 
 
 @dataclass
 class Attempt:
     """A task given to a node.
 
-    If the node has copies of the task's directories, ``known`` are the files in them that were sent
-    or came back last, ``locks`` those of this process's directories, and ``received`` the bytes
-    that came back.
+    ``directories`` are those of the task's of which the node has copies, ``known`` the files in
+    them that were sent or came back last, ``locks`` those of this process's directories, and
+    ``received`` the bytes that came back.
     """
 
     task: Task
     node: str
     name: str = field(default_factory=lambda: secrets.token_hex(8))
+    directories: list[Path] = field(default_factory=list)
     known: list[transfer.Content] = field(default_factory=list)
     locks: ExitStack = field(default_factory=ExitStack)
     received: int = 0
@@ -175,7 +176,7 @@ class Session:
         tried, deadline = self.tried.get(id(task), ()), time.monotonic() + NODE_PATIENCE
         while not (node := self._free_node(tried)):
             if time.monotonic() > deadline:
-                raise ProcessError(
+                raise ExecutorError(
                     "no node of the Ray cluster can take a task; run again to resume"
                 )
             time.sleep(POLL_INTERVAL)
@@ -196,10 +197,8 @@ class Session:
 
     def _write(self, archive: bytes, attempt: Attempt) -> None:
         """Write what a node sent of a task's directories."""
-        contents = transfer.read(archive, len(attempt.task.directories))
-        for path, content, known in zip(
-            attempt.task.directories, contents, attempt.known, strict=True
-        ):
+        contents = transfer.read(archive, len(attempt.directories))
+        for path, content, known in zip(attempt.directories, contents, attempt.known, strict=True):
             transfer.write(path, content, known)
         attempt.known = contents
         attempt.received += len(archive)
@@ -208,13 +207,20 @@ class Session:
         """Start a task on its node; return the reference of its reply."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        task, node = attempt.task, attempt.node
-        paths, archive = [*task.directories, *task.inputs], None
-        if node in self.nodes.unshared:
-            for path in task.directories:
+        task, node, archive = attempt.task, attempt.node, None
+        marks = [
+            *(self._mark_of_directory(path) for path in task.directories),
+            *map(_mark_of_input, task.inputs),
+        ]
+        unshared = self.nodes.unshared[node]
+        attempt.directories = [path for path in task.directories if _shared_by(path) in unshared]
+        inputs = [path for path in task.inputs if str(path) in unshared]
+        if attempt.directories or inputs:
+            for path in attempt.directories:
                 attempt.locks.enter_context(filesystem.lock_directory(path))
-            archive = transfer.pack(paths)
-            attempt.known = transfer.read(archive, len(paths))[: len(task.directories)]
+            archive = transfer.pack([*attempt.directories, *inputs])
+            count = len(attempt.directories) + len(inputs)
+            attempt.known = transfer.read(archive, count)[: len(attempt.directories)]
         request = {
             "call": task.call(),
             "variables": env_vars.bit_changing(env_vars.original_environ()) | task.variables,
@@ -222,10 +228,10 @@ class Session:
             "folder": str(Path.cwd()),
             "name": task.name,
             "attempt": attempt.name,
-            "directories": [str(path) for path in task.directories],
-            "inputs": [str(path) for path in task.inputs],
+            "directories": [str(path) for path in attempt.directories],
+            "inputs": [str(path) for path in inputs],
             "all_checkpoints": task.all_checkpoints,
-            "tokens": [str(self._token(path.absolute().parent)) for path in paths],
+            "marks": [mark for mark in marks if mark["path"] not in unshared],
             "snapshot": self.executor.snapshot,
         }
         on_gpu = self.nodes.has_gpu(node) and (task.environment or {}).get("device") != "cpu"
@@ -237,19 +243,20 @@ class Session:
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         ).remote(request, archive, self.messages)
 
-    def _token(self, folder: Path) -> Path:
-        """Return a file in the folder, which a node sees only if it shares the folder."""
+    def _mark_of_directory(self, directory: Path) -> dict[str, Any]:
+        """Return a new file beside a directory: a node sees it if it shares their folder."""
+        folder = directory.absolute().parent
         if folder not in self.tokens:
             folder.mkdir(parents=True, exist_ok=True)
             self.tokens[folder] = folder / f".{secrets.token_hex(8)}"
             self.tokens[folder].touch()
-        return self.tokens[folder]
+        return {"path": _shared_by(directory), "file": str(self.tokens[folder]), "stat": None}
 
     def _answer(self, reference: Any, attempt: Attempt) -> Answer | None:
         """Return a task's answer; None if it is started again."""
         task, node, reply = attempt.task, attempt.node, self._reply(reference, attempt)
         if "unshared" in reply:
-            self.nodes.unshared.add(node)
+            self.nodes.unshared[node] |= {*reply["unshared"]}
             self.queue.put_back(task)
             return None
         if "died" in reply:
@@ -282,6 +289,19 @@ class Session:
             self.nodes.refresh()  # the node may be gone
             return {"died": f"{name}: {type(error).__name__} on node {node}"}
         return reply
+
+
+def _shared_by(directory: Path) -> str:
+    """Return the folder that a node has to share to see a directory."""
+    return str(directory.absolute().parent)
+
+
+def _mark_of_input(path: Path) -> dict[str, Any]:
+    """Return a file of an input, with its size and time: a node sees it if it shares the input."""
+    file = min((each for each in path.rglob("*") if each.is_file()), default=path)
+    found = file.stat()
+    stat = None if file == path else [found.st_size, found.st_mtime_ns]
+    return {"path": str(path), "file": str(file.absolute()), "stat": stat}
 
 
 def _reason_to_leave_out(task: Task, reply: Mapping[str, Any]) -> str:

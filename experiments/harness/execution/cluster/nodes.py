@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from experiments.harness.execution.task import ExecutorError
 from experiments.harness.runtime.log import logger
-from experiments.harness.spec import ProcessError
 
 LIST_INTERVAL = 10.0  # seconds after which nodes are listed again
 TIMEOUT = 10.0  # seconds
 
 
-class ClusterStoppedError(ProcessError):
+class ClusterStoppedError(ExecutorError):
     """The cluster's head does not answer. After a minute Ray would end this process."""
 
 
@@ -36,7 +36,7 @@ class Nodes:
         self.slots: dict[str, int] = {}
         self.gpus: dict[str, int] = {}
         self.task_counts = Counter[str]()  # so far
-        self.unshared: set[str] = set()
+        self.unshared = defaultdict[str, set[str]](set)  # paths that a node does not see
         self.left_out: set[str] = set()
         self.reported: set[tuple[str, str]] = set()
         self.refresh()

@@ -41,9 +41,15 @@ def task_function(ray: Any) -> Any:
         import os
         import sys
 
-        is_shared = all(os.path.exists(token) for token in request["tokens"])  # noqa: PTH110
-        if not is_shared and archive is None:
-            return {"unshared": True}
+        def is_seen(mark: Mapping[str, Any]) -> bool:
+            try:
+                found = os.stat(mark["file"])  # noqa: PTH116
+            except OSError:
+                return False
+            return mark["stat"] in (None, [found.st_size, found.st_mtime_ns])
+
+        if unshared := [mark["path"] for mark in request["marks"] if not is_seen(mark)]:
+            return {"unshared": unshared}
         sys.path += [path for path in request["path"] if path not in sys.path]
         try:
             os.makedirs(request["folder"], exist_ok=True)  # noqa: PTH103
@@ -53,6 +59,6 @@ def task_function(ray: Any) -> Any:
             return {"unusable": f"the package is not there under the same path: {error}"}
         except OSError as error:
             return {"unusable": f"cannot work in {request['folder']}: {error.strerror}"}
-        return worker.run(request, None if is_shared else archive, messages)
+        return worker.run(request, archive, messages)
 
     return ray.remote(run_on_node)

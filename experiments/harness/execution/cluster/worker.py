@@ -28,7 +28,7 @@ GRACE = 12.0  # seconds that an interrupted process has to save what it has
 def run(request: Mapping[str, Any], archive: bytes | None, messages: Any) -> dict[str, Any]:
     """Run a task in a clean process of this node; return its reply, or what it raised.
 
-    ``archive`` has the task's directories and inputs, unless this node sees the caller's.
+    ``archive`` has those of the task's directories and inputs that this node does not see.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # Ray's cancel; a job may ignore it
     if archive is None:
@@ -46,7 +46,7 @@ def run(request: Mapping[str, Any], archive: bytes | None, messages: Any) -> dic
 def _copies(
     request: Mapping[str, Any], archive: bytes, messages: Any
 ) -> Iterator[Callable[[], None]]:
-    """Make this node's copies of a task's directories and inputs for the block.
+    """Make this node's copies of what it does not see, for the block.
 
     Yields a function to call now and then, which sends new states to the caller. At the end of the
     block the directories are sent, and the copies deleted.
