@@ -31,6 +31,11 @@ def _campaign_table(folder: Path) -> str:
     return tables.campaigns(records.load(folder / "reliability", "campaign-*.json"), "github")
 
 
+def _portability_table(folder: Path) -> str:
+    found = records.load(folder / "reliability", "portability.json")
+    return "\n\n".join(tables.portability(each, "github") for each in found)
+
+
 def _benchmark_tables(folder: Path) -> str:
     benchmarks = records.load(folder / "speed", "benchmark-*.json")
     return "\n\n".join(benchmark_tables.overview(each, "github") for each in benchmarks)
@@ -42,6 +47,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[Path], str]]] = {
     "README.md": {"records": _results_table},
     "docs/performance.md": {"benchmarks": _benchmark_tables},
     "docs/reproducibility.md": {
+        "portability": _portability_table,
         "self-tests": _self_test_table,
         "campaigns": _campaign_table,
     },
