@@ -5,6 +5,7 @@ Ray sets variables that decide bits (``OMP_NUM_THREADS``), so no task depends on
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 import time
@@ -51,7 +52,10 @@ class Ray:
                 reach(host)  # else Ray takes minutes to say so
             with signals.keep_handlers():
                 context = ray.init(
-                    address, logging_level="ERROR", log_to_driver=False, ignore_reinit_error=True
+                    address,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    ignore_reinit_error=True,
                 )
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             reason = str(error).strip().split("\n")[0]
