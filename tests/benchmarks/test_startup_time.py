@@ -60,6 +60,7 @@ def test_the_harness_reaches_the_end_of_its_first_step(tmp_path):
     assert checkpoint.name == "000000"  # it ended within the first interval
 
 
+@pytest.mark.slow
 def test_a_bare_script_reaches_the_end_of_its_first_step():
     arm = resolve(catalog.load("alexnet_lr_decay"), "fixed_rate", "mini", {"network.width": 1 / 16})
     arguments = {

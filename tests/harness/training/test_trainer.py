@@ -452,6 +452,7 @@ def test_a_keras_schedule_sets_the_rate_and_is_in_the_record(tmp_path):
     assert train(plan_run(**overrides), tmp_path / "b").chain == run.chain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backend", [name for name in backends.PACKAGES if name != "tensorflow" and find_spec(name)]
 )
