@@ -247,6 +247,19 @@ def test_every_experiment_has_a_record_and_refuted_claims_an_explanation():
             assert claim["verdict"] not in FAILED or claim["instead"], where
 
 
+def test_a_record_is_judged_and_drawn_again(repository):
+    folder = repository / records.FOLDER
+    path = folder / "alexnet_grouped-mini.json"
+    sound = json.loads(path.read_text())
+    stale = {**sound, "title": "old", "claims": [{**sound["claims"][0], "verdict": "REFUTED"}]}
+    path.write_text(json.dumps(stale))
+    path.with_suffix(".png").unlink()
+    assert records.judge_again(folder, catalog.load) == [path]
+    assert path.with_suffix(".png").exists()
+    assert not records.drift(folder, catalog.load)
+    assert json.loads(path.read_text())["runs"] == sound["runs"]
+
+
 @pytest.mark.usefixtures("tiny")
 def test_a_result_on_stand_in_data_is_not_evidence(logdir, tmp_path, caplog):
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])

@@ -55,6 +55,25 @@ def test_only_the_documents_own_arms_size_and_data_refute_it():
         assert outcome((0, 0), other) == "DIFFERS", changes
 
 
+def test_bounds_set_after_a_run_are_noted():
+    old = replace(run("a", loss=[1.0]), started="2026-11-26T08:00:00+00:00")
+    for set_on, noted in (("", False), ("2026-11-26T07:59", False), ("2026-11-26T08:27", True)):
+        claim = Claim("text", "where", LAST_LOSS, "1", (9, 9), (1, 1), set_on=set_on)
+        (verdict,) = judge.judge(experiment(claim), [old])
+        assert ("bounds set after the runs" in verdict.note) == noted, set_on
+
+
+def test_a_run_that_turned_nan_before_the_bound_might_have_passed_it():
+    turned = run("a", loss=[1.0, nan], test_loss=[1.0, nan], test_accuracy=[0.2, 0.1])
+    stayed = run("b", loss=[1.0, 1.0], test_loss=[1.0, 1.0], test_accuracy=[0.2, 0.1])
+    runs = {"a": turned, "b": stayed}
+    assert str(measures.first_above_or_nan("a", "test_accuracy", 0.3)(runs)) == "nan"
+    assert measures.first_above_or_nan("b", "test_accuracy", 0.3)(runs) == inf
+    assert measures.first_above_or_nan("a", "test_accuracy", 0.15)(runs) == 1
+    assert measures.last_finite("b", "test_accuracy")(runs) == 0.1
+    assert measures.last_finite("b", "test_accuracy", until="a")(runs) == 0.2
+
+
 def test_a_number_needs_no_run():
     miniature = run("b", 3, status="partial", loss=[1.0])
     claim = Claim("text", "where", 2, "1", (1, 1), (2, 2))
