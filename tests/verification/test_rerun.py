@@ -1,14 +1,18 @@
 """Verification names the fault of each corrupted run."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from experiments.harness.execution.local import Fresh
+from experiments.harness.execution.task import ExecutorError
 from experiments.harness.runtime import env_vars, subprocesses
 from experiments.verification import causes
 from experiments.verification.divergence import Divergence
 from experiments.verification.rerun import Verifier
+from tests.helpers import corrupted_runs
 from tests.helpers.corrupted_runs import TINY, TINY_ALEXNET
 from tests.helpers.environment import ENVIRONMENT
 from tests.helpers.shared_processes import SharedProcesses
@@ -86,3 +90,23 @@ def test_determinism_switched_off(tmp_path):
 def test_xlas_ynn_fusion_switched_on(tmp_path):
     found = diagnose(tmp_path, omitted_flags=[env_vars.CORRECT_XLA_FLAG])
     assert found.cause == "XLA's YNN fusion: on instead of off reproduces the recorded bits"
+
+
+def test_an_executor_that_fails_is_no_cause(tmp_path):
+    class Stopping(Fresh):
+        """Stops at the first candidate, after the rerun and its repetition."""
+
+        count = 0
+
+        def run(self, tasks):
+            self.count += 1
+            if self.count == 3:
+                raise ExecutorError("the cluster has stopped")
+            return super().run(tasks)
+
+    directory = corrupted_runs.train(str(tmp_path), ENVIRONMENT, None)
+    verifier = Verifier(Path(directory), None, tmp_path / "again", Stopping())
+    rerun, folder = verifier.rerun()
+    verifier.run = replace(rerun, chain=("0" * 64,) * 5, digests=({},) * 5)
+    with pytest.raises(ExecutorError, match="has stopped"):
+        verifier.diagnose(rerun, folder)

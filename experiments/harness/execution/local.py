@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import select
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
 
 from experiments.harness.execution.task import Answer, Task, lost, perform
 from experiments.harness.execution.task_queue import MAX_ATTEMPTS, TaskQueue
@@ -24,13 +25,11 @@ class InThisProcess:
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
         """Yield each task's answer; ``Executor.run``."""
-        queue = TaskQueue(tasks)
-        while task := queue.take():
-            arguments = json.loads(json.dumps(task.arguments))
-            reply = perform(task.function, arguments, None)
-            queue.end(task)
-            yield Answer.of_reply(task, reply)
-        queue.check_progress()
+
+        def reply(task: Task) -> Mapping[str, Any]:
+            return perform(task.function, json.loads(json.dumps(task.arguments)), None)
+
+        return _one_after_another(tasks, reply)
 
 
 class Fresh:
@@ -44,15 +43,25 @@ class Fresh:
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Answer]:
         """Yield each task's answer; ``Executor.run``."""
-        queue = TaskQueue(tasks)
-        while task := queue.take():
+
+        def reply(task: Task) -> Mapping[str, Any]:
             function, arguments, start = task.call()
-            reply = subprocesses.call(
+            return subprocesses.call(
                 function, arguments, backend=task.backend, start=start, name=task.name
             )
-            queue.end(task)
-            yield Answer.of_reply(task, reply)
-        queue.check_progress()
+
+        return _one_after_another(tasks, reply)
+
+
+def _one_after_another(
+    tasks: Iterable[Task | None], reply: Callable[[Task], Mapping[str, Any]]
+) -> Generator[Answer]:
+    queue = TaskQueue(tasks)
+    while task := queue.take():
+        answer = Answer.of_reply(task, reply(task))
+        queue.end(task)
+        yield answer
+    queue.check_progress()
 
 
 class Worker:

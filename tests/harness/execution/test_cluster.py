@@ -140,6 +140,16 @@ def test_a_node_with_another_environment_is_named_once_and_left_out(executor, ca
     assert json.dumps(answer.value)
 
 
+def test_nodes_that_cannot_start_the_backend_are_named_and_left_out(executor, caplog):
+    unusable = Task(f"{TASKS}:describe_process", {}, "a task", backend="mxnet", start={})
+    usable = Task(f"{TASKS}:describe_process", {}, "another")
+    answers = {answer.task.name: answer for answer in executor.run(iter([unusable, usable]))}
+    with pytest.raises(UserError, match=r"^no node can be used: .*mxnet"):
+        answers["a task"].result()
+    assert answers["another"].result()
+    assert len([line for line in caplog.messages if "is left out" in line]) == 2
+
+
 def test_a_node_without_the_files_gets_copies_and_sends_them_back(cluster, executor):
     if not cluster.may_mount:
         pytest.skip("needs the right to mount a file system")

@@ -1,8 +1,11 @@
+from math import nan
+
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from experiments import catalog
 from experiments.harness.reporting import plots
-from experiments.harness.spec import History, Run, RunSpec
+from experiments.harness.spec import History, Panel, Run, RunSpec
 
 
 def test_values_without_a_logarithm_are_drawn_without_a_warning(tmp_path):
@@ -15,3 +18,21 @@ def test_values_without_a_logarithm_are_drawn_without_a_warning(tmp_path):
     runs = [Run(spec, history=history)]
     plots._write(plots.DEFAULT_PANELS, {arm: arm}, {arm: runs}, {}, "zeros", tmp_path / "zeros.png")
     assert imread(tmp_path / "zeros.png").std() > 0.01
+
+
+def test_a_band_ends_where_the_first_seed_turns_nan_and_thin_lines_go_on():
+    experiment = catalog.load("weights_or_biases")
+    arm = experiment.at["mini"][name := next(iter(experiment.at["mini"]))]
+    losses = [(4.0, 3.0, nan, nan), (5.0, 3.0, 2.0, 1.0), (6.0, 6.0, 5.0, 4.0)]
+    runs = []
+    for seed, values in enumerate(losses):
+        spec = RunSpec(experiment.name, name, arm, seed, "mini", {"name": "none"}, {}, {})
+        history = History.from_columns({"step": (1, 2, 3, 4), "loss": values, "test_loss": values})
+        runs.append(Run(spec, history=history, chain=("",) * 5))
+    axis = Figure().subplots()
+    marks = plots._draw_curves(axis, Panel("loss", "loss"), {name: runs}, {}, {name: "#000000"})
+    mean, *thin, cross = (line.get_xydata().tolist() for line in axis.lines)
+    assert mean == [[1, 5.0], [2, 4.0]]
+    assert len(axis.collections) == 1  # the band
+    assert thin[1:] == [[[2, 3.0], [3, 2.0], [4, 1.0]], [[2, 6.0], [3, 5.0], [4, 4.0]]]
+    assert (cross, marks) == ([[2, 3.0]], {plots.LAST})
