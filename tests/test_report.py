@@ -244,7 +244,8 @@ def test_every_experiment_has_a_record_and_refuted_claims_an_explanation():
         assert all(not d["stand_in"] or d["name"] == "frames" for d in record["datasets"])
         for number, claim in enumerate(record["claims"], 1):
             where = f"{record['experiment']} C{number}"
-            assert claim["verdict"] not in FAILED or claim["instead"], where
+            explained = claim["instead"] or "arms changed" in claim["note"]
+            assert claim["verdict"] not in FAILED or explained, where
 
 
 def test_a_record_is_judged_and_drawn_again(repository):

@@ -63,7 +63,12 @@ def to_markdown(
 
     ``scripts`` are summaries of the runs of users' own scripts.
     """
-    parts = ["# Documented and measured", tables.overview(results, "github")]
+    parts = [
+        "# Documented and measured",
+        tables.overview(results, "github"),
+        "## Claim by claim",
+        tables.by_scale(results, "github"),
+    ]
     for result, picture in zip(results, pictures, strict=True):
         environment = result["environment"]
         backend = environment["backend"]
@@ -74,7 +79,7 @@ def to_markdown(
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
             f"{environment['versions'][backend]} on {environment['device']}, "
-            f"{environment['threads']} threads.",
+            f"{environment['threads']} threads.{_changes(result)}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),
             tables.reported(result, "github") if result["printed"] else "",
@@ -84,6 +89,12 @@ def to_markdown(
     if scripts:
         parts += ["## Runs of own scripts", script_runs.table(scripts, "github")]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _changes(result: Mapping[str, Any]) -> str:
+    """Return a sentence with the changes of a result's arms, if there are any."""
+    changes = {f"{k}={v}" for run in result["runs"] for k, v in run["changes"].items()}
+    return f" Changed: {', '.join(sorted(changes))}." if changes else ""
 
 
 def _base64(picture: Path) -> str:

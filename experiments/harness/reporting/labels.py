@@ -1,11 +1,11 @@
-"""How results on stand-in data are labelled. Records and their pages hold these wordings."""
+"""How results on stand-in data or of changed arms are labelled, in records and their pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from experiments.harness.spec.judge import STAND_IN_NOTE
+from experiments.harness.spec.judge import CHANGED_NOTE, STAND_IN_NOTE
 
 STAND_IN = "a stand-in, not the document's data"
 
@@ -25,6 +25,10 @@ def stand_in_warning(dataset: Mapping[str, Any]) -> str:
     return ": A STAND-IN, not the document's data" * dataset["stand_in"]
 
 
-def scale_in_table(scale: str, datasets: Iterable[Mapping[str, Any]]) -> str:
-    """Return a result's scale for a table, with the note that verdicts have on stand-in data."""
-    return scale + f", {STAND_IN_NOTE}" * any(dataset["stand_in"] for dataset in datasets)
+def scale_in_table(result: Mapping[str, Any]) -> str:
+    """Return a result's scale for a table, with the notes that its verdicts have."""
+    notes = {
+        STAND_IN_NOTE: any(dataset["stand_in"] for dataset in result["datasets"]),
+        CHANGED_NOTE: any(run["changes"] for run in result["runs"]),
+    }
+    return ", ".join([result["scale"], *(note for note, applies in notes.items() if applies)])

@@ -16,6 +16,7 @@ from experiments.harness.reporting.result import Result, summary
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, Experiment, History, Run, RunSpec, UserError, batching
 from experiments.harness.spec.judge import judge
+from experiments.harness.spec.overrides import override
 from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
@@ -124,7 +125,8 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
                 then if then and _same_claim(then, now) else now for then, now in then_and_now
             ],
         }
-        plots.draw(experiment, runs, folder / f"{record['experiment']}-{record['scale']}.png")
+        picture = folder / f"{record['experiment']}-{record['scale']}.png"
+        plots.draw(experiment, runs, picture)
         if updated != record:
             changed.append(_save(updated, folder))
     return changed
@@ -167,7 +169,8 @@ def _defined_differently(record: Mapping[str, Any], experiment: Experiment) -> s
     changed = (
         str(run["arm"])
         for run in record["runs"]
-        if run["arm"] not in arms or run["identity"] != arms[run["arm"]].identity()
+        if run["arm"] not in arms
+        or run["identity"] != override(arms[run["arm"]], run["changes"]).identity()
     )
     return next(changed, "")
 
@@ -184,11 +187,12 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
     spec = RunSpec(
         experiment=experiment,
         arm_name=name,
-        arm=arm,
+        arm=override(arm, row["changes"]),
         seed=row["seed"],
         scale=record["scale"],
         dataset=record["datasets"][0],
         environment=record["environment"],
+        overrides=row["changes"],
     )
     columns = {name: [float(value) for value in values] for name, values in row["history"].items()}
     return Run(

@@ -7,12 +7,12 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tabulate import tabulate
 
 from experiments.harness.reporting import labels
-from experiments.harness.spec import Run
+from experiments.harness.spec import Run, Scale
 from experiments.harness.spec.claim import FAILED, HYPOTHESIS, OUTCOMES
 from experiments.harness.storage import run_directory
 
@@ -76,7 +76,7 @@ def overview(results: Sequence[Mapping[str, Any]], style: str = "simple", link: 
         rows.append(
             (
                 f"[{name}]({link}#{name}-{scale})" if link else name,
-                labels.scale_in_table(scale, result["datasets"]),
+                labels.scale_in_table(result),
                 len(result["seeds"]),
                 *(_count(found.get(title, {})) for title in (DOCUMENTED, HYPOTHESES)),
             )
@@ -92,6 +92,24 @@ def _count(numbered: Mapping[int, Mapping[str, Any]]) -> str:
         which = f" ({', '.join(numbers)})" if outcome in FAILED else ""
         texts += [f"{len(numbers)} {outcome}{which}"] if numbers else []
     return ", ".join(texts) or "-"
+
+
+def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
+    """Return one row per claim: the document's value, and what each scale measured."""
+    present = {result["scale"] for result in results}
+    scales = [scale for scale in reversed(get_args(Scale)) if scale in present]
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for result in results:
+        for number, claim in enumerate(result["claims"], 1):
+            row = rows.setdefault((f"{result['experiment']} C{number}", claim["claim"]), {})
+            row["document"] = claim["documented"]
+            values = spread([float(value) for value in claim["values"].values()])
+            notes = [note for note in claim["note"].split(", ") if note != result["scale"]]
+            verdict = ", ".join(filter(None, [claim["verdict"], *notes]))
+            row[result["scale"]] = f"{values}: {verdict}" if claim["values"] else "not run"
+    columns = ("document", *scales)
+    table = [(*key, *(row.get(name, "-") for name in columns)) for key, row in rows.items()]
+    return tabulate(table, ("", "claim", *columns), style, disable_numparse=True)
 
 
 def spread(values: Sequence[float]) -> str:

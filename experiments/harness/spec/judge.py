@@ -10,6 +10,7 @@ from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import Run
 
 STAND_IN_NOTE = "STAND-IN DATA"
+CHANGED_NOTE = "arms changed"
 LATE_NOTE = "bounds set after the runs"
 
 
@@ -54,7 +55,7 @@ def _verdict(
     unlike = {  # what keeps runs from refuting a document
         scale: scale != "full",
         STAND_IN_NOTE: any(run.spec.dataset["stand_in"] for run in runs),
-        "arms changed": changed,
+        CHANGED_NOTE: changed,
     }
     notes = {
         f"{sum(inside)} of {len(inside)} seeds within": 0 < sum(inside) < len(inside),

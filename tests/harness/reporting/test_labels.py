@@ -10,10 +10,17 @@ def test_stand_in_data_is_labelled():
     assert labels.dataset_in_title(STAND_IN) == "digits, a stand-in"
     assert labels.dataset_in_text(STAND_IN) == "digits (a stand-in, not the document's data)"
     assert labels.stand_in_warning(STAND_IN) == ": A STAND-IN, not the document's data"
-    assert labels.scale_in_table("mini", [REAL, STAND_IN]) == "mini, STAND-IN DATA"
+    result = {"scale": "mini", "datasets": [REAL, STAND_IN], "runs": []}
+    assert labels.scale_in_table(result) == "mini, STAND-IN DATA"
 
 
 def test_the_documents_own_data_has_no_label():
     assert labels.dataset_in_title(REAL) == labels.dataset_in_text(REAL) == "mnist"
     assert labels.stand_in_warning(REAL) == ""
-    assert labels.scale_in_table("full", [REAL]) == "full"
+    result = {"scale": "full", "datasets": [REAL], "runs": [{"changes": {}}]}
+    assert labels.scale_in_table(result) == "full"
+
+
+def test_changed_arms_are_labelled():
+    result = {"scale": "full", "datasets": [REAL], "runs": [{"changes": {"steps": 3}}]}
+    assert labels.scale_in_table(result) == "full, arms changed"

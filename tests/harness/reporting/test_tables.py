@@ -19,6 +19,25 @@ def test_spread(values, text):
     assert tables.spread(values) == text
 
 
+def test_a_claim_has_one_row_for_all_scales():
+    def result(scale: str, values: dict, verdict: str, note: str) -> dict:
+        claim = {"claim": "it learns", "documented": "0.9", "values": values}
+        claims = [{**claim, "verdict": verdict, "note": note}]
+        return {"experiment": "some", "scale": scale, "claims": claims}
+
+    full = result("full", {}, "INCONCLUSIVE", "runs missing for 1 of 1 seeds")
+    mini = result("mini", {"0": 0.5, "1": 0.7}, "DIFFERS", "1 of 2 seeds within, mini")
+    header, _, row = tables.by_scale([full, mini], "github").splitlines()
+    assert header.replace(" ", "") == "||claim|document|mini|full|"
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "some C1",
+        "it learns",
+        "0.9",
+        "0.6 ± 0.14 (n=2): DIFFERS, 1 of 2 seeds within",
+        "not run",
+    ]
+
+
 def test_campaigns_table_has_a_column_per_backend_and_counts_harms():
     def campaign(backend: str, count: int, lost: int) -> dict:
         row = {"fault": "SIGKILL", "count": count, "intervals lost": lost}
