@@ -19,10 +19,10 @@ FEW = [
     Fault("SIGKILL within a save", ("half", "state", "4")),
     Fault("disk full within a save", ("half", "run.json", "1")),
     Fault("files damaged", ("newest", "flip"), 0.4),
-    Fault("SIGINT within a save", ("written", "state", "2")),
 ]
 OTHERS = [  # test_reproduce.py kills, interrupts and starts a second process, too
     Fault("SIGKILL at any moment", at=0.5),
+    Fault("SIGINT within a save", ("written", "state", "2")),
     Fault("SIGINT or SIGTERM at any moment", ("SIGTERM",), 0.6),
     Fault("disk full at any moment", at=0.7),
     Fault("two processes"),

@@ -437,7 +437,12 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=() if name == os.environ["KERAS_BACKEND"] else pytest.mark.slow)
+        for name in BACKENDS
+    ]
+)
 def undisturbed(request, tmp_path_factory) -> tuple[str, Path]:
     """Return a backend, and the log directory of ``LONGER`` on it."""
     if request.param == "jax":

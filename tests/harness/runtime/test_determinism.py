@@ -54,7 +54,13 @@ def test_imported_objects_are_exempt_from_garbage_collection_which_stays_enabled
     assert gc.isenabled()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param(name, marks=() if name == ENVIRONMENT["backend"] else pytest.mark.slow)
+        for name in BACKENDS
+    ],
+)
 def test_the_environment_records_what_decides_bits_and_a_child_has_the_same(backend):
     first = start(backend)
     assert set(first) == {

@@ -50,6 +50,7 @@ def test_operations_of_libraries_are_refused(checked):
     assert all("leave out --portable" in error for error in checked["refusals"])
 
 
+@pytest.mark.slow
 @needs_jax
 def test_a_run_is_replayed_portable_by_itself(checked):
     assert checked["run"]["environment"]["cpu"] == "portable-1"
