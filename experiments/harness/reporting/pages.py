@@ -13,7 +13,12 @@ WHOLE_PAGE = ""  # instead of a marker
 
 
 def _results_table(folder: Path) -> str:
-    return tables.overview(records.load(folder), "github", link=f"{records.FOLDER}/README.md")
+    results = [
+        result
+        for result in records.load(folder)
+        if not any(run["changes"] for run in result["runs"])  # the first steps only
+    ]
+    return tables.overview(results, "github", link=f"{records.FOLDER}/README.md")
 
 
 def _results_page(folder: Path) -> str:
