@@ -85,6 +85,23 @@ def movement(seen: ProbeInput) -> dict[str, float]:
 
 
 @QUIET
+def distribution_shift(seen: ProbeInput) -> dict[str, float]:
+    """Measure how far each layer's distributions of weights and of biases moved, in like units.
+
+    The mean distance of the sorted elements from the sorted initial ones (the Wasserstein
+    distance), relative to the mean initial magnitude. Variables that start at 0 are left out.
+    """
+    measured = {}
+    for layer in _layers_with_kernels(seen.model):
+        for name in ("kernel", "bias"):
+            path = getattr(layer, name).path
+            first, now = (np.sort(tensors[path], axis=None) for tensors in (seen.first, seen.now))
+            if size := np.mean(np.abs(first)):
+                measured[f"{layer.name}_{name}_shift"] = float(np.mean(np.abs(now - first)) / size)
+    return measured
+
+
+@QUIET
 def variances(seen: ProbeInput) -> dict[str, float]:
     """Measure the variance of each layer's activation and kernel gradient, before training only.
 
@@ -109,7 +126,7 @@ def variances(seen: ProbeInput) -> dict[str, float]:
 
 
 PROBES: dict[str, Callable[[ProbeInput], dict[str, float]]] = {
-    probe.__name__: probe for probe in (distinct_units, movement, variances)
+    probe.__name__: probe for probe in (distinct_units, movement, distribution_shift, variances)
 }
 
 

@@ -162,6 +162,11 @@ def largest_of(*measures: Measure) -> Measure:
     return lambda runs: max(measure(runs) for measure in measures)
 
 
+def smallest_of(*measures: Measure) -> Measure:
+    """Measure the smallest of several measures."""
+    return lambda runs: min(measure(runs) for measure in measures)
+
+
 def difference(a: Measure, b: Measure) -> Measure:
     """Measure ``a`` minus ``b``."""
     return lambda runs: a(runs) - b(runs)

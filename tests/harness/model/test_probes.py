@@ -62,6 +62,20 @@ def test_movement_separates_elements_from_their_distribution():
     assert set(probes.movement(probe_input(model)).values()) == {0.0}
 
 
+def test_the_shift_of_a_distribution_is_relative_to_its_initial_size():
+    model = build_model(bias_initializer=keras.initializers.Constant(0.1))
+    first = read(model)
+    kernel, bias = model.get_layer("fc1").get_weights()
+    model.get_layer("fc1").set_weights([2 * kernel[::-1], bias + 0.05])  # in another order
+    measured = probes.distribution_shift(probe_input(model, first, first))
+    assert measured["fc1_kernel_shift"] == pytest.approx(1, rel=1e-5)
+    assert measured["fc1_bias_shift"] == pytest.approx(0.5, rel=1e-5)
+    assert measured["conv1_kernel_shift"] == measured["conv1_bias_shift"] == 0
+    assert len(measured) == 2 * 4
+    kernels_alone = probes.distribution_shift(probe_input(build_model()))
+    assert [*kernels_alone] == [f"{n}_kernel_shift" for n in ("conv1", "conv2", "fc1", "output")]
+
+
 def test_variances_are_measured_before_training_and_leave_the_model_unchanged():
     model = build_model(dropout=0.5, rounding_noise=1e-3)
     before = read(model)
