@@ -6,8 +6,9 @@ An interval is non-finite if its training or test loss is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import inf, isfinite, nan
-from statistics import fmean
+from itertools import takewhile
+from math import inf, isfinite, isnan, log, nan
+from statistics import fmean, linear_regression
 
 from experiments.harness.spec.claim import Measure
 from experiments.harness.spec.run import Run
@@ -138,6 +139,33 @@ def ratio(a: Measure, b: Measure) -> Measure:
     def measure(runs: Mapping[str, Run]) -> float:
         numerator, denominator = a(runs), b(runs)
         return numerator / denominator if denominator else nan
+
+    return measure
+
+
+def growth_rate(arm: str, column: str, low: float, high: float) -> Measure:
+    """Measure a column's relative growth per step, fitted while it rises from ``low`` to ``high``.
+
+    That is the slope of its logarithm over the steps (least squares), up to the first value above
+    ``high``; NaN if fewer than three values are between.
+    """
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        history = runs[arm].history
+        rows = zip(history["step"], history[column], strict=True)
+        rising = takewhile(lambda row: row[1] <= high, rows)
+        points = [(step, log(value)) for step, value in rising if value >= low]
+        return linear_regression(*zip(*points, strict=True)).slope if len(points) > 2 else nan
+
+    return measure
+
+
+def steps_to_grow(rate: Measure, start: float, end: float) -> Measure:
+    """Measure in how many steps ``start`` grows to ``end`` at a ``growth_rate``."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        per_step = rate(runs)
+        return log(end / start) / per_step if per_step > 0 else nan if isnan(per_step) else inf
 
     return measure
 

@@ -1,0 +1,110 @@
+"""How fast do the equal units of a constantly initialised CNN grow apart?
+
+Document 000. A deterministic run keeps the units of a layer equal (``constant_init``), and then it
+cannot reach the document's 56 %. Here the largest distance between units is followed from a
+rounding's size on: its growth rate says after how many steps such a difference would matter. The
+prose says that 1e-7 was added in the log, the code multiplies by it: one arm follows the prose.
+
+    python -m experiments.reproduce symmetry_breaking
+"""
+
+from math import inf
+from typing import Any
+
+from experiments.harness.spec import Claim, Experiment, Panel, Variant, config
+from experiments.harness.spec.measures import (
+    growth_rate,
+    largest,
+    largest_of,
+    nan_intervals,
+    ratio,
+    steps_to_grow,
+)
+
+HIDDEN = ("conv1", "conv2", "fc1")
+ROUNDING = 2**-24  # of float32, relative
+APART = 0.1  # of a unit's size
+
+
+def spread_of(arm: str, about: str, changes: dict[str, Any] | None = None) -> Variant:
+    """Return an arm of ``constant_init`` that measures the units' spread."""
+    probes = {"probes": ["distinct_units", "unit_spread"]}
+    return Variant(f"constant_init:{arm}", probes | (changes or {}), role="diagnosis", about=about)
+
+
+NOISE_RATE = growth_rate("rounding_noise", "fc1_spread", 1e-6, APART)
+
+EXPERIMENT = Experiment(
+    title="How fast equal units grow apart",
+    question="After how many steps does a difference of a rounding's size matter?",
+    document='000 "Why does a constantly initialised CNN learn anything?"',
+    arms={
+        "equal": spread_of("plain_log", "nothing makes units differ"),
+        "perturbed_1e-8": spread_of("perturbed_1e-8", "weights drawn with a deviation of 1e-8"),
+        "rounding_noise": spread_of("rounding_noise", "noise of 1e-7 on each layer's output"),
+        "added": spread_of(
+            "perturbed_1e-4",
+            "the prose: log(softmax + 1e-7), from weights with a deviation of 1e-4",
+            {
+                "loss": config(
+                    "zoo>BareLogCrossentropy",
+                    reduction="sum_over_batch_size",
+                    factor=1.0,
+                    shift=1e-7,
+                )
+            },
+        ),
+    },
+    claims=(
+        Claim(
+            "without noise the units stay equal: largest spread in a hidden layer",
+            where="diagnosis",
+            measure=largest_of(*(largest("equal", f"{name}_spread") for name in HIDDEN)),
+            documented="-",
+            bounds=(0, 0),
+        ),
+        Claim(
+            "a rounding grows until it matters before the document's 7,000 steps (mini: 2,000): "
+            "steps from 6e-8 to 10 % of a unit, at the rate fitted in fc1",
+            where="diagnosis",
+            measure=steps_to_grow(NOISE_RATE, ROUNDING, APART),
+            documented="-",
+            bounds=(0, 7_000),
+            mini_bounds=(0, 2_000),
+        ),
+        Claim(
+            "it is the network that makes them grow, not the noise: the rate after one "
+            "perturbation of 1e-8, by that with noise in every step",
+            where="diagnosis",
+            measure=ratio(growth_rate("perturbed_1e-8", "fc1_spread", 1e-6, APART), NOISE_RATE),
+            documented="-",
+            bounds=(0.5, 2),
+        ),
+        Claim(
+            "1e-7 added in the log prevents the NaN, once the network learns: intervals that "
+            "turned NaN",
+            where="diagnosis of the prose",
+            measure=nan_intervals("added"),
+            documented="-",
+            bounds=(0, 0),
+        ),
+        Claim(
+            "and it learns: best test accuracy",
+            where="diagnosis of the prose",
+            measure=largest("added", "test_accuracy"),
+            documented="-",
+            bounds=(0.9, inf),
+        ),
+    ),
+    deviations=("All of constant_init's.",),
+    cost={
+        "mini": "3 to 4 minutes on 2 CPU cores",
+        "full": "half an hour for each arm on 2 CPU cores",
+    },
+    panels=(
+        Panel("fc1_spread", "distance of fc1's units, by their size", "log"),
+        Panel("conv1_spread", "distance of conv1's units, by their size", "log"),
+        Panel("test_accuracy", "test accuracy", limits=(0, 1)),
+        Panel("logit_gap", "largest logit gap of a training sample"),
+    ),
+)
