@@ -5,7 +5,7 @@ An interval is non-finite if its training or test loss is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from math import inf, isfinite, isnan, log, nan
 from statistics import fmean, linear_regression
@@ -144,24 +144,27 @@ def ratio(a: Measure, b: Measure) -> Measure:
 
 
 def growth_rate(arm: str, column: str, low: float, high: float) -> Measure:
-    """Measure a column's relative growth per step, fitted while it rises from ``low`` to ``high``.
+    """Measure the slope of a column's logarithm per step (least squares).
 
-    That is the slope of its logarithm over the steps (least squares), up to the first value above
-    ``high``; NaN if fewer than three values are between.
+    Over the values from ``low`` to ``high`` before the first above ``high``; NaN if fewer than
+    three.
     """
 
     def measure(runs: Mapping[str, Run]) -> float:
         history = runs[arm].history
         rows = zip(history["step"], history[column], strict=True)
-        rising = takewhile(lambda row: row[1] <= high, rows)
-        points = [(step, log(value)) for step, value in rising if value >= low]
+        before = takewhile(lambda row: row[1] <= high, rows)
+        points = [(step, log(value)) for step, value in before if value >= low]
         return linear_regression(*zip(*points, strict=True)).slope if len(points) > 2 else nan
 
     return measure
 
 
 def steps_to_grow(rate: Measure, start: float, end: float) -> Measure:
-    """Measure in how many steps ``start`` grows to ``end`` at a ``growth_rate``."""
+    """Measure in how many steps ``start`` grows to ``end`` at a ``growth_rate``.
+
+    Infinity if the rate is not above 0, NaN if it is NaN.
+    """
 
     def measure(runs: Mapping[str, Run]) -> float:
         per_step = rate(runs)
@@ -181,23 +184,27 @@ def per_layer(first: Measure, last: Measure, layers: int) -> Measure:
 
 
 def least_of(*measures: Measure) -> Measure:
-    """Measure the smallest of several measures."""
-    return lambda runs: min(measure(runs) for measure in measures)
+    """Measure the smallest of several measures; NaN if one of them is."""
+    return lambda runs: _unless_nan(min, [measure(runs) for measure in measures])
 
 
 def largest_of(*measures: Measure) -> Measure:
-    """Measure the largest of several measures."""
-    return lambda runs: max(measure(runs) for measure in measures)
+    """Measure the largest of several measures; NaN if one of them is."""
+    return lambda runs: _unless_nan(max, [measure(runs) for measure in measures])
 
 
 def smallest_of(*measures: Measure) -> Measure:
-    """Measure the smallest of several measures."""
-    return lambda runs: min(measure(runs) for measure in measures)
+    """Measure the smallest of several measures; NaN if one of them is."""
+    return lambda runs: _unless_nan(min, [measure(runs) for measure in measures])
 
 
 def difference(a: Measure, b: Measure) -> Measure:
     """Measure ``a`` minus ``b``."""
     return lambda runs: a(runs) - b(runs)
+
+
+def _unless_nan(choose: Callable[[list[float]], float], values: list[float]) -> float:
+    return nan if any(map(isnan, values)) else choose(values)
 
 
 def finite_intervals(run: Run) -> int:

@@ -50,9 +50,9 @@ def test_the_spread_of_units_is_the_largest_distance_from_their_mean():
     bias[0] += 5e-6
     model.get_layer("fc1").set_weights([kernel, bias])
     measured = probes.unit_spread(probe_input(model))
-    moved, mean = float(bias[0]) - 2, 2 + (float(bias[0]) - 2) / len(bias)
-    size = mean / (len(kernel) + 1)  # the other elements are 0
-    assert measured["fc1_spread"] == pytest.approx(moved * (1 - 1 / len(bias)) / size)
+    moved = float(bias[0]) - 2
+    mean = 2 + moved / len(bias)
+    assert measured["fc1_spread"] == pytest.approx((moved - moved / len(bias)) / mean)
     assert measured["conv1_spread"] == 0
 
 
