@@ -16,6 +16,7 @@ from experiments.harness.data import mnist
 from experiments.harness.reporting import log_reader, pages, plots, records, tables
 from experiments.harness.spec import Run
 from experiments.harness.spec.claim import FAILED
+from experiments.harness.spec.judge import CHANGED_NOTE
 from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
 from tests.helpers.corrupted_runs import SMALL_CNN
 from tests.helpers.planning import shrink_miniatures
@@ -244,7 +245,7 @@ def test_every_experiment_has_a_record_and_refuted_claims_an_explanation():
         assert all(not d["stand_in"] or d["name"] == "frames" for d in record["datasets"])
         for number, claim in enumerate(record["claims"], 1):
             where = f"{record['experiment']} C{number}"
-            explained = claim["instead"] or "arms changed" in claim["note"]
+            explained = claim["instead"] or CHANGED_NOTE in claim["note"]
             assert claim["verdict"] not in FAILED or explained, where
 
 

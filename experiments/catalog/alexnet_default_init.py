@@ -76,7 +76,7 @@ EXPERIMENT = Experiment(
             measure=largest("stable_loss", "test_accuracy"),
             documented="-",
             bounds=(0.5, 1.0),
-            instead="with neither loss does the miniature train",
+            instead="with neither loss does it train",
         ),
     ),
     documented={

@@ -94,15 +94,15 @@ EXPERIMENT = Experiment(
             bounds=(0, 0.8),
         ),
         Claim(
-            "the biases' distributions change: how far one moved, by its mean initial size, in the "
-            "hidden layer where it moved least",
+            "the biases' distributions change: how far a layer's moved, by its mean initial size, "
+            "in the hidden layer where that is least",
             where="the question",
             measure=smallest_of(*shifts("bias")),
             documented="visibly",
             bounds=(0.05, inf),
         ),
         Claim(
-            "the weights' distributions do not: the same, in the hidden layer where it moved most",
+            "the weights' distributions do not: the same, in the hidden layer where that is most",
             where="the question",
             measure=largest_of(*shifts("kernel")),
             documented="invisibly",
@@ -188,8 +188,8 @@ EXPERIMENT = Experiment(
     cost={"mini": "2 minutes on 2 CPU cores", "full": "hours on 2 CPU cores, estimated"},
     panels=(
         Panel("test_loss", "test loss"),
-        Panel("kernel_shifted", "the weights' distribution moved, in its widths", limits=(0, 0.3)),
+        Panel("conv4_bias_shift", "conv4's biases moved, by their initial size", limits=(0, 0.3)),
+        Panel("conv4_kernel_shift", "its weights' distribution, by theirs", limits=(0, 0.3)),
         Panel("kernel_moved", "each weight moved, in the same widths", limits=(0, 0.3)),
-        Panel("bias_drift", "each bias moved, by its initial size", limits=(0, 0.3)),
     ),
 )

@@ -74,7 +74,7 @@ def to_markdown(
         backend = environment["backend"]
         data = ", ".join(map(labels.dataset_in_text, result["datasets"]))
         parts += [
-            f"## {result['experiment']}, {result['scale']}",
+            f"## {result['experiment']}, {result['scale']}{', changed' * bool(_changes(result))}",
             result["question"],
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "

@@ -16,14 +16,14 @@ def _results_table(folder: Path) -> str:
     results = [
         result
         for result in records.load(folder)
-        if not any(run["changes"] for run in result["runs"])  # the first steps only
+        if not any(run["changes"] for run in result["runs"])  # first steps
     ]
     return tables.overview(results, "github", link=f"{records.FOLDER}/README.md")
 
 
 def _results_page(folder: Path) -> str:
     results = records.load(folder)
-    pictures = [f"{result['experiment']}-{result['scale']}.png" for result in results]
+    pictures = [f"{records.name_of(result)}.png" for result in results]
     return html.to_markdown(results, pictures)
 
 

@@ -45,8 +45,14 @@ def write(result: Result, folder: Path) -> Path:
     return path
 
 
+def name_of(record: Mapping[str, Any]) -> str:
+    """Return the name of a record's files, without suffix."""
+    changed = "-changed" * any(run["changes"] for run in record["runs"])
+    return f"{record['experiment']}-{record['scale']}{changed}"
+
+
 def _save(payload: Mapping[str, Any], folder: Path) -> Path:
-    path = folder / f"{payload['experiment']}-{payload['scale']}.json"
+    path = folder / f"{name_of(payload)}.json"
     text = json.dumps(payload, indent=1)
     text = PLAIN_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     filesystem.write_atomic(path, text + "\n")
@@ -125,8 +131,7 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
                 then if then and _same_claim(then, now) else now for then, now in then_and_now
             ],
         }
-        picture = folder / f"{record['experiment']}-{record['scale']}.png"
-        plots.draw(experiment, runs, picture)
+        plots.draw(experiment, runs, folder / f"{name_of(record)}.png")
         if updated != record:
             changed.append(_save(updated, folder))
     return changed
@@ -136,7 +141,7 @@ def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[st
     """Return one line for each point on which the records and the catalogue disagree."""
     lines = []
     for record in load(folder):
-        name = f"{record['experiment']}-{record['scale']}"
+        name = name_of(record)
         experiment = load_experiment(record["experiment"])
         lines += [f"{name}: {line}" for line in _record_drift(record, experiment)]
         if not (folder / f"{name}.png").exists():
@@ -166,13 +171,14 @@ def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str
 def _defined_differently(record: Mapping[str, Any], experiment: Experiment) -> str:
     """Return the first arm of a record that the catalogue now defines differently, or nothing."""
     arms = experiment.at.get(record["scale"], {})
-    changed = (
-        str(run["arm"])
-        for run in record["runs"]
-        if run["arm"] not in arms
-        or run["identity"] != override(arms[run["arm"]], run["changes"]).identity()
-    )
-    return next(changed, "")
+    for run in record["runs"]:
+        try:
+            identity = override(arms[run["arm"]], run["changes"]).identity()
+        except (KeyError, UserError):
+            identity = None
+        if run["identity"] != identity:
+            return str(run["arm"])
+    return ""
 
 
 def _restore_runs(record: Mapping[str, Any], experiment: Experiment) -> list[Run]:

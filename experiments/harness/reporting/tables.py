@@ -14,6 +14,7 @@ from tabulate import tabulate
 from experiments.harness.reporting import labels
 from experiments.harness.spec import Run, Scale
 from experiments.harness.spec.claim import FAILED, HYPOTHESIS, OUTCOMES
+from experiments.harness.spec.judge import MISSING_NOTE
 from experiments.harness.storage import run_directory
 
 DOCUMENTED, HYPOTHESES = "the document's claims", "this project's hypotheses"
@@ -106,7 +107,8 @@ def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str
             values = spread([float(value) for value in claim["values"].values()])
             notes = [note for note in claim["note"].split(", ") if note != result["scale"]]
             verdict = ", ".join(filter(None, [claim["verdict"], *notes]))
-            row[result["scale"]] = f"{values}: {verdict}" if claim["values"] else "not run"
+            is_missing = claim["note"].startswith(MISSING_NOTE)
+            row[result["scale"]] = "not run" if is_missing else f"{values}: {verdict}"
     columns = ("document", *scales)
     table = [(*key, *(row.get(name, "-") for name in columns)) for key, row in rows.items()]
     return tabulate(table, ("", "claim", *columns), style, disable_numparse=True)

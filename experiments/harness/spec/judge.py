@@ -10,6 +10,7 @@ from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import Run
 
 STAND_IN_NOTE = "STAND-IN DATA"
+MISSING_NOTE = "runs missing for"
 CHANGED_NOTE = "arms changed"
 LATE_NOTE = "bounds set after the runs"
 
@@ -59,7 +60,7 @@ def _verdict(
     }
     notes = {
         f"{sum(inside)} of {len(inside)} seeds within": 0 < sum(inside) < len(inside),
-        f"runs missing for {missing} of {len(by_seed)} seeds": missing > 0,
+        f"{MISSING_NOTE} {missing} of {len(by_seed)} seeds": missing > 0,
         f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
         **unlike,
         LATE_NOTE: any("" < run.started < claim.set_on for run in runs),

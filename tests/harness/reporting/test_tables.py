@@ -26,14 +26,16 @@ def test_a_claim_has_one_row_for_all_scales():
         return {"experiment": "some", "scale": scale, "claims": claims}
 
     full = result("full", {}, "INCONCLUSIVE", "runs missing for 1 of 1 seeds")
+    middle = result("protocol", {}, "INCONCLUSIVE", "not measurable for 1 of 1 seeds, protocol")
     mini = result("mini", {"0": 0.5, "1": 0.7}, "DIFFERS", "1 of 2 seeds within, mini")
-    header, _, row = tables.by_scale([full, mini], "github").splitlines()
-    assert header.replace(" ", "") == "||claim|document|mini|full|"
+    header, _, row = tables.by_scale([full, mini, middle], "github").splitlines()
+    assert header.replace(" ", "") == "||claim|document|mini|protocol|full|"
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         "some C1",
         "it learns",
         "0.9",
         "0.6 ± 0.14 (n=2): DIFFERS, 1 of 2 seeds within",
+        "-: INCONCLUSIVE, not measurable for 1 of 1 seeds",
         "not run",
     ]
 

@@ -57,7 +57,7 @@ class Attempt:
         self.received += len(archive)
 
     def request(self, marks: Marks, snapshot: float) -> dict[str, Any]:
-        """Return what the node is told: plain data."""
+        """Return the request to the node, as plain data."""
         task = self.task
         return {
             "call": task.call(),

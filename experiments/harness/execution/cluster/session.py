@@ -1,4 +1,4 @@
-"""A call of the cluster's executor: the tasks that are running, and what nodes say of them."""
+"""A call of the cluster's executor: its running tasks, and the nodes' messages about them."""
 
 from __future__ import annotations
 
