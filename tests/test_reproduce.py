@@ -20,7 +20,7 @@ from experiments.harness.execution import local
 from experiments.harness.execution.local import InThisProcess
 from experiments.harness.runtime import backends, cpu, env_vars
 from experiments.harness.spec import UserError
-from experiments.harness.storage import published, run_record
+from experiments.harness.storage import checkpoint, published, run_record
 from experiments.harness.study import execute
 from tests.helpers.corrupted_runs import SMALL_CNN
 from tests.helpers.planning import shrink_miniatures
@@ -315,7 +315,7 @@ def test_a_run_whose_process_is_killed_is_resumed_in_another(tmp_path, capsys, m
             started.append(self)
 
     def kill_a_process() -> None:
-        while not [*tmp_path.glob("alexnet_small_init/**/state/*[1-9]*")]:
+        while not any(map(newest_saved, tmp_path.glob("alexnet_small_init/**/state"))):
             time.sleep(0.01)
         started[0].popen.kill()
 
@@ -431,6 +431,11 @@ def test_all_experiments_end_with_an_overview(tmp_path, capsys, monkeypatch):
     assert "weights_or_biases" in overview
 
 
+def newest_saved(state: Path) -> int:
+    """Return the interval of the newest checkpoint, 0 if there is none."""
+    return max(checkpoint.saved(state), default=0)
+
+
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     while not path.exists():
         assert process.poll() is None, process.communicate()
@@ -461,7 +466,7 @@ def test_killed_and_run_again_it_has_the_fingerprints_of_an_undisturbed_run(undi
     argv = [*LONGER, "--logdir", str(tmp_path)]
     killed = start(*argv, backend=backend)
     (seed,) = record_directories(tmp_path, killed)
-    while max((int(path.name) for path in seed.glob("state/[0-9]*")), default=0) < 2:
+    while newest_saved(seed / "state") < 2:
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.01)
     killed.kill()

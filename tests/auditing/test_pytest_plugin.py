@@ -61,6 +61,7 @@ def fake(monkeypatch):
     return prepare
 
 
+@pytest.mark.slow
 def test_a_training_repeats_in_real_processes(pytester, pytestconfig, monkeypatch):
     """Two tests of a user's file: one training repeats, a function that is local is refused."""
     monkeypatch.setenv("KERAS_BACKEND", "jax")

@@ -68,6 +68,7 @@ def test_a_dropout_seed_off_by_one(tmp_path):
     assert found.distance.ulps == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PROCESSORS < 2, reason="there is only one processor")
 def test_another_number_of_threads(tmp_path):
     found = diagnose(tmp_path, tiny=LARGE, threads=1)
