@@ -6,9 +6,8 @@ An interval is non-finite if its training or test loss is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import takewhile
-from math import inf, isfinite, isnan, log, nan
-from statistics import fmean, linear_regression
+from math import inf, isfinite, isnan, nan
+from statistics import fmean
 
 from experiments.harness.spec.claim import Measure
 from experiments.harness.spec.run import Run
@@ -139,36 +138,6 @@ def ratio(a: Measure, b: Measure) -> Measure:
     def measure(runs: Mapping[str, Run]) -> float:
         numerator, denominator = a(runs), b(runs)
         return numerator / denominator if denominator else nan
-
-    return measure
-
-
-def growth_rate(arm: str, column: str, low: float, high: float) -> Measure:
-    """Measure the slope of a column's logarithm per step (least squares).
-
-    Over the values from ``low`` to ``high`` before the first above ``high``; NaN if fewer than
-    three.
-    """
-
-    def measure(runs: Mapping[str, Run]) -> float:
-        history = runs[arm].history
-        rows = zip(history["step"], history[column], strict=True)
-        before = takewhile(lambda row: row[1] <= high, rows)
-        points = [(step, log(value)) for step, value in before if value >= low]
-        return linear_regression(*zip(*points, strict=True)).slope if len(points) > 2 else nan
-
-    return measure
-
-
-def steps_to_grow(rate: Measure, start: float, end: float) -> Measure:
-    """Measure in how many steps ``start`` grows to ``end`` at a ``growth_rate``.
-
-    Infinity if the rate is not above 0, NaN if it is NaN.
-    """
-
-    def measure(runs: Mapping[str, Run]) -> float:
-        per_step = rate(runs)
-        return log(end / start) / per_step if per_step > 0 else nan if isnan(per_step) else inf
 
     return measure
 

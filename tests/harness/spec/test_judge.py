@@ -1,5 +1,5 @@
 from dataclasses import replace
-from math import inf, isnan, log, nan
+from math import inf, nan
 
 import pytest
 
@@ -189,16 +189,3 @@ def test_measures_of_two_arms_and_of_parts_of_a_run():
     assert str(measures.per_layer(lambda _: 0, last, 2)(runs)) == "nan"
     never = run("c", loss=[1.0], test_loss=[1.0])
     assert measures.nan_share("c")({"c": never}) == inf
-
-
-def test_a_growth_rate_is_fitted_while_the_column_rises():
-    steps = [100.0, 200.0, 300.0, 400.0, 500.0]
-    grows = run("a", step=steps, spread=[0.0, 1e-6, 1e-4, 1e-2, 0.7])
-    rate = measures.growth_rate("a", "spread", 1e-7, 0.1)
-    assert rate({"a": grows}) == pytest.approx(log(100) / 100)
-    assert measures.steps_to_grow(rate, 1e-8, 1e-2)({"a": grows}) == pytest.approx(300)
-    equal = {"a": run("a", step=steps, spread=[0.0] * 5)}
-    assert isnan(rate(equal))
-    assert isnan(measures.steps_to_grow(rate, 1e-8, 1e-2)(equal))
-    shrinks = {"a": run("a", step=steps, spread=[1e-2, 1e-3, 1e-4, 1e-5, 1e-6])}
-    assert measures.steps_to_grow(rate, 1e-8, 1e-2)(shrinks) == inf
