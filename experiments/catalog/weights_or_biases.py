@@ -107,7 +107,7 @@ EXPERIMENT = Experiment(
             measure=largest_of(*shifts("kernel")),
             documented="invisibly",
             bounds=(0, 0.05),
-            instead="they move too, but by much less than the biases': a picture hardly shows it",
+            instead="where they move most, they move farther than biases where those move least",
         ),
         Claim(
             "so the weights are not learning: what the loss falls by with weights frozen, by what "
@@ -190,6 +190,6 @@ EXPERIMENT = Experiment(
         Panel("test_loss", "test loss"),
         Panel("conv4_bias_shift", "conv4's biases moved, by their initial size", limits=(0, 0.3)),
         Panel("conv4_kernel_shift", "its weights' distribution, by theirs", limits=(0, 0.3)),
-        Panel("kernel_moved", "each weight moved, in the same widths", limits=(0, 0.3)),
+        Panel("kernel_moved", "each weight moved, in widths (median layer)", limits=(0, 0.3)),
     ),
 )
