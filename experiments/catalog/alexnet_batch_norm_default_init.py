@@ -99,7 +99,7 @@ EXPERIMENT = Experiment(
         "All of alexnet_small_init's.",
         "mini: a quarter of the width (at an eighth the stable arm stays below 0.5); the post's "
         "rate on the mean, 0.02, divided by the width: 2e-3 on the sum of 40; 24 intervals.",
-        "Biases are experiment 1's 0.1; the document tells of the weights only.",
+        "Biases are experiment 1's 0.1; the document describes the weights only.",
         "The document prints nothing of this experiment; 1 and 0.085 are experiment 1's numbers.",
     ),
     cost={

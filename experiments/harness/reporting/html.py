@@ -73,13 +73,15 @@ def to_markdown(
         environment = result["environment"]
         backend = environment["backend"]
         data = ", ".join(map(labels.dataset_in_text, result["datasets"]))
+        changes = labels.changes(result)
+        changed = f" Changed: {', '.join(changes)}." if changes else ""
         parts += [
-            f"## {result['experiment']}, {result['scale']}{', changed' * bool(_changes(result))}",
+            f"## {result['experiment']}, {result['scale']}{', changed' * bool(changes)}",
             result["question"],
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
             f"{environment['versions'][backend]} on {environment['device']}, "
-            f"{environment['threads']} threads.{_changes(result)}",
+            f"{environment['threads']} threads.{changed}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),
             tables.reported(result, "github") if result["printed"] else "",
@@ -89,12 +91,6 @@ def to_markdown(
     if scripts:
         parts += ["## Runs of own scripts", script_runs.table(scripts, "github")]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def _changes(result: Mapping[str, Any]) -> str:
-    """Return a sentence with the changes of a result's arms, if there are any."""
-    changes = {f"{k}={v}" for run in result["runs"] for k, v in run["changes"].items()}
-    return f" Changed: {', '.join(sorted(changes))}." if changes else ""
 
 
 def _base64(picture: Path) -> str:

@@ -25,10 +25,15 @@ def stand_in_warning(dataset: Mapping[str, Any]) -> str:
     return ": A STAND-IN, not the document's data" * dataset["stand_in"]
 
 
+def changes(result: Mapping[str, Any]) -> list[str]:
+    """Return the changes of a result's arms, as ``path=value``."""
+    return sorted({f"{k}={v}" for run in result["runs"] for k, v in run["changes"].items()})
+
+
 def scale_in_table(result: Mapping[str, Any]) -> str:
     """Return a result's scale for a table, with the notes that its verdicts have."""
     notes = {
         STAND_IN_NOTE: any(dataset["stand_in"] for dataset in result["datasets"]),
-        CHANGED_NOTE: any(run["changes"] for run in result["runs"]),
+        CHANGED_NOTE: bool(changes(result)),
     }
     return ", ".join([result["scale"], *(note for note, applies in notes.items() if applies)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from experiments.harness.reporting import benchmark_tables, html, records, tables
+from experiments.harness.reporting import benchmark_tables, html, labels, records, tables
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import UserError
 
@@ -13,11 +13,7 @@ WHOLE_PAGE = ""  # instead of a marker
 
 
 def _results_table(folder: Path) -> str:
-    results = [
-        result
-        for result in records.load(folder)
-        if not any(run["changes"] for run in result["runs"])  # first steps
-    ]
+    results = [each for each in records.load(folder) if not labels.changes(each)]
     return tables.overview(results, "github", link=f"{records.FOLDER}/README.md")
 
 

@@ -11,7 +11,7 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-from experiments.harness.reporting import plots
+from experiments.harness.reporting import labels, plots
 from experiments.harness.reporting.result import Result, summary
 from experiments.harness.runtime import filesystem
 from experiments.harness.spec import Arm, Experiment, History, Run, RunSpec, UserError, batching
@@ -47,7 +47,7 @@ def write(result: Result, folder: Path) -> Path:
 
 def name_of(record: Mapping[str, Any]) -> str:
     """Return the name of a record's files, without suffix."""
-    changed = "-changed" * any(run["changes"] for run in record["runs"])
+    changed = "-changed" * bool(labels.changes(record))
     return f"{record['experiment']}-{record['scale']}{changed}"
 
 

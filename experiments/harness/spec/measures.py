@@ -162,11 +162,6 @@ def largest_of(*measures: Measure) -> Measure:
     return lambda runs: _unless_nan(max, [measure(runs) for measure in measures])
 
 
-def smallest_of(*measures: Measure) -> Measure:
-    """Measure the smallest of several measures; NaN if one of them is."""
-    return lambda runs: _unless_nan(min, [measure(runs) for measure in measures])
-
-
 def difference(a: Measure, b: Measure) -> Measure:
     """Measure ``a`` minus ``b``."""
     return lambda runs: a(runs) - b(runs)

@@ -74,6 +74,15 @@ def test_a_run_that_turned_nan_before_the_bound_might_have_passed_it():
     assert measures.last_finite("b", "test_accuracy", until="a")(runs) == 0.2
 
 
+def test_the_extremes_of_measures_are_nan_if_one_is():
+    runs = {"a": run("a", loss=[1.0, nan], test_loss=[1.0, 2.0])}
+    known, unknown = measures.final("a", "test_loss"), LAST_LOSS
+    for extreme in (measures.least_of, measures.largest_of):
+        assert extreme(known, known)(runs) == 2
+        assert str(extreme(known, unknown)(runs)) == "nan"
+        assert str(extreme(unknown, known)(runs)) == "nan"
+
+
 def test_a_number_needs_no_run():
     miniature = run("b", 3, status="partial", loss=[1.0])
     claim = Claim("text", "where", 2, "1", (1, 1), (2, 2))
