@@ -311,6 +311,10 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
         "runs of several environments": [with_environment(runs[0], threads=64), *runs[1:]],
     }.items():
         assert reason in records.objections(replace(evidence, runs=defective))
+    longer = [
+        replace(run, status="partial", spec=replace(run.spec, scale="protocol")) for run in runs
+    ]
+    assert not records.objections(replace(evidence, runs=longer))
 
 
 def with_environment(run: Run, **fields) -> Run:

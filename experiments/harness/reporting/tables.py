@@ -108,7 +108,7 @@ def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str
             notes = [note for note in claim["note"].split(", ") if note != result["scale"]]
             verdict = ", ".join(filter(None, [claim["verdict"], *notes]))
             is_missing = claim["note"].startswith(MISSING_NOTE)
-            row[result["scale"]] = "not run" if is_missing else f"{values}: {verdict}"
+            row[result["scale"]] = "not reached" if is_missing else f"{values}: {verdict}"
     columns = ("document", *scales)
     table = [(*key, *(row.get(name, "-") for name in columns)) for key, row in rows.items()]
     return tabulate(table, ("", "claim", *columns), style, disable_numparse=True)

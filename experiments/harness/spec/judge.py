@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isnan
 
 from experiments.harness.spec.claim import Claim, Measure, Outcome, Verdict
 from experiments.harness.spec.experiment import Experiment
-from experiments.harness.spec.run import Run
+from experiments.harness.spec.run import NotReachedError, Run, UnfinishedHistory
 
 STAND_IN_NOTE = "STAND-IN DATA"
-MISSING_NOTE = "runs missing for"
+MISSING_NOTE = "not reached by"
 CHANGED_NOTE = "arms changed"
 LATE_NOTE = "bounds set after the runs"
 
 
-class MissingRunError(Exception):
-    """A claim needs a run that is missing or not complete."""
-
-
-class _Complete(dict[str, Run]):
-    """The complete runs of one seed, by arm."""
+class _Runs(dict[str, Run]):
+    """The runs of one seed, by arm."""
 
     def __missing__(self, arm: str) -> Run:
-        raise MissingRunError(arm)
+        raise NotReachedError
 
 
 def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     """Return a verdict for each claim of the experiment, in order, from runs of one scale.
 
     A claim is REPRODUCED if every seed's value is within its bounds, REFUTED if none is, and
-    INCONCLUSIVE if only some are, or if no seed has all the complete runs that the claim needs. A
-    value of NaN could not be measured: the claim is then not REPRODUCED, and a seed without a
-    value does not count towards REFUTED. Only runs of the document's own arms, size and data can
-    refute it: from others the verdict is DIFFERS. A claim about a number needs no run.
+    INCONCLUSIVE if only some are, or if no seed has the runs that the claim needs, complete or as
+    far as it needs them. A value of NaN could not be measured: the claim is then not REPRODUCED,
+    and a seed without a value does not count towards REFUTED. Only runs of the document's own arms,
+    size and data can refute it: from others the verdict is DIFFERS. A claim about a number needs no
+    run.
     """
-    by_seed: dict[int, _Complete] = {run.spec.seed: _Complete() for run in runs}
+    by_seed: dict[int, _Runs] = {run.spec.seed: _Runs() for run in runs}
     for run in runs:
-        if run.status == "complete":
-            by_seed[run.spec.seed][experiment.name_of(run.spec)] = run
+        if run.history.rows:
+            by_seed[run.spec.seed][experiment.name_of(run.spec)] = _as_far_as_trained(run)
     return [_verdict(claim, runs, by_seed) for claim in experiment.claims]
+
+
+def _as_far_as_trained(run: Run) -> Run:
+    """Return a run whose history says where it ends, if that is before its end."""
+    if run.status == "complete":
+        return run
+    return replace(run, history=UnfinishedHistory(run.history.rows))
 
 
 def _verdict(
@@ -83,10 +88,10 @@ def _measure_seeds(
 ) -> dict[int, float]:
     """Return the value for each seed that has the runs (``changed``: under user overrides)."""
     measured: dict[int, float] = {}
-    for seed, complete in by_seed.items():
+    for seed, runs in by_seed.items():
         try:
-            measured[seed] = measure(complete)
-        except MissingRunError:
+            measured[seed] = measure(runs)
+        except NotReachedError:
             continue
         except KeyError:  # overrides may have removed a column
             if not changed:

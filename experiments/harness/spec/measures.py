@@ -6,8 +6,9 @@ An interval is non-finite if its training or test loss is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import inf, isfinite, isnan, nan
-from statistics import fmean
+from itertools import islice, takewhile
+from math import inf, isfinite, isnan, log, nan
+from statistics import fmean, linear_regression
 
 from experiments.harness.spec.claim import Measure
 from experiments.harness.spec.run import Run
@@ -51,26 +52,22 @@ def final(arm: str, column: str) -> Measure:
 def at(arm: str, column: str, interval: int) -> Measure:
     """Measure ``column`` after an interval, from 1; NaN if the run is shorter."""
 
-    def measure(runs: Mapping[str, Run]) -> float:
-        values = runs[arm].history[column]
-        return values[interval - 1] if interval <= len(values) else nan
-
-    return measure
+    return lambda runs: next(islice(runs[arm].history[column], interval - 1, None), nan)
 
 
 def at_share(arm: str, column: str, share: float) -> Measure:
     """Measure ``column`` after a share of the run's intervals, from 0 to 1."""
 
     def measure(runs: Mapping[str, Run]) -> float:
-        values = runs[arm].history[column]
-        return values[max(1, round(share * len(values))) - 1]
+        interval = max(1, round(share * runs[arm].spec.arm.intervals))
+        return runs[arm].history[column][interval - 1]
 
     return measure
 
 
 def nan_share(arm: str) -> Measure:
     """Measure the share of the intervals after which the arm turned NaN; infinity if it did not."""
-    return lambda runs: first_nan(arm)(runs) / runs[arm].intervals
+    return lambda runs: first_nan(arm)(runs) / runs[arm].spec.arm.intervals
 
 
 def initial(arm: str, name: str) -> Measure:
@@ -96,8 +93,7 @@ def at_first_nan(arm: str, column: str) -> Measure:
 
     def measure(runs: Mapping[str, Run]) -> float:
         before = finite_intervals(runs[arm])
-        values = runs[arm].history[column]
-        return values[before] if before < len(values) else nan
+        return next(islice(runs[arm].history[column], before, None), nan)
 
     return measure
 
@@ -142,6 +138,36 @@ def ratio(a: Measure, b: Measure) -> Measure:
     return measure
 
 
+def growth_rate(arm: str, column: str, low: float, high: float) -> Measure:
+    """Measure the slope of a column's logarithm per step (least squares).
+
+    Over the values from ``low`` to ``high`` before the first above ``high``; NaN if fewer than
+    three.
+    """
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        history = runs[arm].history
+        rows = zip(history["step"], history[column], strict=True)
+        before = takewhile(lambda row: row[1] <= high, rows)
+        points = [(step, log(value)) for step, value in before if value >= low]
+        return linear_regression(*zip(*points, strict=True)).slope if len(points) > 2 else nan
+
+    return measure
+
+
+def steps_to_grow(rate: Measure, start: float, end: float) -> Measure:
+    """Measure in how many steps ``start`` grows to ``end`` at a ``growth_rate``.
+
+    Infinity if the rate is not above 0, NaN if it is NaN.
+    """
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        per_step = rate(runs)
+        return log(end / start) / per_step if per_step > 0 else nan if isnan(per_step) else inf
+
+    return measure
+
+
 def per_layer(first: Measure, last: Measure, layers: int) -> Measure:
     """Measure the mean factor per layer from ``first`` to ``last``; NaN if ``first`` is 0."""
 
@@ -173,7 +199,7 @@ def _unless_nan(choose: Callable[[list[float]], float], values: list[float]) -> 
 
 def finite_intervals(run: Run) -> int:
     """Return the number of intervals before the first non-finite one."""
-    return [*run.history.finite, False].index(False)
+    return sum(1 for _ in takewhile(bool, run.history.finite))
 
 
 def _first_true(flags: Iterable[bool]) -> float:

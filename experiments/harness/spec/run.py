@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from experiments.harness.spec.arm import Arm, Scale
 
+_T = TypeVar("_T")
 Status = Literal["running", "interrupted", "partial", "complete"]
 
 
@@ -97,8 +98,12 @@ class ScriptSpec:
         }
 
 
+class NotReachedError(Exception):
+    """A measure needs a run, or an interval of it, that has not been trained."""
+
+
 @dataclass(frozen=True)
-class History(Mapping[str, tuple[float, ...]]):
+class History(Mapping[str, Sequence[float]]):
     """An immutable table of metrics: one row per interval, one column per metric.
 
     As a mapping it returns a column's values by its name, NaN for a row that lacks it.
@@ -116,7 +121,7 @@ class History(Mapping[str, tuple[float, ...]]):
         """Return a history with one more interval."""
         return type(self)((*self.rows, row))
 
-    def __getitem__(self, column: str) -> tuple[float, ...]:
+    def __getitem__(self, column: str) -> Sequence[float]:
         if column not in self.columns:
             raise KeyError(column)
         return tuple(row.get(column, nan) for row in self.rows)
@@ -133,9 +138,44 @@ class History(Mapping[str, tuple[float, ...]]):
         return tuple(dict.fromkeys(name for row in self.rows for name in row))
 
     @property
-    def finite(self) -> tuple[bool, ...]:
+    def finite(self) -> Sequence[bool]:
         """Whether the training and the test loss are finite, by interval."""
         return tuple(isfinite(row["loss"]) and isfinite(row["test_loss"]) for row in self.rows)
+
+
+class UnfinishedHistory(History):
+    """The history of a run that is not complete.
+
+    A measure that is decided by the intervals it has reads it as any other. One that needs a later
+    interval, or the last, gets ``NotReachedError``.
+    """
+
+    def __getitem__(self, column: str) -> Sequence[float]:
+        return _Beginning(super().__getitem__(column))
+
+    @property
+    def finite(self) -> Sequence[bool]:
+        """Whether the training and the test loss are finite, by interval."""
+        return _Beginning(super().finite)
+
+
+class _Beginning(Sequence[_T]):
+    """The beginning of a sequence whose end is not known yet."""
+
+    def __init__(self, values: Sequence[_T]):
+        self.values = values
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self.values):
+            raise NotReachedError
+        return self.values[index]
+
+    def __iter__(self) -> Iterator[_T]:
+        yield from self.values
+        raise NotReachedError
+
+    def __len__(self) -> int:
+        raise NotReachedError
 
 
 @dataclass(frozen=True)

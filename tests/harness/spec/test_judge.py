@@ -1,5 +1,5 @@
 from dataclasses import replace
-from math import inf, nan
+from math import inf, isnan, log, nan
 
 import pytest
 
@@ -97,8 +97,34 @@ def test_nan_is_not_a_measured_value():
 
 
 @pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
-def test_only_complete_runs_count(status):
-    assert outcome((0, 9), run("a", status=status, loss=[1.0])) == "INCONCLUSIVE"
+def test_an_unfinished_run_counts_if_it_got_as_far_as_the_claim_needs(status):
+    row = {"loss": [2.0, nan], "test_loss": [2.0, nan], "test_accuracy": [0.1, 0.4]}
+    begun, whole = run("a", status=status, **row), run("b", **row)
+    decided = {
+        measures.at("a", "test_accuracy", 2): 0.4,
+        measures.at_share("a", "test_accuracy", 0.5): 0.4,
+        measures.first_above("a", "test_accuracy", 0.3): 2,
+        measures.first_nan("a"): 2,
+        measures.nan_share("a"): 0.5,
+        measures.last_finite("a", "test_accuracy"): 0.1,
+        measures.last_finite("b", "test_accuracy", until="a"): 0.1,
+        measures.at_first_nan("a", "test_accuracy"): 0.4,
+    }
+    for measure, value in decided.items():
+        assert outcome((value, value), begun, whole, measure=measure) == "REPRODUCED", value
+    undecided = [
+        measures.final("a", "loss"),
+        measures.at("a", "loss", 3),
+        measures.at_share("a", "loss", 0.75),
+        measures.first_above("a", "test_accuracy", 0.5),
+        measures.nan_intervals("a"),
+        measures.largest("a", "test_accuracy"),
+        measures.smallest("a", "test_accuracy"),
+        measures.mean("a", "test_accuracy"),
+        measures.max_distance("a", "b", "test_accuracy"),
+    ]
+    for measure in undecided:
+        assert outcome((-inf, inf), begun, whole, measure=measure) == "INCONCLUSIVE"
     assert outcome((0, 9), run("b", loss=[1.0])) == "INCONCLUSIVE"
 
 
@@ -143,7 +169,7 @@ def test_every_experiment_can_be_judged_before_it_is_run(name):
     for verdict in verdicts:
         if not verdict.values:  # unlike claims that need no run
             assert verdict.outcome == "INCONCLUSIVE"
-            assert "runs missing for 1 of 1 seeds" in verdict.note
+            assert "not reached by 1 of 1 seeds" in verdict.note
 
 
 def test_the_note_names_the_limits_of_a_verdict():
@@ -151,7 +177,7 @@ def test_the_note_names_the_limits_of_a_verdict():
     runs = [run("a", 0, loss=[1.0]), run("a", 1, status="partial", loss=[1.0])]
     (verdict,) = judge.judge(experiment(claim), runs)
     assert verdict.outcome == "REPRODUCED"
-    assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
+    assert verdict.note == "not reached by 1 of 2 seeds, mini, STAND-IN DATA"
 
 
 def test_only_a_miniature_is_judged_by_bounds_of_its_own():
@@ -198,3 +224,16 @@ def test_measures_of_two_arms_and_of_parts_of_a_run():
     assert str(measures.per_layer(lambda _: 0, last, 2)(runs)) == "nan"
     never = run("c", loss=[1.0], test_loss=[1.0])
     assert measures.nan_share("c")({"c": never}) == inf
+
+
+def test_a_growth_rate_is_fitted_while_the_column_rises():
+    steps = [100.0, 200.0, 300.0, 400.0, 500.0]
+    grows = run("a", step=steps, spread=[0.0, 1e-6, 1e-4, 1e-2, 0.7])
+    rate = measures.growth_rate("a", "spread", 1e-7, 0.1)
+    assert rate({"a": grows}) == pytest.approx(log(100) / 100)
+    assert measures.steps_to_grow(rate, 1e-8, 1e-2)({"a": grows}) == pytest.approx(300)
+    equal = {"a": run("a", step=steps, spread=[0.0] * 5)}
+    assert isnan(rate(equal))
+    assert isnan(measures.steps_to_grow(rate, 1e-8, 1e-2)(equal))
+    shrinks = {"a": run("a", step=steps, spread=[1e-2, 1e-3, 1e-4, 1e-5, 1e-6])}
+    assert measures.steps_to_grow(rate, 1e-8, 1e-2)(shrinks) == inf
