@@ -11,10 +11,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="zoo")
 class BareLogCrossentropy(keras.losses.Loss):
-    """Cross-entropy with an unprotected logarithm: ``-sum(y * log(factor * softmax(logits)))``.
+    """Cross-entropy with a bare logarithm: ``-sum(y * log(factor * softmax(logits) + shift))``.
 
     Takes integer labels ``(batch,)`` and logits ``(batch, classes)``. Source: documents 000 and
-    002. ``factor`` is 1e-7 in document 000, which meant to add it.
+    002. In document 000's code ``factor`` is 1e-7; in its prose that is added, as ``shift``.
 
     If a softmax output underflows to 0, a label of 0 times its logarithm is ``0 * -inf``: NaN in
     the loss and in every gradient, even if the sample is classified with certainty.
@@ -31,11 +31,12 @@ class BareLogCrossentropy(keras.losses.Loss):
         self,
         reduction: str = "sum",
         factor: float = 1.0,
+        shift: float = 0.0,
         name: str = "bare_log_crossentropy",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, reduction=reduction, **kwargs)
-        self.factor = factor
+        self.factor, self.shift = factor, shift
 
     def call(self, y_true, y_pred):
         return -ops.sum(self.terms(y_true, y_pred)["label_times_log"], axis=-1)
@@ -44,11 +45,12 @@ class BareLogCrossentropy(keras.losses.Loss):
         """Return the inner terms ``(batch, classes)``, in the order of their computation."""
         labels = ops.one_hot(ops.cast(y_true, "int32"), y_pred.shape[-1], dtype=y_pred.dtype)
         softmax = ops.softmax(y_pred)
-        log = ops.log(self.factor * softmax)
+        scaled = self.factor * softmax
+        log = ops.log(scaled + self.shift if self.shift else scaled)
         return {"softmax": softmax, "log": log, "label_times_log": labels * log}
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "factor": self.factor}
+        return {**super().get_config(), "factor": self.factor, "shift": self.shift}
 
 
 @keras.saving.register_keras_serializable(package="zoo")

@@ -37,6 +37,13 @@ def test_the_factor_shifts_the_loss_and_brings_the_underflow_nearer():
         assert np.isnan(value(shifted, [0], between))
 
 
+def test_a_shift_in_the_log_prevents_the_nan():
+    shifted = keras.losses.deserialize(keras.losses.serialize(BareLogCrossentropy(shift=1e-7)))
+    far = [[110.0, 0.0, 0.0]]
+    np.testing.assert_allclose(value(shifted, [0], far), 0, atol=2e-7)  # log(1 + 1e-7)
+    np.testing.assert_allclose(value(shifted, [1], far), 7 * np.log(10), rtol=1e-5)
+
+
 def test_the_root_of_the_square_is_the_absolute_error_with_a_nan_gradient_at_0():
     y, prediction = np.array([1.0, -2.0], "float32"), np.array([[0.5], [2.0]], "float32")
     assert float(RootOfSquare()(y, prediction)) == 2.25

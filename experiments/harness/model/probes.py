@@ -57,6 +57,22 @@ def distinct_units(seen: ProbeInput) -> dict[str, float]:
 
 
 @QUIET
+def unit_spread(seen: ProbeInput) -> dict[str, float]:
+    """Measure how far each layer's units are apart: 0 if all are equal.
+
+    The largest distance of an element from that of the mean unit, relative to the mean unit's
+    largest magnitude.
+    """
+    measured = {}
+    for layer in _layers_with_kernels(seen.model):
+        units = unit_vectors(seen.now[layer.kernel.path], seen.now[layer.bias.path])
+        mean_unit = np.mean(units, axis=0, dtype="float64")
+        distance, size = np.max(np.abs(units - mean_unit)), np.max(np.abs(mean_unit))
+        measured[f"{layer.name}_spread"] = float(distance / size) if size else 0.0
+    return measured
+
+
+@QUIET
 def movement(seen: ProbeInput) -> dict[str, float]:
     """Measure how far kernels and biases moved, as the median over layers.
 
@@ -126,7 +142,8 @@ def variances(seen: ProbeInput) -> dict[str, float]:
 
 
 PROBES: dict[str, Callable[[ProbeInput], dict[str, float]]] = {
-    probe.__name__: probe for probe in (distinct_units, movement, distribution_shift, variances)
+    probe.__name__: probe
+    for probe in (distinct_units, unit_spread, movement, distribution_shift, variances)
 }
 
 

@@ -43,6 +43,19 @@ def test_distinct_units_are_counted_exactly_and_rounded():
     assert (counts["fc1_distinct"], counts["fc1_distinct_1e-6"]) == (3, 2)
 
 
+def test_the_spread_of_units_is_the_largest_distance_from_their_mean():
+    model = build_model(kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(2))
+    assert set(probes.unit_spread(probe_input(model)).values()) == {0.0}
+    kernel, bias = model.get_layer("fc1").get_weights()
+    bias[0] += 5e-6
+    model.get_layer("fc1").set_weights([kernel, bias])
+    measured = probes.unit_spread(probe_input(model))
+    moved = float(bias[0]) - 2
+    mean = 2 + moved / len(bias)
+    assert measured["fc1_spread"] == pytest.approx((moved - moved / len(bias)) / mean)
+    assert measured["conv1_spread"] == 0
+
+
 def test_movement_separates_elements_from_their_distribution():
     model = build_model()
     first = read(model)
