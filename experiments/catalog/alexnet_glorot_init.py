@@ -12,6 +12,7 @@ from math import inf
 from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
 from experiments.harness.spec.measures import (
     UNDERFLOW,
+    at_first_nan,
     difference,
     final,
     first_above,
@@ -36,6 +37,13 @@ EXPERIMENT = Experiment(
             GLOROT,
             MINI,
             about="experiment 4: weights and biases from Glorot's uniform distribution",
+        ),
+        "stable_loss": Variant(
+            "alexnet_small_init:stable_loss",
+            GLOROT,
+            MINI,
+            role="diagnosis",
+            about="experiment 4 with the same sum over the batch, computed from logits",
         ),
         "zero_biases": Variant(
             "alexnet_small_init:as_documented",
@@ -102,6 +110,29 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(-0.01, 0.01),
             mini_bounds=(-0.03, 0.03),
+        ),
+        Claim(
+            "where it turns NaN, a softmax output underflows to 0: largest logit gap in that "
+            "interval",
+            where="diagnosis",
+            measure=at_first_nan("as_documented", "logit_gap"),
+            documented="-",
+            bounds=(UNDERFLOW, inf),
+        ),
+        Claim(
+            "with a stable loss it never turns NaN: intervals that did",
+            where="diagnosis",
+            measure=nan_intervals("stable_loss"),
+            documented="-",
+            bounds=(0, 0),
+        ),
+        Claim(
+            "and it converges: final test accuracy with a stable loss",
+            where="diagnosis",
+            measure=final("stable_loss", "test_accuracy"),
+            documented="-",
+            bounds=(0.98, 1.0),
+            mini_bounds=(0.85, 1.0),
         ),
     ),
     documented={

@@ -13,6 +13,7 @@ from math import inf
 from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
 from experiments.harness.spec.measures import (
     UNDERFLOW,
+    at_first_nan,
     difference,
     final,
     first_above_or_nan,
@@ -31,6 +32,12 @@ EXPERIMENT = Experiment(
             "alexnet_small_init:as_documented",
             GROUPED,
             about="experiment 5: conv4 and conv5 in two groups",
+        ),
+        "stable_loss": Variant(
+            "alexnet_small_init:stable_loss",
+            GROUPED,
+            role="diagnosis",
+            about="experiment 5 with the same sum over the batch, computed from logits",
         ),
         "ungrouped": Variant("alexnet_small_init:as_documented", about="experiment 2: no groups"),
     },
@@ -70,6 +77,29 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(0, UNDERFLOW),
             set_on="2026-11-26T08:27",
+        ),
+        Claim(
+            "where it turns NaN, a softmax output underflows to 0: largest logit gap in that "
+            "interval",
+            where="diagnosis",
+            measure=at_first_nan("as_documented", "logit_gap"),
+            documented="-",
+            bounds=(UNDERFLOW, inf),
+        ),
+        Claim(
+            "with a stable loss it never turns NaN: intervals that did",
+            where="diagnosis",
+            measure=nan_intervals("stable_loss"),
+            documented="-",
+            bounds=(0, 0),
+        ),
+        Claim(
+            "and it converges: final test accuracy with a stable loss",
+            where="diagnosis",
+            measure=final("stable_loss", "test_accuracy"),
+            documented="-",
+            bounds=(0.98, 1.0),
+            mini_bounds=(0.85, 1.0),
         ),
     ),
     documented={
