@@ -14,9 +14,9 @@ import experiments
 from experiments import catalog, report
 from experiments.harness.data import mnist
 from experiments.harness.reporting import log_reader, pages, plots, records, tables
-from experiments.harness.spec import Run
+from experiments.harness.spec import History, Run, UserError
 from experiments.harness.spec.claim import FAILED
-from experiments.harness.spec.judge import CHANGED_NOTE
+from experiments.harness.spec.judge import CHANGED_NOTE, judge
 from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
 from tests.helpers.corrupted_runs import SMALL_CNN
 from tests.helpers.planning import shrink_miniatures
@@ -62,7 +62,7 @@ def test_a_shared_arm_is_trained_once(logdir, caplog):
     options = {"scale": "mini", "data": ["digits"], "seeds": [0, 1], "logdir": logdir}
     with caplog.at_level(logging.INFO, "rerun_zoo"):
         result = experiments.run("alexnet_grouped", **options)
-    assert sum("already trained: " in line for line in caplog.messages) == len(result.runs) == 4
+    assert sum("already trained: " in line for line in caplog.messages) == len(result.runs) == 6
 
 
 @pytest.mark.usefixtures("tiny")
@@ -299,8 +299,11 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
     ]
     evidence = replace(result, experiment=experiment, runs=runs)
     path = records.write(evidence, tmp_path)
-    assert path.with_suffix(".png").read_bytes() == result.picture.read_bytes()
-    assert records.load(tmp_path) == [json.loads(json.dumps(evidence.summary()))]
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    (saved,) = records.load(tmp_path)
+    assert saved["runs"] == evidence.summary()["runs"]
+    assert "mini" in saved["claims"][0]["note"]
+    assert "STAND-IN" not in saved["claims"][0]["note"]
     assert '"seeds": [0, 1],' in path.read_text()
     for reason, defective in {
         "runs are missing": runs[1:],
@@ -320,6 +323,43 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
 def with_environment(run: Run, **fields) -> Run:
     environment = {**run.spec.environment, **fields}
     return replace(run, spec=replace(run.spec, environment=environment))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.8])
+def test_an_unfinished_run_decides_nothing_that_the_complete_one_contradicts(share):
+    for record in records.load(ROOT / records.FOLDER):
+        experiment = catalog.load(record["experiment"])
+        runs = [run for run in records.runs_of(record, experiment) if run.status == "complete"]
+        begun = [
+            replace(run, status="partial", history=History(run.history.rows[:length]))
+            for run in runs
+            for length in [max(1, round(share * run.intervals))]
+        ]
+        for then, now in zip(judge(experiment, begun), judge(experiment, runs), strict=True):
+            assert then.outcome in ("INCONCLUSIVE", now.outcome), (record["experiment"], now)
+            assert then.values.items() <= now.values.items()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "objections", lambda _: [])  # a miniature's runs must be complete
+    (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
+    path = records.write(result, tmp_path)
+    before = json.loads(path.read_text())
+    first, *_ = result.runs
+    begun = replace(first, chain=first.chain[:2], history=History(first.history.rows[:1]))
+    assert records.write(replace(result, runs=[begun]), tmp_path) == path
+    after = json.loads(path.read_text())
+    assert after["runs"] == before["runs"]
+    assert [c["verdict"] for c in after["claims"]] == [c["verdict"] for c in before["claims"]]
+    elsewhere = replace(result, runs=[with_environment(begun, threads=64)])
+    records.write(elsewhere, tmp_path)
+    assert [run["intervals"] for run in json.loads(path.read_text())["runs"]] == [1]
+    longer = tmp_path / "alexnet_lr_decay-full.json"
+    longer.write_text(json.dumps({**before, "scale": "full"}))
+    long = replace(begun, spec=replace(begun.spec, scale="full"))
+    with pytest.raises(UserError, match="move it away first"):
+        records.write(replace(result, runs=[long]), tmp_path)
 
 
 @pytest.mark.usefixtures("tiny")

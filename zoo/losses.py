@@ -16,8 +16,9 @@ class BareLogCrossentropy(keras.losses.Loss):
     Takes integer labels ``(batch,)`` and logits ``(batch, classes)``. Source: documents 000 and
     002. In document 000's code ``factor`` is 1e-7; in its prose that is added, as ``shift``.
 
-    If a softmax output underflows to 0, a label of 0 times its logarithm is ``0 * -inf``: NaN in
-    the loss and in every gradient, even if the sample is classified with certainty.
+    If a softmax output underflows to 0 and ``shift`` is 0, a label of 0 times its logarithm is
+    ``0 * -inf``: NaN in the loss and in every gradient, even if the sample is classified with
+    certainty.
     ``keras.losses.SparseCategoricalCrossentropy(from_logits=True)`` is the same function without
     that defect. ``reasons`` explains, by term, why it is the first that is not finite.
     """

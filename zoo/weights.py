@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 RECORDS = Path(__file__).parents[1] / "experiments" / "records"
 LOGS = Path("logs")
-FIRST = ("full", "mini")  # scales, in the order in which weights are looked for
+FIRST = ("full", "protocol", "mini")  # scales, in the order in which weights are looked for
 
 
 def trained_arms(network: str) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def load(model: keras.Model, directory: Path) -> None:
 
 @cache
 def _runs() -> tuple[dict[str, Any], ...]:
-    """Return the recorded runs, full scale first, by seed."""
+    """Return the complete runs of the records, full scale first, by seed."""
     found = [run for path in sorted(RECORDS.glob("*.json")) for run in _of_record(path)]
     return tuple(sorted(found, key=lambda run: (FIRST.index(run["scale"]), run["seed"])))
 
@@ -87,6 +87,8 @@ def _runs() -> tuple[dict[str, Any], ...]:
 def _of_record(path: Path) -> Iterator[dict[str, Any]]:
     record = json.loads(path.read_text())
     for run in record["runs"]:
+        if run["status"] != "complete":
+            continue
         experiment, _, arm = run["home"].partition(":")
         yield {
             "names": (f"{experiment}/{arm}", f"{record['experiment']}/{run['arm']}"),

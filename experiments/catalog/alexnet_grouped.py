@@ -85,6 +85,7 @@ EXPERIMENT = Experiment(
             measure=at_first_nan("as_documented", "logit_gap"),
             documented="-",
             bounds=(UNDERFLOW, inf),
+            set_on="2026-11-26T15:17",
         ),
         Claim(
             "with a stable loss it never turns NaN: intervals that did",

@@ -11,7 +11,7 @@ log, the code multiplies by it: one arm follows the prose.
 from math import inf
 from typing import Any
 
-from experiments.harness.spec import Claim, Experiment, Panel, Variant, config
+from experiments.harness.spec import Claim, Experiment, Panel, Variant
 from experiments.harness.spec.measures import (
     growth_rate,
     largest,
@@ -46,14 +46,7 @@ EXPERIMENT = Experiment(
         "added": spread_of(
             "perturbed_1e-4",
             "the prose: log(softmax + 1e-7), from weights with a deviation of 1e-4",
-            {
-                "loss": config(
-                    "zoo>BareLogCrossentropy",
-                    reduction="sum_over_batch_size",
-                    factor=1.0,
-                    shift=1e-7,
-                )
-            },
+            {"loss.shift": 1e-7},
         ),
     },
     claims=(

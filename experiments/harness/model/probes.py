@@ -20,7 +20,7 @@ from experiments.harness.model.units import count_distinct, unit_vectors
 from experiments.harness.model.variables import forward_variables, preserved, to_numpy
 
 GRID = 1e-6
-QUIET = np.errstate(invalid="ignore", over="ignore")  # a diverged model has infinite values
+QUIET = np.errstate(divide="ignore", invalid="ignore", over="ignore")  # a diverged model
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -60,7 +60,7 @@ def distinct_units(seen: ProbeInput) -> dict[str, float]:
 def unit_spread(seen: ProbeInput) -> dict[str, float]:
     """Measure how far each layer's units are apart: 0 if all are equal.
 
-    The largest distance of an element from that of the mean unit, relative to the mean unit's
+    The largest difference between a unit's element and the mean unit's, relative to the mean unit's
     largest magnitude.
     """
     measured = {}
@@ -68,7 +68,7 @@ def unit_spread(seen: ProbeInput) -> dict[str, float]:
         units = unit_vectors(seen.now[layer.kernel.path], seen.now[layer.bias.path])
         mean_unit = np.mean(units, axis=0, dtype="float64")
         distance, size = np.max(np.abs(units - mean_unit)), np.max(np.abs(mean_unit))
-        measured[f"{layer.name}_spread"] = float(distance / size) if size else 0.0
+        measured[f"{layer.name}_spread"] = float(distance / size) if distance else 0.0
     return measured
 
 

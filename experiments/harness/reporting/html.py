@@ -75,13 +75,14 @@ def to_markdown(
         data = ", ".join(map(labels.dataset_in_text, result["datasets"]))
         changes = labels.changes(result)
         changed = f" Changed: {', '.join(changes)}." if changes else ""
+        progress = f" Trained so far: {tables.progress(result)}." * labels.is_unfinished(result)
         parts += [
             f"## {result['experiment']}, {result['scale']}{', changed' * bool(changes)}",
             result["question"],
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
             f"{environment['versions'][backend]} on {environment['device']}, "
-            f"{environment['threads']} threads.{changed}",
+            f"{environment['threads']} threads.{changed}{progress}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),
             tables.reported(result, "github") if result["printed"] else "",

@@ -8,6 +8,7 @@ from typing import Any
 from experiments.harness.spec.judge import CHANGED_NOTE, STAND_IN_NOTE
 
 STAND_IN = "a stand-in, not the document's data"
+UNFINISHED = "runs not complete"
 
 
 def dataset_in_title(dataset: Mapping[str, Any]) -> str:
@@ -30,9 +31,15 @@ def changes(result: Mapping[str, Any]) -> list[str]:
     return sorted({f"{k}={v}" for run in result["runs"] for k, v in run["changes"].items()})
 
 
+def is_unfinished(result: Mapping[str, Any]) -> bool:
+    """Return whether some of a result's runs are not complete."""
+    return any(run["status"] != "complete" for run in result["runs"])
+
+
 def scale_in_table(result: Mapping[str, Any]) -> str:
     """Return a result's scale for a table, with the notes that its verdicts have."""
     notes = {
+        UNFINISHED: is_unfinished(result),
         STAND_IN_NOTE: any(dataset["stand_in"] for dataset in result["datasets"]),
         CHANGED_NOTE: bool(changes(result)),
     }

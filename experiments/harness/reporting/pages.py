@@ -37,6 +37,11 @@ def _portability_table(folder: Path) -> str:
     return "\n\n".join(tables.portability(each, "github") for each in found)
 
 
+def _equal_units_table(folder: Path) -> str:
+    found = records.load(folder / "reliability", "equal-units.json")
+    return "\n\n".join(tables.equal_units(each, "github") for each in found)
+
+
 def _benchmark_tables(folder: Path) -> str:
     benchmarks = records.load(folder / "speed", "benchmark-*.json")
     return "\n\n".join(benchmark_tables.overview(each, "github") for each in benchmarks)
@@ -46,6 +51,7 @@ def _benchmark_tables(folder: Path) -> str:
 # <!-- marker --> and <!-- end of marker -->.
 PAGES: Mapping[str, Mapping[str, Callable[[Path], str]]] = {
     "README.md": {"records": _results_table},
+    "docs/experiments.md": {"equal-units": _equal_units_table},
     "docs/performance.md": {"benchmarks": _benchmark_tables},
     "docs/reproducibility.md": {
         "portability": _portability_table,

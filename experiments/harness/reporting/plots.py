@@ -169,7 +169,9 @@ def _draw_last_values(
     """Draw a column's last values over a field of the arms; arms without it are left out."""
     families: dict[str, dict[float, list[float]]] = {}
     for arm, runs in by_arm.items():
-        for run in (run for run in runs if panel.column in run.history):
+        for run in runs:
+            if run.status != "complete" or panel.column not in run.history:
+                continue
             value = run.history[panel.column][-1]
             x = _number_at(run.spec.arm, panel.against or "")
             if x is None:

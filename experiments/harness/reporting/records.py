@@ -14,7 +14,16 @@ from typing import Any
 from experiments.harness.reporting import labels, plots
 from experiments.harness.reporting.result import Result, summary
 from experiments.harness.runtime import filesystem
-from experiments.harness.spec import Arm, Experiment, History, Run, RunSpec, UserError, batching
+from experiments.harness.spec import (
+    Arm,
+    Experiment,
+    History,
+    Run,
+    RunSpec,
+    UserError,
+    batching,
+    identity,
+)
 from experiments.harness.spec.judge import judge
 from experiments.harness.spec.overrides import override
 from experiments.harness.storage import provenance
@@ -34,15 +43,18 @@ PLAIN_LIST = re.compile(r"\[\s+([^][{}]*?)\s+\]")  # in JSON; written on one lin
 def write(result: Result, folder: Path) -> Path:
     """Write a result and its picture into ``folder``; return the JSON's path.
 
-    Raises ``UserError`` for a result that is not evidence (``objections``).
+    The record there keeps its other runs, and longer ones, if its data, its environment and its
+    arms are the same. Raises ``UserError`` for a result that is not evidence (``objections``), or
+    if others of runs that take days would be lost.
     """
+    experiment = result.experiment
     if reasons := objections(result):
-        raise UserError(f"{result.experiment.name} is not evidence: {'; '.join(reasons)}")
-    payload = result.summary()
+        raise UserError(f"{experiment.name} is not evidence: {'; '.join(reasons)}")
     folder.mkdir(exist_ok=True)
-    path = _save(payload, folder)
-    filesystem.write_atomic(path.with_suffix(".png"), result.picture.read_bytes())
-    return path
+    path = folder / f"{name_of(result.summary())}.json"
+    runs = _with_recorded(result, path)
+    plots.draw(experiment, runs, path.with_suffix(".png"))
+    return _save(summary(experiment, runs, judge(experiment, runs)), folder)
 
 
 def name_of(record: Mapping[str, Any]) -> str:
@@ -74,6 +86,7 @@ def objections(result: Result) -> list[str]:
     reasons = {
         "runs are missing": scale == "mini" and not planned <= complete,
         "runs are not complete": scale == "mini" and len(complete) < len(runs),
+        "runs are still trained": any(run.status == "running" for run in runs),
     }
     return [
         *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),
@@ -121,7 +134,7 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
         experiment = load_experiment(record["experiment"])
         if _defined_differently(record, experiment):
             continue
-        runs = _restore_runs(record, experiment)
+        runs = runs_of(record, experiment)
         judged = summary(experiment, runs, judge(experiment, runs))
         then_and_now = zip_longest(record["claims"][: len(judged["claims"])], judged["claims"])
         updated = {
@@ -135,6 +148,26 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
         if updated != record:
             changed.append(_save(updated, folder))
     return changed
+
+
+def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
+    """Return the runs of a result and of the record at ``path``, the longer one of each."""
+    if not path.exists():
+        return result.runs
+    (record,) = load(path.parent, path.name)
+    experiment, spec = result.experiment, result.runs[0].spec
+    same = (
+        record["datasets"] == result.summary()["datasets"]
+        and record["environment"] == identity.known_to(record["environment"], spec.environment)
+        and not _defined_differently(record, experiment)
+    )
+    if not same and spec.scale != "mini":
+        raise UserError(f"{path} has other arms, data or environment; move it away first")
+    recorded = runs_of(record, experiment) if same else []
+    by_length = sorted([*recorded, *result.runs], key=lambda run: run.intervals)
+    longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
+    order = list(experiment.arm_ids.values())
+    return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]
 
 
 def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[str]:
@@ -153,7 +186,7 @@ def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str
     """Return how a record differs from the catalogue's judgement of the same histories."""
     if arm := _defined_differently(record, experiment):
         return [f"the catalogue now defines its arm {arm} differently"]
-    runs = _restore_runs(record, experiment)
+    runs = runs_of(record, experiment)
     judged = summary(experiment, runs, judge(experiment, runs))
     claims = judged["claims"]
     if len(claims) != len(record["claims"]):
@@ -181,14 +214,14 @@ def _defined_differently(record: Mapping[str, Any], experiment: Experiment) -> s
     return ""
 
 
-def _restore_runs(record: Mapping[str, Any], experiment: Experiment) -> list[Run]:
+def runs_of(record: Mapping[str, Any], experiment: Experiment) -> list[Run]:
     """Return the runs of a record whose arms are those of the catalogue."""
     arms = experiment.at[record["scale"]]
     return [_restore_run(record, run, arms[run["arm"]]) for run in record["runs"]]
 
 
 def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) -> Run:
-    """Return a run of a record, with everything that measures read."""
+    """Return a run of a record; of its chain a record has the last link only."""
     experiment, _, name = row["home"].partition(":")
     spec = RunSpec(
         experiment=experiment,
@@ -207,7 +240,10 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         started=row["started"],
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),
-        chain=("",) * (row["intervals"] + 1),
+        chain=(*[""] * row["intervals"], row["fingerprint"]),
+        seconds=row["seconds"],
+        commit=row["commit"],
+        commit_at_end=row.get("commit_at_end"),
     )
 
 

@@ -12,7 +12,8 @@ from typing import Any, get_args
 from tabulate import tabulate
 
 from experiments.harness.reporting import labels
-from experiments.harness.spec import Run, Scale
+from experiments.harness.runtime import cpu
+from experiments.harness.spec import Run, Scale, batching
 from experiments.harness.spec.claim import FAILED, HYPOTHESIS, OUTCOMES
 from experiments.harness.spec.judge import MISSING_NOTE
 from experiments.harness.storage import run_directory
@@ -107,8 +108,8 @@ def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str
             values = spread([float(value) for value in claim["values"].values()])
             notes = [note for note in claim["note"].split(", ") if note != result["scale"]]
             verdict = ", ".join(filter(None, [claim["verdict"], *notes]))
-            is_missing = claim["note"].startswith(MISSING_NOTE)
-            row[result["scale"]] = "not reached" if is_missing else f"{values}: {verdict}"
+            is_missing = not claim["values"] and claim["note"].startswith(MISSING_NOTE)
+            row[result["scale"]] = "not run" if is_missing else f"{values}: {verdict}"
     columns = ("document", *scales)
     table = [(*key, *(row.get(name, "-") for name in columns)) for key, row in rows.items()]
     return tabulate(table, ("", "claim", *columns), style, disable_numparse=True)
@@ -185,6 +186,37 @@ def portability(result: Mapping[str, Any], style: str = "simple") -> str:
     return tabulate(rows, ("arm", "profile", *machines), style)
 
 
+def equal_units(result: Mapping[str, Any], style: str = "simple") -> str:
+    """Return one row per run: when units of a hidden layer were first seen to differ, and the end.
+
+    The end is the numbers of distinct units, and the test accuracy, after the run's last step.
+    """
+    rows = [
+        (
+            _version(row["environment"]),
+            _operations(row["environment"]),
+            row["scale"],
+            row["seed"],
+            row["steps"],
+            "never" if row["unequal_from"] is None else f"by step {row['unequal_from']}",
+            ", ".join(f"{name} {count}" for name, count in row["distinct"].items()),
+            f"{row['test_accuracy']:.3f}",
+        )
+        for row in result["rows"]
+    ]
+    names = ("scale", "seed", "steps", "units first differ", "distinct units", "test accuracy")
+    headers = ("backend", "operations", *names)
+    return tabulate(rows, headers, style, disable_numparse=True)
+
+
+def _operations(environment: Mapping[str, Any]) -> str:
+    """Return how a run's operations were made to repeat, in a word."""
+    if cpu.is_portable(environment):
+        return "portable"
+    kind = "nondeterministic" if environment.get("deterministic") is False else "deterministic"
+    return f"{kind}, batched" if batching.FIELD in environment else kind
+
+
 def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     """Return how often each fault was injected and what it harmed, one column per backend."""
     tables = [campaign["table"] for campaign in results]
@@ -195,6 +227,13 @@ def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> st
     lines += [(harm, *(sum(row[harm] for row in table) for table in tables)) for harm in harms]
     backends = (_version(campaign["environment"]) for campaign in results)
     return tabulate(lines, ("", *backends), style)
+
+
+def progress(result: Mapping[str, Any]) -> str:
+    """Return the number of intervals of each run, as text."""
+    return ", ".join(
+        f"{run['arm']} seed {run['seed']} {run['intervals']} intervals" for run in result["runs"]
+    )
 
 
 def runs(trained: Sequence[Run], logdir: Path, style: str = "simple") -> str:

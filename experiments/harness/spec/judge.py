@@ -11,27 +11,33 @@ from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import NotReachedError, Run, UnfinishedHistory
 
 STAND_IN_NOTE = "STAND-IN DATA"
-MISSING_NOTE = "not reached by"
+MISSING_NOTE = "runs missing for"
+UNFINISHED_NOTE = "runs too short for"
 CHANGED_NOTE = "arms changed"
 LATE_NOTE = "bounds set after the runs"
+
+
+class MissingRunError(Exception):
+    """A claim needs a run that is missing, or has no interval."""
 
 
 class _Runs(dict[str, Run]):
     """The runs of one seed, by arm."""
 
     def __missing__(self, arm: str) -> Run:
-        raise NotReachedError
+        raise MissingRunError(arm)
 
 
 def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     """Return a verdict for each claim of the experiment, in order, from runs of one scale.
 
     A claim is REPRODUCED if every seed's value is within its bounds, REFUTED if none is, and
-    INCONCLUSIVE if only some are, or if no seed has the runs that the claim needs, complete or as
-    far as it needs them. A value of NaN could not be measured: the claim is then not REPRODUCED,
-    and a seed without a value does not count towards REFUTED. Only runs of the document's own arms,
-    size and data can refute it: from others the verdict is DIFFERS. A claim about a number needs no
-    run.
+    INCONCLUSIVE if only some are, or if no seed has the runs that the claim needs. A value of NaN
+    could not be measured: the claim is then not REPRODUCED, and a seed without a value does not
+    count towards REFUTED. A run that is not complete counts for what its intervals decide; where
+    they do not, the claim is INCONCLUSIVE, whatever the other seeds say. Only runs of the
+    document's own arms, size and data can refute it: from others the verdict is DIFFERS. A claim
+    about a number needs no run.
     """
     by_seed: dict[int, _Runs] = {run.spec.seed: _Runs() for run in runs}
     for run in runs:
@@ -54,10 +60,11 @@ def _verdict(
         return _verdict_on_number(claim, claim.measure, runs[0].spec.seed)
     scale = runs[0].spec.scale
     changed = any(run.spec.overrides for run in runs)
-    measured = _measure_seeds(claim.measure, by_seed, changed)
+    measured, unfinished = _measure_seeds(claim.measure, by_seed, changed)
     values = {seed: value for seed, value in measured.items() if not isnan(value)}
     inside = [claim.holds(value, scale) for value in values.values()]
-    missing, unmeasured = len(by_seed) - len(measured), len(measured) - len(values)
+    missing = len(by_seed) - len(measured) - unfinished
+    unmeasured = len(measured) - len(values)
     unlike = {  # what keeps runs from refuting a document
         scale: scale != "full",
         STAND_IN_NOTE: any(run.spec.dataset["stand_in"] for run in runs),
@@ -66,14 +73,15 @@ def _verdict(
     notes = {
         f"{sum(inside)} of {len(inside)} seeds within": 0 < sum(inside) < len(inside),
         f"{MISSING_NOTE} {missing} of {len(by_seed)} seeds": missing > 0,
+        f"{UNFINISHED_NOTE} {unfinished} of {len(by_seed)} seeds": unfinished > 0,
         f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
         **unlike,
         LATE_NOTE: any("" < run.started < claim.set_on for run in runs),
     }
     note = ", ".join(text for text, applies in notes.items() if applies)
-    if inside and not any(inside):
+    if inside and not any(inside) and not unfinished:
         return Verdict(claim, values, "DIFFERS" if any(unlike.values()) else "REFUTED", note)
-    reproduced = bool(inside) and all(inside) and not unmeasured
+    reproduced = bool(inside) and all(inside) and not unmeasured and not unfinished
     return Verdict(claim, values, "REPRODUCED" if reproduced else "INCONCLUSIVE", note)
 
 
@@ -85,15 +93,21 @@ def _verdict_on_number(claim: Claim, number: float, seed: int) -> Verdict:
 
 def _measure_seeds(
     measure: Measure, by_seed: Mapping[int, Mapping[str, Run]], changed: bool
-) -> dict[int, float]:
-    """Return the value for each seed that has the runs (``changed``: under user overrides)."""
+) -> tuple[dict[int, float], int]:
+    """Return the value for each seed that has the runs, and how many have runs that are too short.
+
+    ``changed``: the arms are under user overrides.
+    """
     measured: dict[int, float] = {}
+    unfinished = 0
     for seed, runs in by_seed.items():
         try:
             measured[seed] = measure(runs)
-        except NotReachedError:
+        except MissingRunError:
             continue
+        except NotReachedError:
+            unfinished += 1
         except KeyError:  # overrides may have removed a column
             if not changed:
                 raise
-    return measured
+    return measured, unfinished

@@ -163,7 +163,7 @@ def steps_to_grow(rate: Measure, start: float, end: float) -> Measure:
 
     def measure(runs: Mapping[str, Run]) -> float:
         per_step = rate(runs)
-        return log(end / start) / per_step if per_step > 0 else nan if isnan(per_step) else inf
+        return inf if per_step <= 0 else log(end / start) / per_step
 
     return measure
 

@@ -99,7 +99,7 @@ class ScriptSpec:
 
 
 class NotReachedError(Exception):
-    """A measure needs a run, or an interval of it, that has not been trained."""
+    """A measure needs an interval that an unfinished run has not reached."""
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,14 @@ class _Beginning(Sequence[_T]):
         self.values = values
 
     def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < len(self.values):
+        whole = isinstance(index, slice)
+        first, end = (index.start or 0, index.stop) if whole else (index, index + 1)
+        if first < 0 or end is None or not 0 <= end <= len(self.values):
             raise NotReachedError
         return self.values[index]
+
+    def __array__(self, *_: Any, **__: Any) -> Any:  # of NumPy's functions
+        raise NotReachedError
 
     def __iter__(self) -> Iterator[_T]:
         yield from self.values

@@ -64,12 +64,16 @@ def load(folder: Path) -> list[dict[str, Any]]:
 
 
 def publish(runs: Sequence[Run], folder: Path) -> Path:
-    """Add runs of one experiment, scale and environment to those published; return the file."""
+    """Add runs of one experiment, scale and environment to those published; return the file.
+
+    Of two chains of a run the longer one is kept.
+    """
     spec = runs[0].spec
     key = identity.json_digest(spec.environment)[:8]
     path = folder / f"{spec.experiment}-{spec.scale}-{key}.json"
     old = json.loads(path.read_text())["runs"] if path.exists() else []
-    rows = {json.dumps([row[name] for name in COMPARABLE]): row for row in [*old, *map(_row, runs)]}
+    by_length = sorted([*old, *map(_row, runs)], key=lambda row: len(row["chain"]))
+    rows = {json.dumps([row[name] for name in COMPARABLE]): row for row in by_length}
     ordered = sorted(rows.values(), key=lambda row: (row["dataset"], row["arm"], row["seed"]))
     folder.mkdir(exist_ok=True)
     entry = {"environment": spec.environment, "runs": ordered}

@@ -17,10 +17,11 @@ def test_stand_in_data_is_labelled():
 def test_the_documents_own_data_has_no_label():
     assert labels.dataset_in_title(REAL) == labels.dataset_in_text(REAL) == "mnist"
     assert labels.stand_in_warning(REAL) == ""
-    result = {"scale": "full", "datasets": [REAL], "runs": [{"changes": {}}]}
+    result = {"scale": "full", "datasets": [REAL], "runs": [{"changes": {}, "status": "complete"}]}
     assert labels.scale_in_table(result) == "full"
 
 
 def test_changed_arms_are_labelled():
-    result = {"scale": "full", "datasets": [REAL], "runs": [{"changes": {"steps": 3}}]}
-    assert labels.scale_in_table(result) == "full, arms changed"
+    run = {"changes": {"steps": 3}, "status": "partial"}
+    result = {"scale": "full", "datasets": [REAL], "runs": [run]}
+    assert labels.scale_in_table(result) == "full, runs not complete, arms changed"

@@ -25,7 +25,7 @@ def test_a_claim_has_one_row_for_all_scales():
         claims = [{**claim, "verdict": verdict, "note": note}]
         return {"experiment": "some", "scale": scale, "claims": claims}
 
-    full = result("full", {}, "INCONCLUSIVE", "not reached by 1 of 1 seeds")
+    full = result("full", {}, "INCONCLUSIVE", "runs missing for 1 of 1 seeds")
     middle = result("protocol", {}, "INCONCLUSIVE", "not measurable for 1 of 1 seeds, protocol")
     mini = result("mini", {"0": 0.5, "1": 0.7}, "DIFFERS", "1 of 2 seeds within, mini")
     header, _, row = tables.by_scale([full, mini, middle], "github").splitlines()
@@ -36,7 +36,7 @@ def test_a_claim_has_one_row_for_all_scales():
         "0.9",
         "0.6 ± 0.14 (n=2): DIFFERS, 1 of 2 seeds within",
         "-: INCONCLUSIVE, not measurable for 1 of 1 seeds",
-        "not reached",
+        "not run",
     ]
 
 

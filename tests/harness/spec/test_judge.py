@@ -1,6 +1,7 @@
 from dataclasses import replace
 from math import inf, isnan, log, nan
 
+import numpy as np
 import pytest
 
 from experiments import catalog
@@ -122,10 +123,19 @@ def test_an_unfinished_run_counts_if_it_got_as_far_as_the_claim_needs(status):
         measures.smallest("a", "test_accuracy"),
         measures.mean("a", "test_accuracy"),
         measures.max_distance("a", "b", "test_accuracy"),
+        lambda runs: runs["a"].history["loss"][1:3][0],
+        lambda runs: np.max(runs["a"].history["loss"]),
     ]
     for measure in undecided:
         assert outcome((-inf, inf), begun, whole, measure=measure) == "INCONCLUSIVE"
+    first = outcome((2, 2), begun, measure=lambda runs: runs["a"].history["loss"][:1][0])
+    assert first == "REPRODUCED"
     assert outcome((0, 9), run("b", loss=[1.0])) == "INCONCLUSIVE"
+    passed, open_still = run("a", **row), run("a", 1, status=status, **row)
+    for bounds in ((9, 9), (-inf, inf)):  # whatever the other seed says
+        assert outcome(bounds, passed, open_still, measure=measures.nan_intervals("a")) == (
+            "INCONCLUSIVE"
+        )
 
 
 def test_measures():
@@ -169,15 +179,18 @@ def test_every_experiment_can_be_judged_before_it_is_run(name):
     for verdict in verdicts:
         if not verdict.values:  # unlike claims that need no run
             assert verdict.outcome == "INCONCLUSIVE"
-            assert "not reached by 1 of 1 seeds" in verdict.note
+            assert "runs missing for 1 of 1 seeds" in verdict.note
 
 
 def test_the_note_names_the_limits_of_a_verdict():
     claim = Claim("text", "where", LAST_LOSS, "1", (0, 9))
     runs = [run("a", 0, loss=[1.0]), run("a", 1, status="partial", loss=[1.0])]
     (verdict,) = judge.judge(experiment(claim), runs)
+    assert verdict.outcome == "INCONCLUSIVE"
+    assert verdict.note == "runs too short for 1 of 2 seeds, mini, STAND-IN DATA"
+    (verdict,) = judge.judge(experiment(claim), [runs[0], run("b", 1, loss=[1.0])])
     assert verdict.outcome == "REPRODUCED"
-    assert verdict.note == "not reached by 1 of 2 seeds, mini, STAND-IN DATA"
+    assert verdict.note == "runs missing for 1 of 2 seeds, mini, STAND-IN DATA"
 
 
 def test_only_a_miniature_is_judged_by_bounds_of_its_own():

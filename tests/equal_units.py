@@ -1,0 +1,65 @@
+"""On which backends do equal units become unequal by themselves?
+
+    python -m tests.equal_units LOGDIR [LOGDIR ...] [--json FILE]
+
+Reads the runs of ``symmetry_breaking``'s arm ``equal`` in log directories of any backend, with and
+without deterministic operations, and prints a row for each: from which step on the units of a
+hidden layer differ within the run, and what it came to. Train them with
+
+    KERAS_BACKEND=jax python -m experiments.reproduce symmetry_breaking --arm equal --scale full
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.catalog.symmetry_breaking import HIDDEN
+from experiments.harness.reporting import log_reader, tables
+from experiments.harness.runtime import filesystem
+from experiments.harness.spec import Run
+
+ARM = "symmetry_breaking:equal"
+
+
+def row(run: Run) -> dict[str, Any]:
+    """Return what the table says of a run."""
+    history = run.history
+    layers = {name: history[f"{name}_distinct"] for name in HIDDEN}
+    most = [max(counts) for counts in zip(*layers.values(), strict=True)]
+    differ = [step for step, count in zip(history["step"], most, strict=True) if count > 1]
+    return {
+        "environment": dict(run.spec.environment),
+        "commit": run.commit,
+        "started": run.started,
+        "fingerprint": run.fingerprint,
+        "scale": run.spec.scale,
+        "seed": run.spec.seed,
+        "status": run.status,
+        "steps": int(history["step"][-1]),
+        "unequal_from": int(differ[0]) if differ else None,
+        "distinct": {name: int(counts[-1]) for name, counts in layers.items()},
+        "test_accuracy": history["test_accuracy"][-1],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table of the runs found; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("logdir", nargs="+", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here, too")
+    args = parser.parse_args(argv)
+    runs = [run for logdir in args.logdir for run in log_reader.find_runs(logdir)]
+    rows = [row(run) for run in runs if run.spec.arm_id == ARM and run.history.rows]
+    if args.json:
+        filesystem.write_atomic(args.json, json.dumps({"rows": rows}, indent=1) + "\n")
+    print(tables.equal_units({"rows": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
