@@ -120,10 +120,10 @@ def record(results: Sequence[Result]) -> None:
         own = [run for run in result.runs if run.spec.experiment == result.experiment.name]
         if own and not records.untraceable(own):
             print(f"saved {published.publish(own, ROOT / records.FOLDER / published.FOLDER.name)}")
-        if reasons := records.objections(result):
-            print(f"not saved: {result.experiment.name}: {'; '.join(reasons)}", file=sys.stderr)
-        else:
+        try:
             print(f"saved {records.write(result, ROOT / records.FOLDER)}")
+        except UserError as error:
+            print(f"not saved: {error}", file=sys.stderr)
     for path in records.judge_again(ROOT / records.FOLDER, catalog.load):
         print(f"judged again {path}")
     pages.write(ROOT)

@@ -266,7 +266,7 @@ def test_a_record_is_judged_and_drawn_again(repository):
 def test_a_result_on_stand_in_data_is_not_evidence(logdir, tmp_path, caplog):
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
     assert not caplog.messages
-    with pytest.raises(experiments.UserError, match="is not evidence: it was run on digits"):
+    with pytest.raises(experiments.UserError, match="alexnet_lr_decay: it was run on digits"):
         records.write(result, tmp_path)
     assert not [*tmp_path.iterdir()]
     dataset = mnist.load("mnist5k")[0].identity()

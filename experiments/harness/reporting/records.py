@@ -49,7 +49,7 @@ def write(result: Result, folder: Path) -> Path:
     """
     experiment = result.experiment
     if reasons := objections(result):
-        raise UserError(f"{experiment.name} is not evidence: {'; '.join(reasons)}")
+        raise UserError(f"{experiment.name}: {'; '.join(reasons)}")
     folder.mkdir(exist_ok=True)
     path = folder / f"{name_of(result.summary())}.json"
     runs = _with_recorded(result, path)
@@ -162,7 +162,9 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
         and not _defined_differently(record, experiment)
     )
     if not same and spec.scale != "mini":
-        raise UserError(f"{path} has other arms, data or environment; move it away first")
+        raise UserError(
+            f"{experiment.name}: {path} has other arms, data or environment; move it away first"
+        )
     recorded = runs_of(record, experiment) if same else []
     by_length = sorted([*recorded, *result.runs], key=lambda run: run.intervals)
     longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
