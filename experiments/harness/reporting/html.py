@@ -81,8 +81,9 @@ def to_markdown(
             result["question"],
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
-            f"{environment['versions'][backend]} on {environment['device']}, "
-            f"{environment['threads']} threads.{changed}{progress}",
+            f"{environment['versions'][backend]} on {labels.processor(environment)}, "
+            f"{environment['threads']} threads. Training time: {tables.training_time(result)}."
+            f"{changed}{progress}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),
             tables.reported(result, "github") if result["printed"] else "",

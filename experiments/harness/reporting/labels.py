@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.harness.runtime import cpu
 from experiments.harness.spec.judge import CHANGED_NOTE, STAND_IN_NOTE
 
 STAND_IN = "a stand-in, not the document's data"
@@ -29,6 +30,15 @@ def stand_in_warning(dataset: Mapping[str, Any]) -> str:
 def changes(result: Mapping[str, Any]) -> list[str]:
     """Return the changes of a result's arms, as ``path=value``."""
     return sorted({f"{k}={v}" for run in result["runs"] for k, v in run["changes"].items()})
+
+
+def processor(environment: Mapping[str, Any]) -> str:
+    """Return the name of the processor, or of the accelerator, that an environment computes on."""
+    if environment["device"] != "cpu":
+        return str(environment["device"])
+    if cpu.is_portable(environment):
+        return "any processor (--portable)"
+    return str(environment.get("cpu", "cpu")).rsplit(" ", 2)[0]  # without architecture and digest
 
 
 def is_unfinished(result: Mapping[str, Any]) -> bool:

@@ -229,6 +229,12 @@ def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> st
     return tabulate(lines, ("", *backends), style)
 
 
+def training_time(result: Mapping[str, Any]) -> str:
+    """Return the time that all runs of a result took together, as text."""
+    minutes = sum(run["seconds"] for run in result["runs"]) / 60
+    return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
+
+
 def progress(result: Mapping[str, Any]) -> str:
     """Return the number of intervals of each run, as text."""
     return ", ".join(
