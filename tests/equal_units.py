@@ -26,6 +26,12 @@ from experiments.harness.spec import Run
 ARM = "symmetry_breaking:equal"
 
 
+def is_evidence(run: Run) -> bool:
+    """Return whether a run is of the arm, has stopped, and was trained by committed code."""
+    stopped = run.status != "running" and run.history.rows
+    return bool(stopped) and run.spec.arm_id == ARM and not str(run.commit).endswith(("+", "None"))
+
+
 def row(run: Run) -> dict[str, Any]:
     """Return what the table says of a run."""
     history = run.history
@@ -37,6 +43,7 @@ def row(run: Run) -> dict[str, Any]:
         "commit": run.commit,
         "started": run.started,
         "fingerprint": run.fingerprint,
+        "dataset": run.spec.dataset["name"],
         "scale": run.spec.scale,
         "seed": run.spec.seed,
         "status": run.status,
@@ -54,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here, too")
     args = parser.parse_args(argv)
     runs = [run for logdir in args.logdir for run in log_reader.find_runs(logdir)]
-    rows = [row(run) for run in runs if run.spec.arm_id == ARM and run.history.rows]
+    rows = [row(run) for run in runs if is_evidence(run)]
+    if not rows:
+        parser.error("no run of the arm that has stopped, of committed code, in these folders")
     if args.json:
         filesystem.write_atomic(args.json, json.dumps({"rows": rows}, indent=1) + "\n")
     print(tables.equal_units({"rows": rows}))

@@ -352,9 +352,11 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
     after = json.loads(path.read_text())
     assert after["runs"] == before["runs"]
     assert [c["verdict"] for c in after["claims"]] == [c["verdict"] for c in before["claims"]]
-    elsewhere = replace(result, runs=[with_environment(begun, threads=64)])
-    records.write(elsewhere, tmp_path)
-    assert [run["intervals"] for run in json.loads(path.read_text())["runs"]] == [1]
+    with pytest.raises(UserError, match="move it away first"):
+        records.write(replace(result, runs=[with_environment(begun, threads=64)]), tmp_path)
+    elsewhere = [with_environment(run, threads=64) for run in result.runs]
+    records.write(replace(result, runs=elsewhere), tmp_path)
+    assert json.loads(path.read_text())["environment"]["threads"] == 64
     longer = tmp_path / "alexnet_lr_decay-full.json"
     longer.write_text(json.dumps({**before, "scale": "full"}))
     long = replace(begun, spec=replace(begun.spec, scale="full"))

@@ -40,7 +40,7 @@ def find(weights: str | Path, network: str) -> Path:
         found = LOGS / run["directory"]
         if (found / "model.keras").is_file() and _is_recorded(found, run):
             return found
-    cheapest = min(recorded, key=lambda run: (run["scale"] == "full", run["seed"]))
+    cheapest = min(recorded, key=lambda run: (-FIRST.index(run["scale"]), run["seed"]))
     raise FileNotFoundError(_recipe(cheapest))
 
 
@@ -79,7 +79,7 @@ def load(model: keras.Model, directory: Path) -> None:
 
 @cache
 def _runs() -> tuple[dict[str, Any], ...]:
-    """Return the complete runs of the records, full scale first, by seed."""
+    """Return the complete, unchanged runs of the records, full scale first, by seed."""
     found = [run for path in sorted(RECORDS.glob("*.json")) for run in _of_record(path)]
     return tuple(sorted(found, key=lambda run: (FIRST.index(run["scale"]), run["seed"])))
 
@@ -87,7 +87,7 @@ def _runs() -> tuple[dict[str, Any], ...]:
 def _of_record(path: Path) -> Iterator[dict[str, Any]]:
     record = json.loads(path.read_text())
     for run in record["runs"]:
-        if run["status"] != "complete":
+        if run["status"] != "complete" or run["changes"]:
             continue
         experiment, _, arm = run["home"].partition(":")
         yield {

@@ -95,7 +95,7 @@ EXPERIMENT = Experiment(
         "perturbed_1e-4": perturbed(1e-4),
         "perturbed_1e-4_shifted": perturbed(1e-4, FACTOR),
         "rounding_noise": diagnosis(
-            "noise of 1e-7 on each layer's output, as sums in another order every time make it",
+            "noise of 1e-7, about a rounding's size, on each layer's output",
             {"network.rounding_noise": 1e-7},
         ),
     },
@@ -119,7 +119,7 @@ EXPERIMENT = Experiment(
             measure=at_share("as_documented", "test_accuracy", 0.35),
             documented="0.56",
             bounds=(0.46, 0.66),
-            instead="a deterministic run keeps its units equal and stays far below",
+            instead="while units stay equal it stays far below",
         ),
         Claim(
             "with the plain log the loss turns NaN after 16,000 of 20,000 steps: share of the run",
@@ -208,7 +208,7 @@ EXPERIMENT = Experiment(
             measure=at_share("rounding_noise", "test_accuracy", 0.35),
             documented="-",
             bounds=(0.46, 0.66),
-            set_on="2026-11-26T15:30",
+            set_on="2026-11-26T15:54",
             instead="it is past 56 % by then",
         ),
         Claim(
@@ -217,7 +217,7 @@ EXPERIMENT = Experiment(
             measure=nan_share("rounding_noise"),
             documented="-",
             bounds=(0.7, 0.9),
-            set_on="2026-11-26T15:30",
+            set_on="2026-11-26T15:54",
             instead="no loss turns NaN: the logit gap stays below the bare log's limit",
         ),
         Claim(
@@ -226,7 +226,7 @@ EXPERIMENT = Experiment(
             measure=at_share("perturbed_1e-8", "test_accuracy", 0.35),
             documented="-",
             bounds=(0.46, 0.66),
-            set_on="2026-11-26T15:30",
+            set_on="2026-11-26T15:54",
             instead="it is past 56 % by then",
         ),
     ),

@@ -1,9 +1,9 @@
 """How fast do the equal units of a constantly initialised CNN grow apart?
 
-Document 000. A deterministic run keeps the units of a layer equal (``constant_init``), and then it
-cannot reach the document's 56 %. Here the distance between units is followed as it grows: its rate
-says after how many steps a rounding error would matter. The prose says that 1e-7 was added in the
-log, the code multiplies by it: one arm follows the prose.
+Document 000. While the units of each layer stay equal (``constant_init``), the network cannot reach
+the document's 56 %. Here the distance between units is followed as it grows: its rate says after
+how many steps a rounding error would matter. The prose says that 1e-7 was added in the log, the
+code multiplies by it: one arm follows the prose.
 
     python -m experiments.reproduce symmetry_breaking
 """

@@ -75,7 +75,7 @@ def to_markdown(
         data = ", ".join(map(labels.dataset_in_text, result["datasets"]))
         changes = labels.changes(result)
         changed = f" Changed: {', '.join(changes)}." if changes else ""
-        progress = f" Trained so far: {tables.progress(result)}." * labels.is_unfinished(result)
+        progress = f" Not complete: {tables.progress(result)}." * labels.is_unfinished(result)
         parts += [
             f"## {result['experiment']}, {result['scale']}{', changed' * bool(changes)}",
             result["question"],

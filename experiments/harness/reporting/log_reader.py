@@ -29,7 +29,7 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
     """Draw and return a result for each experiment and scale with a run of its own in ``logdir``.
 
     Left out are runs with overrides, runs of an arm that the catalogue now defines differently
-    and, if some seeds have every arm complete, the other seeds.
+    and, at ``mini``, if some seeds have every arm complete, the other seeds.
     """
     runs = find_runs(logdir)
     experiments = [*experiments]
@@ -39,7 +39,8 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
         for scale in experiment.at:
             selected = _select_runs(runs, experiment, scale, logdir)
             if any(run.spec.experiment == experiment.name for run in selected):
-                selected = _complete_seeds(selected, experiment, scale)
+                if scale == "mini":
+                    selected = _complete_seeds(selected, experiment)
                 picture = logdir / experiment.name / scale / WHOLE_PICTURE
                 found.append(draw_and_judge(experiment, selected, logdir, picture))
     for name in {run.spec.experiment: None for run in runs if run.spec.code}:
@@ -85,8 +86,8 @@ def _select_runs(
     return sorted(current, key=lambda run: (run.spec.seed, order.index(run.spec.arm_id)))
 
 
-def _complete_seeds(runs: list[Run], experiment: Experiment, scale: Scale) -> list[Run]:
+def _complete_seeds(runs: list[Run], experiment: Experiment) -> list[Run]:
     """Return the runs of the seeds with every arm complete, or all runs if no seed is."""
     complete = Counter(run.spec.seed for run in runs if run.status == "complete")
-    seeds = {seed for seed, count in complete.items() if count == len(experiment.at[scale])}
+    seeds = {seed for seed, count in complete.items() if count == len(experiment.at["mini"])}
     return [run for run in runs if run.spec.seed in seeds] or runs

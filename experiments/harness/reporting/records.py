@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from math import isclose
@@ -45,7 +46,7 @@ def write(result: Result, folder: Path) -> Path:
 
     The record there keeps its other runs, and longer ones, if its data, its environment and its
     arms are the same. Raises ``UserError`` for a result that is not evidence (``objections``), or
-    if others of runs that take days would be lost.
+    that would replace other runs, or any that take days.
     """
     experiment = result.experiment
     if reasons := objections(result):
@@ -151,22 +152,32 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
 
 
 def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
-    """Return the runs of a result and of the record at ``path``, the longer one of each."""
+    """Return the runs of a result and of the record at ``path``, the longer one of each.
+
+    All have the record's environment, which may be too old to have every field.
+    """
     if not path.exists():
         return result.runs
     (record,) = load(path.parent, path.name)
-    experiment, spec = result.experiment, result.runs[0].spec
+    experiment, environment = result.experiment, record["environment"]
+    here = identity.known_to(environment, result.runs[0].spec.environment)
     same = (
         record["datasets"] == result.summary()["datasets"]
-        and record["environment"] == identity.known_to(record["environment"], spec.environment)
+        and _without_batch(environment) == _without_batch(here)
         and not _defined_differently(record, experiment)
     )
-    if not same and spec.scale != "mini":
+    known = {(experiment.name_of(run.spec), run.spec.seed) for run in result.runs}
+    lost = {(run["arm"], run["seed"]) for run in record["runs"]} - known
+    if not same and (lost or record["scale"] != "mini"):
         raise UserError(
             f"{experiment.name}: {path} has other arms, data or environment; move it away first"
         )
     recorded = runs_of(record, experiment) if same else []
-    by_length = sorted([*recorded, *result.runs], key=lambda run: run.intervals)
+    own = [
+        replace(run, spec=replace(run.spec, environment=environment)) if same else run
+        for run in result.runs
+    ]
+    by_length = sorted([*recorded, *own], key=lambda run: run.intervals)
     longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
     order = list(experiment.arm_ids.values())
     return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]

@@ -108,7 +108,8 @@ def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str
             values = spread([float(value) for value in claim["values"].values()])
             notes = [note for note in claim["note"].split(", ") if note != result["scale"]]
             verdict = ", ".join(filter(None, [claim["verdict"], *notes]))
-            is_missing = not claim["values"] and claim["note"].startswith(MISSING_NOTE)
+            seeds = len(result["seeds"])
+            is_missing = claim["note"].startswith(f"{MISSING_NOTE} {seeds} of {seeds} seeds")
             row[result["scale"]] = "not run" if is_missing else f"{values}: {verdict}"
     columns = ("document", *scales)
     table = [(*key, *(row.get(name, "-") for name in columns)) for key, row in rows.items()]
@@ -195,7 +196,7 @@ def equal_units(result: Mapping[str, Any], style: str = "simple") -> str:
         (
             _version(row["environment"]),
             _operations(row["environment"]),
-            row["scale"],
+            f"{row['scale']}, {row['dataset']}",
             row["seed"],
             row["steps"],
             "never" if row["unequal_from"] is None else f"by step {row['unequal_from']}",
@@ -236,9 +237,11 @@ def training_time(result: Mapping[str, Any]) -> str:
 
 
 def progress(result: Mapping[str, Any]) -> str:
-    """Return the number of intervals of each run, as text."""
+    """Return the number of intervals of each run that is not complete, as text."""
     return ", ".join(
-        f"{run['arm']} seed {run['seed']} {run['intervals']} intervals" for run in result["runs"]
+        f"{run['arm']}, seed {run['seed']}: {run['intervals']} intervals"
+        for run in result["runs"]
+        if run["status"] != "complete"
     )
 
 

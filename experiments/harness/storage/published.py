@@ -66,13 +66,13 @@ def load(folder: Path) -> list[dict[str, Any]]:
 def publish(runs: Sequence[Run], folder: Path) -> Path:
     """Add runs of one experiment, scale and environment to those published; return the file.
 
-    Of two chains of a run the longer one is kept.
+    Of two chains of a run the one that ends later is kept.
     """
     spec = runs[0].spec
     key = identity.json_digest(spec.environment)[:8]
     path = folder / f"{spec.experiment}-{spec.scale}-{key}.json"
     old = json.loads(path.read_text())["runs"] if path.exists() else []
-    by_length = sorted([*old, *map(_row, runs)], key=lambda row: len(row["chain"]))
+    by_length = sorted([*old, *map(_row, runs)], key=_intervals)
     rows = {json.dumps([row[name] for name in COMPARABLE]): row for row in by_length}
     ordered = sorted(rows.values(), key=lambda row: (row["dataset"], row["arm"], row["seed"]))
     folder.mkdir(exist_ok=True)
@@ -80,6 +80,10 @@ def publish(runs: Sequence[Run], folder: Path) -> Path:
     filesystem.write_atomic(path, json.dumps(entry, indent=1) + "\n")
     load.cache_clear()
     return path
+
+
+def _intervals(row: Mapping[str, Any]) -> int:
+    return int(row["first"]) + len(row["chain"].split()) - 1
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def test_a_claim_has_one_row_for_all_scales():
     def result(scale: str, values: dict, verdict: str, note: str) -> dict:
         claim = {"claim": "it learns", "documented": "0.9", "values": values}
         claims = [{**claim, "verdict": verdict, "note": note}]
-        return {"experiment": "some", "scale": scale, "claims": claims}
+        return {"experiment": "some", "scale": scale, "seeds": [0], "claims": claims}
 
     full = result("full", {}, "INCONCLUSIVE", "runs missing for 1 of 1 seeds")
     middle = result("protocol", {}, "INCONCLUSIVE", "not measurable for 1 of 1 seeds, protocol")

@@ -52,6 +52,10 @@ def test_of_older_runs_only_the_last_link_is_published(tmp_path):
     assert published.compare(run_of(), tmp_path).intervals == 2
     assert published.compare(run_of((*LINKS[:2], LINKS[0])), tmp_path).differs_at == 2
     assert published.compare(run_of(LINKS[:2]), tmp_path).intervals == 0, "nothing to compare"
+    published.publish([run_of(LINKS[:2])], tmp_path)
+    assert published.compare(run_of(), tmp_path).intervals == 2, "a shorter run replaces nothing"
+    published.publish([run_of()], tmp_path)
+    assert published.compare(run_of(LINKS[:2]), tmp_path).intervals == 1
 
 
 def test_publishing_again_replaces_a_chain_and_keeps_the_others(tmp_path):
