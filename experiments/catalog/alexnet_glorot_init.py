@@ -152,8 +152,8 @@ EXPERIMENT = Experiment(
         "mini: Glorot's gain is the narrow network's own, not the full network's; 60 intervals.",
     ),
     cost={
-        "mini": "4 to 5 minutes on 2 CPU cores",
-        "protocol": "an estimated 100 minutes on 2 CPU cores",
+        "mini": "5 to 7 minutes on 2 CPU cores",
+        "protocol": "an estimated 130 minutes on 2 CPU cores",
         "full": "days on a CPU; a GPU is needed",
     },
 )

@@ -113,8 +113,8 @@ EXPERIMENT = Experiment(
         "Of the printed values only the first two are drawn: the others' steps are unknown.",
     ),
     cost={
-        "mini": "3 to 4 minutes on 2 CPU cores",
-        "protocol": "an estimated 70 minutes on 2 CPU cores",
+        "mini": "4 to 6 minutes on 2 CPU cores",
+        "protocol": "an estimated 100 minutes on 2 CPU cores",
         "full": "days on a CPU; a GPU is needed",
     },
 )
