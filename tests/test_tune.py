@@ -207,13 +207,8 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
     raise AssertionError("".join(lines))
 
 
-@pytest.mark.parametrize(
-    "oracle",
-    [
-        pytest.param(oracle, marks=[pytest.mark.slow] * (oracle != "hyperband"))
-        for oracle in ORACLES
-    ],
-)
+@pytest.mark.slow  # the next test compares two jobs with a serial search, too
+@pytest.mark.parametrize("oracle", ORACLES)
 def test_two_jobs_write_the_table_of_a_serial_search_to_the_byte(oracle, tmp_path):
     tables = []
     for jobs in ("1", "2"):
