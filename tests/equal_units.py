@@ -36,6 +36,7 @@ def row(run: Run) -> dict[str, Any]:
     """Return what the table says of a run."""
     history = run.history
     layers = {name: history[f"{name}_distinct"] for name in HIDDEN}
+    spreads = {name: history[f"{name}_spread"] for name in HIDDEN}
     most = [max(counts) for counts in zip(*layers.values(), strict=True)]
     differ = [step for step, count in zip(history["step"], most, strict=True) if count > 1]
     return {
@@ -49,6 +50,7 @@ def row(run: Run) -> dict[str, Any]:
         "status": run.status,
         "steps": int(history["step"][-1]),
         "unequal_from": int(differ[0]) if differ else None,
+        "spread": {name: [spreads[name][0], spreads[name][-1]] for name in HIDDEN},
         "distinct": {name: int(counts[-1]) for name, counts in layers.items()},
         "test_accuracy": history["test_accuracy"][-1],
     }
