@@ -225,6 +225,7 @@ def with_tensorflow(tmp_path_factory) -> Path:
     return logdir
 
 
+@pytest.mark.slow  # two more processes
 def test_tensorboard_shows_the_same_without_tensorflow(without_tensorflow, with_tensorflow):
     assert tags(without_tensorflow) == tags(with_tensorflow)
 
@@ -305,6 +306,7 @@ def test_the_workers_of_a_killed_command_end_too(tmp_path):
     killed.communicate(timeout=60)  # its workers hold the write ends of its pipes
 
 
+@pytest.mark.slow  # test_local.py kills a process of a task
 def test_a_run_whose_process_is_killed_is_resumed_in_another(tmp_path, capsys, monkeypatch):
     argv = [*ARGV, "intervals=20", "--arm", "fixed_rate", "decayed_rate", "--jobs", "2"]
     started = []

@@ -78,6 +78,7 @@ def test_another_number_of_threads(tmp_path):
     assert found.distance.share > 0
 
 
+@pytest.mark.slow  # test_audit.py finds causes, too
 @pytest.mark.skipif(
     ENVIRONMENT["backend"] != "tensorflow", reason="the bits do not depend on it on a CPU"
 )

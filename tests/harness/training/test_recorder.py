@@ -383,6 +383,7 @@ def run_script(backend: str, directory, *argv: str) -> int:
     return subprocess.run([*module, *argv], env=environ, cwd=ROOT).returncode
 
 
+@pytest.mark.slow  # three processes; test_reproduce.py kills a run
 def test_a_script_killed_by_sigkill_resumes_in_another_process(tmp_path):
     assert run_script("jax", tmp_path / "a") == 0
     assert run_script("jax", tmp_path / "b", "--trap", "half", "state", "3") == -9
