@@ -3,8 +3,8 @@
     python -m tests.equal_units LOGDIR [LOGDIR ...] [--json FILE]
 
 Reads the runs of ``symmetry_breaking``'s arm ``equal`` in log directories of any backend, with and
-without deterministic operations, and prints a row for each: from which step on the units of a
-hidden layer differ within the run, and what it came to. Train them with
+without deterministic operations, and prints a row for each: the first step after which the units
+of a hidden layer are seen to differ, and the test accuracy after the last. Train them with
 
     KERAS_BACKEND=jax python -m experiments.reproduce symmetry_breaking --arm equal --scale full
 """
