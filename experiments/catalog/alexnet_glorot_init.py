@@ -9,10 +9,10 @@ epoch and 99 % after the last, and nothing explodes: "a better initialisation st
 
 from math import inf
 
-from experiments.catalog.alexnet_small_init import STABLE_LOSS_CLAIMS
 from experiments.harness.spec import Claim, Experiment, ReportedValues, Variant
 from experiments.harness.spec.measures import (
     UNDERFLOW,
+    at_first_nan,
     difference,
     final,
     first_above,
@@ -112,7 +112,30 @@ EXPERIMENT = Experiment(
             bounds=(-0.01, 0.01),
             mini_bounds=(-0.03, 0.03),
         ),
-        *STABLE_LOSS_CLAIMS,
+        Claim(
+            "where it turns NaN, a softmax output underflows to 0: largest logit gap in that "
+            "interval",
+            where="diagnosis",
+            measure=at_first_nan("as_documented", "logit_gap"),
+            documented="-",
+            bounds=(UNDERFLOW, inf),
+            set_on="2026-11-26T15:17",
+        ),
+        Claim(
+            "with a stable loss it never turns NaN: intervals that did",
+            where="diagnosis",
+            measure=nan_intervals("stable_loss"),
+            documented="-",
+            bounds=(0, 0),
+        ),
+        Claim(
+            "and it converges: final test accuracy with a stable loss",
+            where="diagnosis",
+            measure=final("stable_loss", "test_accuracy"),
+            documented="-",
+            bounds=(0.98, 1.0),
+            mini_bounds=(0.85, 1.0),
+        ),
     ),
     documented={
         "as_documented": ReportedValues(

@@ -48,31 +48,6 @@ as_documented = Arm(
     about="experiment 2: small initial weights, one rate throughout",
 )
 STABLE = config("SparseCategoricalCrossentropy", from_logits=True, reduction="sum")
-STABLE_LOSS_CLAIMS = (  # of experiments with the same arm under both losses
-    Claim(
-        "where it turns NaN, a softmax output underflows to 0: largest logit gap in that interval",
-        where="diagnosis",
-        measure=at_first_nan("as_documented", "logit_gap"),
-        documented="-",
-        bounds=(UNDERFLOW, inf),
-        set_on="2026-11-26T15:17",
-    ),
-    Claim(
-        "with a stable loss it never turns NaN: intervals that did",
-        where="diagnosis",
-        measure=nan_intervals("stable_loss"),
-        documented="-",
-        bounds=(0, 0),
-    ),
-    Claim(
-        "and it converges: final test accuracy with a stable loss",
-        where="diagnosis",
-        measure=final("stable_loss", "test_accuracy"),
-        documented="-",
-        bounds=(0.98, 1.0),
-        mini_bounds=(0.85, 1.0),
-    ),
-)
 
 EXPERIMENT = Experiment(
     title="AlexNet on MNIST, small initial weights",

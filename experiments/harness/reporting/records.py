@@ -152,9 +152,9 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
 
 
 def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
-    """Return the runs of a result and of the record at ``path``, the longer one of each.
+    """Return the runs of a result and of a like record at ``path``, the longer one of each.
 
-    All have the record's environment, which may be too old to have every field.
+    All then have the record's environment, which may be too old to have every field.
     """
     if not path.exists():
         return result.runs
@@ -168,16 +168,14 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
     )
     known = {(experiment.name_of(run.spec), run.spec.seed) for run in result.runs}
     lost = {(run["arm"], run["seed"]) for run in record["runs"]} - known
-    if not same and (lost or record["scale"] != "mini"):
-        raise UserError(
-            f"{experiment.name}: {path} has other arms, data or environment; move it away first"
-        )
-    recorded = runs_of(record, experiment) if same else []
-    own = [
-        replace(run, spec=replace(run.spec, environment=environment)) if same else run
-        for run in result.runs
-    ]
-    by_length = sorted([*recorded, *own], key=lambda run: run.intervals)
+    if not same:
+        if lost or record["scale"] != "mini":
+            raise UserError(
+                f"{experiment.name}: {path} has other arms, data or environment; move it away first"
+            )
+        return result.runs
+    own = [replace(run, spec=replace(run.spec, environment=environment)) for run in result.runs]
+    by_length = sorted([*runs_of(record, experiment), *own], key=lambda run: run.intervals)
     longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
     order = list(experiment.arm_ids.values())
     return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]
