@@ -94,6 +94,7 @@ SHOWN = (  # at mini: the combinations that the claims compare, and neighbours
     *product(["relu", "sigmoid"], ["xavier"], ["plain"], [10]),
     ("tanh", "xavier", "plain", 20),
     *product(["relu"], ["he"], ["plain", "batch_norm"], [10, 30]),
+    ("relu", "std0.01", "batch_norm", 10),
     *product(["relu"], ["he"], ["batch_norm", "skip"], [50]),
 )
 
@@ -220,6 +221,25 @@ EXPERIMENT = Experiment(
             where="first answer's comments",
             measure=difference(
                 accuracy("relu", "he", "skip", 50), accuracy("relu", "he", "batch_norm", 50)
+            ),
+            documented="above 0",
+            bounds=(0.02, 1.0),
+        ),
+        Claim(
+            "Xavier's keeps the gradient's variance before tanh, too: going back one layer changes "
+            "it by",
+            where="first answer",
+            measure=backward("tanh", "xavier", 20),
+            documented="1",
+            bounds=(0.65, 1.0),
+        ),
+        Claim(
+            "batch norm needs a good initialisation, too: He's final test accuracy less that of a "
+            "standard deviation of 0.01, batch norm, 10 layers",
+            where="first answer's comments",
+            measure=difference(
+                accuracy("relu", "he", "batch_norm", 10),
+                accuracy("relu", "std0.01", "batch_norm", 10),
             ),
             documented="above 0",
             bounds=(0.02, 1.0),
