@@ -150,6 +150,7 @@ def test_a_search_whose_trials_all_diverge_says_so(tmp_path, capsys):
     assert imread(search_directory(tmp_path) / "search.png").std() > 0.01
 
 
+@pytest.mark.slow
 def test_hyperband_resumes_the_runs_that_it_promotes(tmp_path):
     flags = ["--jobs", "1", "--executions-per-trial", "2", "--set", "intervals=3"]
     assert tune.main(tune_argv(tmp_path, *flags, oracle="hyperband")) == 0
@@ -220,6 +221,7 @@ def test_two_jobs_write_the_table_of_a_serial_search_to_the_byte(oracle, tmp_pat
     assert tables[0].count(b"\n") > 4
 
 
+@pytest.mark.slow
 def test_jobs_die_with_a_killed_search_which_resumes_to_the_serial_table(tmp_path, serial, capfd):
     search = start_tune(*long_trials_argv(tmp_path, "--jobs", "2"))
     wait_for(search, "[1/6]")

@@ -21,7 +21,7 @@ from zoo.card import Card
 if TYPE_CHECKING:
     import keras
 
-_SHARED = {"card", "layers", "losses", "weights"}  # modules that are not networks
+_SHARED = {"card", "layers", "losses", "optimizers", "weights"}  # modules that are not networks
 
 
 def names(pattern: str = "*", *, trained: bool = False) -> list[str]:

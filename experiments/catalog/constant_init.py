@@ -52,6 +52,7 @@ plain_log = Arm(
 )
 FACTOR = {"loss.factor": 1e-7}
 HIDDEN = ("conv1", "conv2", "fc1")
+FULL, MINI = (32, 64, 1024), (8, 16, 128)  # units of those layers
 
 
 def diagnosis(about: str, changes: Changes, mini: Changes | None = None) -> Variant:
@@ -64,6 +65,20 @@ def perturbed(stddev: float, changes: Changes | None = None) -> Variant:
     initializer = config("RandomNormal", mean=0.0, stddev=stddev)
     about = f"every weight drawn with a standard deviation of {stddev:g}"
     return diagnosis(about, {"network.kernel_initializer": initializer} | (changes or {}))
+
+
+def twin_adam(learning_rate: float, conv1: int, conv2: int, fc1: int) -> dict[str, Any]:
+    """Return the twin's Adam, with the epsilon of a network of these widths."""
+    copies = {
+        "conv1/kernel": conv1,
+        "conv1/bias": conv1,
+        "conv2/kernel": conv1 * conv2,
+        "conv2/bias": conv2,
+        "fc1/kernel": conv2 * fc1,
+        "fc1/bias": fc1,
+        "output/kernel": fc1,
+    }
+    return config("zoo>AdamOfCopies", learning_rate=learning_rate, epsilon=1e-8, copies=copies)
 
 
 EXPERIMENT = Experiment(
@@ -82,10 +97,19 @@ EXPERIMENT = Experiment(
             "the twin: one unit a layer, its output times the width it stands for; tiny epsilon",
             {
                 "network.widths": [1, 1, 1],
-                "network.stands_for": [32, 64, 1024],
+                "network.stands_for": FULL,
                 "optimizer.epsilon": 1e-14,
             },
-            {"network.stands_for": [8, 16, 128]},
+            {"network.stands_for": MINI},
+        ),
+        "width_one_same_epsilon": diagnosis(
+            "the twin with the network's epsilon, as small beside the gradients as it is there",
+            {
+                "network.widths": [1, 1, 1],
+                "network.stands_for": FULL,
+                "optimizer": twin_adam(1e-4, *FULL),
+            },
+            {"network.stands_for": MINI, "optimizer": twin_adam(3e-4, *MINI)},
         ),
         "tiny_epsilon": diagnosis(
             "Adam's epsilon too small to matter", {"optimizer.epsilon": 1e-14}
@@ -100,7 +124,7 @@ EXPERIMENT = Experiment(
         ),
     },
     mini={
-        "network.widths": [8, 16, 128],
+        "network.widths": MINI,
         "optimizer.learning_rate": 3e-4,
         "intervals": 20,
         "test_examples": 2_000,
@@ -228,6 +252,14 @@ EXPERIMENT = Experiment(
             bounds=(0.46, 0.66),
             set_on="2026-11-26T15:54",
             instead="it is past 56 % by then",
+        ),
+        Claim(
+            "at the network's own epsilon, too, its twin is the same: largest distance between "
+            "their test accuracies",
+            where="diagnosis",
+            measure=max_distance("plain_log", "width_one_same_epsilon", "test_accuracy"),
+            documented="-",
+            bounds=(0, 0.05),
         ),
     ),
     framework=(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import zoo.losses
+import zoo.optimizers
 from experiments.harness.data.dataset import Dataset
 from experiments.harness.model import probes, variables
 from experiments.harness.model.data_fit import as_functional, check_fit

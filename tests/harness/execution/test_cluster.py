@@ -187,6 +187,7 @@ model.fit(np.ones((8, 3)), np.ones((8, 2)), epochs=2, shuffle=False, verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_a_script_is_audited_on_the_nodes(cluster, tmp_path, capsys):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
