@@ -344,7 +344,7 @@ def test_an_unfinished_run_decides_nothing_that_the_complete_one_contradicts(sha
 
 @pytest.mark.usefixtures("tiny")
 def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "objections", lambda _: [])  # a miniature's runs must be complete
+    monkeypatch.setattr(records, "unusable", lambda _: [])  # they were run on digits
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
     path = records.write(result, tmp_path)
     before = json.loads(path.read_text())
@@ -354,9 +354,16 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
     after = json.loads(path.read_text())
     assert after["runs"] == before["runs"]
     assert [c["verdict"] for c in after["claims"]] == [c["verdict"] for c in before["claims"]]
-    with pytest.raises(UserError, match="move it away first"):
-        records.write(replace(result, runs=[with_environment(begun, threads=64)]), tmp_path)
     elsewhere = [with_environment(run, threads=64) for run in result.runs]
+    with pytest.raises(UserError, match="runs are missing"):
+        records.write(replace(result, runs=elsewhere[1:]), tmp_path)
+    fewer = replace(
+        result,
+        experiment=replace(result.experiment, seeds=(0,)),
+        runs=[run for run in elsewhere if run.spec.seed == 0],
+    )
+    with pytest.raises(UserError, match="move it away first"):
+        records.write(fewer, tmp_path)
     records.write(replace(result, runs=elsewhere), tmp_path)
     assert json.loads(path.read_text())["environment"]["threads"] == 64
     longer = tmp_path / "alexnet_lr_decay-full.json"

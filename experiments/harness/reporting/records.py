@@ -49,13 +49,14 @@ def write(result: Result, folder: Path) -> Path:
     that would replace other runs, or any that take days.
     """
     experiment = result.experiment
+    path = folder / f"{name_of(result.summary())}.json"
+    if not unusable(result.runs):
+        result = replace(result, runs=_with_recorded(result, path))
     if reasons := objections(result):
         raise UserError(f"{experiment.name}: {'; '.join(reasons)}")
     folder.mkdir(exist_ok=True)
-    path = folder / f"{name_of(result.summary())}.json"
-    runs = _with_recorded(result, path)
-    plots.draw(experiment, runs, path.with_suffix(".png"))
-    return _save(summary(experiment, runs, judge(experiment, runs)), folder)
+    plots.draw(experiment, result.runs, path.with_suffix(".png"))
+    return _save(summary(experiment, result.runs, judge(experiment, result.runs)), folder)
 
 
 def name_of(record: Mapping[str, Any]) -> str:
@@ -83,15 +84,19 @@ def objections(result: Result) -> list[str]:
     complete = {
         (experiment.name_of(run.spec), run.spec.seed) for run in runs if run.status == "complete"
     }
-    stand_ins = {run.spec.dataset["name"] for run in runs if run.spec.dataset["stand_in"]}
     reasons = {
         "runs are missing": scale == "mini" and not planned <= complete,
         "runs are not complete": scale == "mini" and len(complete) < len(runs),
-        "runs are still trained": any(run.status == "running" for run in runs),
     }
+    return [*(reason for reason, applies in reasons.items() if applies), *unusable(runs)]
+
+
+def unusable(runs: Sequence[Run]) -> list[str]:
+    """Return why runs are no evidence, however many there are."""
+    stand_ins = {run.spec.dataset["name"] for run in runs if run.spec.dataset["stand_in"]}
     return [
         *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),
-        *(reason for reason, applies in reasons.items() if applies),
+        *["runs are still trained"] * any(run.status == "running" for run in runs),
         *untraceable(runs),
     ]
 
@@ -169,7 +174,7 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
     known = {(experiment.name_of(run.spec), run.spec.seed) for run in result.runs}
     lost = {(run["arm"], run["seed"]) for run in record["runs"]} - known
     if not same:
-        if lost or record["scale"] != "mini":
+        if (lost or record["scale"] != "mini") and not objections(result):
             raise UserError(
                 f"{experiment.name}: {path} has other arms, data or environment; move it away first"
             )
