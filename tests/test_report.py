@@ -364,8 +364,13 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
     )
     with pytest.raises(UserError, match="move it away first"):
         records.write(fewer, tmp_path)
-    records.write(replace(result, runs=elsewhere), tmp_path)
-    assert json.loads(path.read_text())["environment"]["threads"] == 64
+    later = [replace(run, started=f"3{run.started}") for run in elsewhere]
+    records.write(replace(result, runs=later), tmp_path)
+    now = json.loads(path.read_text())
+    assert now["environment"]["threads"] == 64
+    starts = [run["started"] for run in before["runs"]]
+    assert [run["repeats"] for run in now["runs"]] == starts  # known since then
+    assert [run["started"] for run in now["runs"]] == [f"3{time}" for time in starts]
     longer = tmp_path / "alexnet_lr_decay-full.json"
     longer.write_text(json.dumps({**before, "scale": "full"}))
     long = replace(begun, spec=replace(begun.spec, scale="full"))

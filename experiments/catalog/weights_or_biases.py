@@ -179,6 +179,7 @@ EXPERIMENT = Experiment(
         "The document's video frames are not public: schematic faces stand in, 4,096 to train on "
         "and 512 to test; a user's folder of frames can take their place (--data).",
         "The frame size is not given; 112x112 gives the document's 1,024 flat values.",
+        "TensorBoard shows a frame as the first layer receives it; the document's is a raw one.",
         "In the prose a pool follows conv3 and conv4, too; the code, which is rebuilt, has none.",
         "TensorBoard's tags are those of this project's telemetry, not the document's.",
         "The number of steps is not given: 100 intervals of 4 (an epoch of the stand-in).",

@@ -51,7 +51,8 @@ def write(result: Result, folder: Path) -> Path:
     experiment = result.experiment
     path = folder / f"{name_of(result.summary())}.json"
     if not unusable(result.runs):
-        result = replace(result, runs=_with_recorded(result, path))
+        runs = _since_known(_with_recorded(result, path), path, result.experiment)
+        result = replace(result, runs=runs)
     if reasons := objections(result):
         raise UserError(f"{experiment.name}: {'; '.join(reasons)}")
     folder.mkdir(exist_ok=True)
@@ -186,6 +187,32 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
     return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]
 
 
+def _since_known(runs: Sequence[Run], path: Path, experiment: Experiment) -> list[Run]:
+    """Return runs that say since when the record at ``path`` knows runs like them, if it does.
+
+    A run is like another if it trains the same arm from the same seed, on whatever processor.
+    """
+    known = {}
+    for record in load(path.parent, path.name):
+        for row in record["runs"]:
+            key = (row["arm"], row["seed"], _training(row["identity"]))
+            known[key] = row.get("repeats") or row["started"]
+    since = [
+        known.get((experiment.name_of(run.spec), run.spec.seed, _training(run.spec.arm.identity())))
+        for run in runs
+    ]
+    return [
+        replace(run, repeats=time) if time and time < run.known_since else run
+        for run, time in zip(runs, since, strict=True)
+    ]
+
+
+def _training(arm: Mapping[str, Any]) -> str:
+    """Return the identity of an arm as text, without what is measured only."""
+    measured = ("metrics", "probes")
+    return json.dumps({name: value for name, value in arm.items() if name not in measured})
+
+
 def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[str]:
     """Return one line for each point on which the records and the catalogue disagree."""
     lines = []
@@ -254,6 +281,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         spec,
         status=row["status"],
         started=row["started"],
+        repeats=row.get("repeats", ""),
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),
         chain=(*[""] * row["intervals"], row["fingerprint"]),

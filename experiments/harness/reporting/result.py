@@ -142,6 +142,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "intervals": run.intervals,
         "fingerprint": run.fingerprint,
         "started": run.started,
+        **({"repeats": run.repeats} if run.repeats else {}),
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
         "commit_at_end": run.commit_at_end,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 
+from experiments.harness.spec.arm import Arm
 from experiments.harness.spec.claim import Claim, Measure, Outcome, Verdict
 from experiments.harness.spec.experiment import Experiment
 from experiments.harness.spec.run import NotReachedError, Run, UnfinishedHistory
@@ -22,10 +23,17 @@ class MissingRunError(Exception):
 
 
 class _Runs(dict[str, Run]):
-    """The runs of one seed, by arm."""
+    """The runs of one seed, by arm; ``read`` has those that a measure looked at."""
 
-    def __missing__(self, arm: str) -> Run:
-        raise MissingRunError(arm)
+    def __init__(self, runs: Mapping[str, Run] | None = None) -> None:
+        super().__init__(runs or {})
+        self.read: list[Run] = []
+
+    def __getitem__(self, arm: str) -> Run:
+        if arm not in self:
+            raise MissingRunError(arm)
+        self.read.append(super().__getitem__(arm))
+        return self.read[-1]
 
 
 def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
@@ -34,32 +42,37 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     A claim is REPRODUCED if every seed's value is within its bounds, REFUTED if none is, and
     INCONCLUSIVE if only some are, or if no seed has the runs that the claim needs. A value of NaN
     could not be measured: the claim is then not REPRODUCED, and a seed without a value does not
-    count towards REFUTED. A run that is not complete counts for what its intervals decide; where
-    they do not, the claim is INCONCLUSIVE, whatever the other seeds say. Only runs of the
-    document's own arms, size and data can refute it: from others the verdict is DIFFERS. A claim
-    about a number needs no run.
+    count towards REFUTED. A run that is not complete, or that overrides made shorter than its arm,
+    counts for what its intervals decide; where they do not, the claim is INCONCLUSIVE, whatever
+    the other seeds say. Only runs of the document's own arms, size and data can refute it: from
+    others the verdict is DIFFERS. A claim about a number needs no run.
     """
     by_seed: dict[int, _Runs] = {run.spec.seed: _Runs() for run in runs}
     for run in runs:
         if run.history.rows:
-            by_seed[run.spec.seed][experiment.name_of(run.spec)] = _as_far_as_trained(run)
+            name = experiment.name_of(run.spec)
+            whole = experiment.at[run.spec.scale][name]
+            by_seed[run.spec.seed][name] = _as_far_as_trained(run, whole)
     return [_verdict(claim, runs, by_seed) for claim in experiment.claims]
 
 
-def _as_far_as_trained(run: Run) -> Run:
-    """Return a run whose history says where it ends, if that is before its end."""
-    if run.status == "complete":
+def _as_far_as_trained(run: Run, whole: Arm) -> Run:
+    """Return a run whose history says where it ends, if that is before the end of the arm."""
+    if run.status == "complete" and _steps(run.spec.arm) >= _steps(whole):
         return run
     return replace(run, history=UnfinishedHistory(run.history.rows))
 
 
-def _verdict(
-    claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, Mapping[str, Run]]
-) -> Verdict:
+def _steps(arm: Arm) -> int:
+    return arm.steps * arm.intervals
+
+
+def _verdict(claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, _Runs]) -> Verdict:
     if not callable(claim.measure):
         return _verdict_on_number(claim, claim.measure, runs[0].spec.seed)
     scale = runs[0].spec.scale
     changed = any(run.spec.overrides for run in runs)
+    by_seed = {seed: _Runs(of_seed) for seed, of_seed in by_seed.items()}
     measured, unfinished = _measure_seeds(claim.measure, by_seed, changed)
     values = {seed: value for seed, value in measured.items() if not isnan(value)}
     inside = [claim.holds(value, scale) for value in values.values()]
@@ -76,7 +89,11 @@ def _verdict(
         f"{UNFINISHED_NOTE} {unfinished} of {len(by_seed)} seeds": unfinished > 0,
         f"not measurable for {unmeasured} of {len(by_seed)} seeds": unmeasured > 0,
         **unlike,
-        LATE_NOTE: any("" < run.started < claim.set_on for run in runs),
+        LATE_NOTE: any(
+            "" < run.known_since < claim.set_on
+            for of_seed in by_seed.values()
+            for run in of_seed.read
+        ),
     }
     note = ", ".join(text for text, applies in notes.items() if applies)
     if inside and not any(inside) and not unfinished:

@@ -103,6 +103,11 @@ def largest(arm: str, column: str) -> Measure:
     return lambda runs: max(filter(isfinite, runs[arm].history[column]), default=-inf)
 
 
+def unless_nan(arm: str, measure: Measure) -> Measure:
+    """Measure what ``measure`` does; NaN if a loss of ``arm`` is not finite."""
+    return lambda runs: nan if nan_intervals(arm)(runs) else measure(runs)
+
+
 def smallest(arm: str, column: str) -> Measure:
     """Measure the smallest finite value of ``column``; infinity if there is none."""
     return lambda runs: min(filter(isfinite, runs[arm].history[column]), default=inf)

@@ -219,9 +219,18 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Run(Recorded):
-    """A ``RunSpec`` and its outcome so far."""
+    """A ``RunSpec`` and its outcome so far.
+
+    ``repeats`` is when the first run like it began, if a record knows of one (ISO 8601).
+    """
 
     spec: RunSpec
+    repeats: str = ""
+
+    @property
+    def known_since(self) -> str:
+        """When the outcome of such a run began to be known."""
+        return self.repeats or self.started
 
 
 @dataclass(frozen=True)

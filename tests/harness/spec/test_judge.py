@@ -31,7 +31,9 @@ def run(arm: str, seed: int = 0, status="complete", scale="mini", **history: lis
 
 def experiment(*claims: Claim) -> Experiment:
     ids = {name: f"e:{name}" for name in "ab"}
-    return Experiment("t", "q", "d", {"a": ARM}, claims, (), {"mini": "", "full": ""}, arm_ids=ids)
+    at = {scale: dict.fromkeys("ab", ARM) for scale in ("full", "mini", "protocol")}
+    cost = {"mini": "", "full": ""}
+    return Experiment("t", "q", "d", {"a": ARM}, claims, (), cost, arm_ids=ids, at=at)
 
 
 def outcome(bounds: tuple[float, float], *runs: Run, measure=LAST_LOSS) -> str:
@@ -58,10 +60,13 @@ def test_only_the_documents_own_arms_size_and_data_refute_it():
 
 def test_bounds_set_after_a_run_are_noted():
     old = replace(run("a", loss=[1.0]), started="2026-11-26T08:00:00+00:00")
+    again = replace(old, started="2026-11-27T08:00:00+00:00", repeats=old.started)
+    unread = replace(run("b", loss=[1.0]), started="2026-11-25T08:00:00+00:00")
     for set_on, noted in (("", False), ("2026-11-26T07:59", False), ("2026-11-26T08:27", True)):
         claim = Claim("text", "where", LAST_LOSS, "1", (9, 9), (1, 1), set_on=set_on)
-        (verdict,) = judge.judge(experiment(claim), [old])
-        assert ("bounds set after the runs" in verdict.note) == noted, set_on
+        for first in (old, again):
+            (verdict,) = judge.judge(experiment(claim), [first, unread])
+            assert ("bounds set after the runs" in verdict.note) == noted, set_on
 
 
 def test_a_run_that_turned_nan_before_the_bound_might_have_passed_it():
@@ -73,6 +78,9 @@ def test_a_run_that_turned_nan_before_the_bound_might_have_passed_it():
     assert measures.first_above_or_nan("a", "test_accuracy", 0.15)(runs) == 1
     assert measures.last_finite("b", "test_accuracy")(runs) == 0.1
     assert measures.last_finite("b", "test_accuracy", until="a")(runs) == 0.2
+    largest = {arm: measures.largest(arm, "test_accuracy") for arm in runs}
+    assert str(measures.unless_nan("a", largest["a"])(runs)) == "nan"
+    assert measures.unless_nan("b", largest["b"])(runs) == 0.2
 
 
 def test_the_extremes_of_measures_are_nan_if_one_is():
@@ -95,6 +103,17 @@ def test_nan_is_not_a_measured_value():
     assert outcome((-inf, inf), run("a", loss=[nan])) == "INCONCLUSIVE"
     assert outcome((1, 2), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "INCONCLUSIVE"
     assert outcome((3, 4), run("a", loss=[nan]), run("a", 1, loss=[1.0])) == "DIFFERS"
+
+
+def test_a_run_that_overrides_made_shorter_does_not_decide_what_comes_later():
+    row = {"loss": [2.0, nan], "test_loss": [2.0, nan]}
+    for intervals, verdict in ((4, "REPRODUCED"), (2, "INCONCLUSIVE")):
+        changed = run("a", **row)
+        arm = replace(ARM, intervals=intervals)
+        changed = replace(changed, spec=replace(changed.spec, arm=arm, overrides={"intervals": 0}))
+        assert outcome((2, 2), changed, measure=measures.final("a", "test_loss")) == "INCONCLUSIVE"
+        assert outcome((1, 1), changed, measure=measures.nan_intervals("a")) == verdict
+        assert outcome((2, 2), changed, measure=measures.first_nan("a")) == "REPRODUCED"
 
 
 @pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
