@@ -82,7 +82,8 @@ def to_markdown(
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
             f"{environment['versions'][backend]} on {labels.processor(environment)}, "
-            f"{environment['threads']} threads. Training time: {tables.training_time(result)}."
+            f"{environment['threads']} threads. Training time: {tables.training_time(result)}"
+            f"{tables.resumptions(result)}."
             f"{changed}{progress}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),

@@ -281,6 +281,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         spec,
         status=row["status"],
         started=row["started"],
+        resumed=row.get("resumed"),
         repeats=row.get("repeats", ""),
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),

@@ -143,6 +143,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "fingerprint": run.fingerprint,
         "started": run.started,
         **({"repeats": run.repeats} if run.repeats else {}),
+        **({"resumed": run.resumed} if run.resumed is not None else {}),
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
         "commit_at_end": run.commit_at_end,

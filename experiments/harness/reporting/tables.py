@@ -236,6 +236,13 @@ def training_time(result: Mapping[str, Any]) -> str:
     return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
 
 
+def resumptions(result: Mapping[str, Any]) -> str:
+    """Return how often a result's runs were resumed, as the end of a sentence, if they say so."""
+    counts = [run["resumed"] for run in result["runs"] if "resumed" in run]
+    times = "once" if sum(counts) == 1 else f"{sum(counts)} times"
+    return f", resumed {times}" if any(counts) else ""
+
+
 def progress(result: Mapping[str, Any]) -> str:
     """Return the number of intervals of each run that is not complete, as text."""
     return ", ".join(

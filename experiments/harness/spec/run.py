@@ -221,10 +221,13 @@ class Recorded:
 class Run(Recorded):
     """A ``RunSpec`` and its outcome so far.
 
-    ``repeats`` is when the first run like it began, if a record knows of one (ISO 8601).
+    ``resumed`` counts how often a process continued it, after a kill or a planned stop; None if it
+    is of a record too old to say. ``repeats`` is when the first run like it began, if a record
+    knows of one (ISO 8601).
     """
 
     spec: RunSpec
+    resumed: int | None = 0
     repeats: str = ""
 
     @property

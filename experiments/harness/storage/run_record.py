@@ -71,7 +71,8 @@ def save(run: Run | ScriptRun, directory: Path) -> None:
     if isinstance(run, Run) and run.spec.arm.result_file:
         name, line = run.spec.arm.result_file
         filesystem.write_atomic(directory / name, _result_file(run, line))
-    results = {name: value for name, value in vars(run).items() if name not in ("spec", *TABLES)}
+    elsewhere = ("spec", "repeats", *TABLES)
+    results = {name: value for name, value in vars(run).items() if name not in elsewhere}
     planned = {
         RENAMED.get(name, name): value
         for name, value in asdict(run.spec).items()
@@ -176,6 +177,7 @@ def _read(directory: Path) -> Run | ScriptRun | None:
             "initial": {},
             "commit_at_end": None,
             "data_source": None,
+            "resumed": None,
             **OWN_CODE,
         }  # in older records
         payload = missing | json.loads(path.read_text())
@@ -205,7 +207,7 @@ def _from_json(payload: Mapping[str, Any], directory: Path) -> Run | ScriptRun:
     planned = {name: payload[RENAMED.get(name, name)] for name in RunSpec.__dataclass_fields__}
     spec = RunSpec(**planned | {"arm": arm_from_json(payload["arm"])})
     identity_of(spec)
-    return Run(spec, **outcome)
+    return Run(spec, **outcome, resumed=payload["resumed"])
 
 
 def _check(payload: Mapping[str, Any], is_script: bool) -> None:

@@ -127,4 +127,5 @@ def _start(spec: RunSpec, found: Run | None) -> Run:
         logger.info(f"started by commit {begin}, resuming with {here}")
     if found is None:
         return Run(spec, started=now, commit=commit)
-    return Run(found.spec, started=found.started, commit=found.commit)
+    resumed = None if found.resumed is None else found.resumed + 1
+    return Run(found.spec, started=found.started, commit=found.commit, resumed=resumed)

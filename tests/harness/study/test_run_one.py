@@ -1,5 +1,6 @@
 """How far a run has come, which runs of a batch train on together, and which are refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -101,3 +102,21 @@ def test_the_same_data_by_another_name_is_the_same_run(tmp_path):
     renamed = replace(digits, dataset=digits.dataset | {"name": "own.npz"})
     save_record(renamed, tmp_path)
     assert run_one.load_existing(digits, tmp_path)
+
+
+def test_a_run_counts_how_often_it_was_resumed(batch, tmp_path):
+    spec = batch[0]
+    directory = directory_of(spec, tmp_path)
+    directory.mkdir(parents=True)
+    found, counts = None, []
+    for _ in range(3):
+        run_record.save(run_one._start(spec, found), directory)
+        found = run_one.load_existing(spec, tmp_path)
+        counts.append(found.resumed)
+    assert counts == [0, 1, 2]
+    path = directory / "run.json"
+    record = json.loads(path.read_text())
+    del record["resumed"]  # an older one
+    path.write_text(json.dumps(record))
+    old = run_one.load_existing(spec, tmp_path)
+    assert run_one._start(spec, old).resumed is None
