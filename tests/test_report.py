@@ -369,7 +369,7 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
     now = json.loads(path.read_text())
     assert now["environment"]["threads"] == 64
     starts = [run["started"] for run in before["runs"]]
-    assert [run["repeats"] for run in now["runs"]] == starts  # known since then
+    assert [run["first_started"] for run in now["runs"]] == starts  # known since then
     assert [run["started"] for run in now["runs"]] == [f"3{time}" for time in starts]
     longer = tmp_path / "alexnet_lr_decay-full.json"
     longer.write_text(json.dumps({**before, "scale": "full"}))

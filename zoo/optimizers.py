@@ -14,8 +14,9 @@ class AdamOfCopies(keras.optimizers.Adam):
 
     ``copies`` maps a variable's path, such as ``conv1/kernel``, to how many equal elements of the
     wide network each of its elements stands for; 1 if it is not named. Each of them has that part
-    of the twin's gradient. Adam is blind to such a factor but for ``epsilon``, which is therefore
-    as small beside the twin's gradients as it is beside the wide network's.
+    of the twin's gradient. Adam is blind to such a factor but for ``epsilon`` (and clipping and
+    weight decay, which are not adapted), so that it is as small beside the twin's gradients as it
+    is beside the wide network's. Raises ``ValueError`` for a path that no trained variable has.
     """
 
     def __init__(self, copies: Mapping[str, int], *args: Any, **kwargs: Any) -> None:
@@ -23,6 +24,8 @@ class AdamOfCopies(keras.optimizers.Adam):
         self.copies = dict(copies)
 
     def build(self, variables):
+        if unknown := set(self.copies) - {variable.path for variable in variables}:
+            raise ValueError(f"copies: no trained variable is called {unknown.pop()!r}")
         super().build(variables)
         self._counts = self._copies_of(variables)
 

@@ -24,7 +24,7 @@ from experiments.harness.spec.measures import (
     largest,
     last_finite,
     nan_intervals,
-    unless_nan,
+    if_finite,
 )
 
 as_documented = Arm(
@@ -124,10 +124,10 @@ EXPERIMENT = Experiment(
         Claim(
             "and its gap passes the same point unharmed: largest logit gap",
             where="diagnosis",
-            measure=unless_nan("stable_loss", largest("stable_loss", "logit_gap")),
+            measure=if_finite("stable_loss", largest("stable_loss", "logit_gap")),
             documented="-",
             bounds=(UNDERFLOW, inf),
-            set_on="2026-11-26T19:40",
+            set_on="2026-11-26T19:28",
         ),
         Claim(
             "at the same accuracy: after the bare log's last interval before the NaN, its accuracy "

@@ -51,7 +51,7 @@ def write(result: Result, folder: Path) -> Path:
     experiment = result.experiment
     path = folder / f"{name_of(result.summary())}.json"
     if not unusable(result.runs):
-        runs = _since_known(_with_recorded(result, path), path, result.experiment)
+        runs = _with_first_start(_with_recorded(result, path), path, result.experiment)
         result = replace(result, runs=runs)
     if reasons := objections(result):
         raise UserError(f"{experiment.name}: {'; '.join(reasons)}")
@@ -81,7 +81,8 @@ def objections(result: Result) -> list[str]:
     """
     experiment, runs = result.experiment, result.runs
     scale = runs[0].spec.scale
-    planned = {(arm, seed) for arm in experiment.at[scale] for seed in experiment.seeds}
+    seeds = {*experiment.seeds, *(run.spec.seed for run in runs)}
+    planned = {(arm, seed) for arm in experiment.at[scale] for seed in seeds}
     complete = {
         (experiment.name_of(run.spec), run.spec.seed) for run in runs if run.status == "complete"
     }
@@ -187,7 +188,7 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
     return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]
 
 
-def _since_known(runs: Sequence[Run], path: Path, experiment: Experiment) -> list[Run]:
+def _with_first_start(runs: Sequence[Run], path: Path, experiment: Experiment) -> list[Run]:
     """Return runs that say since when the record at ``path`` knows runs like them, if it does.
 
     A run is like another if it trains the same arm from the same seed, on whatever processor.
@@ -196,21 +197,21 @@ def _since_known(runs: Sequence[Run], path: Path, experiment: Experiment) -> lis
     for record in load(path.parent, path.name):
         for row in record["runs"]:
             key = (row["arm"], row["seed"], _training(row["identity"]))
-            known[key] = row.get("repeats") or row["started"]
+            known[key] = row.get("first_started") or row["started"]
     since = [
         known.get((experiment.name_of(run.spec), run.spec.seed, _training(run.spec.arm.identity())))
         for run in runs
     ]
     return [
-        replace(run, repeats=time) if time and time < run.known_since else run
+        replace(run, first_started=time) if time and time < run.known_since else run
         for run, time in zip(runs, since, strict=True)
     ]
 
 
 def _training(arm: Mapping[str, Any]) -> str:
-    """Return the identity of an arm as text, without what is measured only."""
+    """Return a digest of an arm's identity, without what is measured only."""
     measured = ("metrics", "probes")
-    return json.dumps({name: value for name, value in arm.items() if name not in measured})
+    return identity.json_digest({k: v for k, v in arm.items() if k not in measured})
 
 
 def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[str]:
@@ -282,7 +283,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         status=row["status"],
         started=row["started"],
         resumed=row.get("resumed"),
-        repeats=row.get("repeats", ""),
+        first_started=row.get("first_started", ""),
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),
         chain=(*[""] * row["intervals"], row["fingerprint"]),

@@ -142,7 +142,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "intervals": run.intervals,
         "fingerprint": run.fingerprint,
         "started": run.started,
-        **({"repeats": run.repeats} if run.repeats else {}),
+        **({"first_started": run.first_started} if run.first_started else {}),
         **({"resumed": run.resumed} if run.resumed is not None else {}),
         "seconds": round(run.seconds, 3),
         "commit": run.commit,

@@ -240,7 +240,7 @@ def resumptions(result: Mapping[str, Any]) -> str:
     """Return how often a result's runs were resumed, as the end of a sentence, if they say so."""
     counts = [run["resumed"] for run in result["runs"] if "resumed" in run]
     times = "once" if sum(counts) == 1 else f"{sum(counts)} times"
-    return f", resumed {times}" if any(counts) else ""
+    return f"; runs were resumed {times}" if any(counts) else ""
 
 
 def progress(result: Mapping[str, Any]) -> str:

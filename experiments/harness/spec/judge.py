@@ -60,7 +60,9 @@ def _as_far_as_trained(run: Run, whole: Arm) -> Run:
     """Return a run whose history says where it ends, if that is before the end of the arm."""
     if run.status == "complete" and _steps(run.spec.arm) >= _steps(whole):
         return run
-    return replace(run, history=UnfinishedHistory(run.history.rows))
+    planned = replace(run.spec.arm, intervals=whole.intervals)  # for shares of the run
+    spec = replace(run.spec, arm=planned)
+    return replace(run, spec=spec, history=UnfinishedHistory(run.history.rows))
 
 
 def _steps(arm: Arm) -> int:

@@ -103,7 +103,7 @@ def largest(arm: str, column: str) -> Measure:
     return lambda runs: max(filter(isfinite, runs[arm].history[column]), default=-inf)
 
 
-def unless_nan(arm: str, measure: Measure) -> Measure:
+def if_finite(arm: str, measure: Measure) -> Measure:
     """Measure what ``measure`` does; NaN if a loss of ``arm`` is not finite."""
     return lambda runs: nan if nan_intervals(arm)(runs) else measure(runs)
 
@@ -191,6 +191,15 @@ def least_of(*measures: Measure) -> Measure:
 def largest_of(*measures: Measure) -> Measure:
     """Measure the largest of several measures; NaN if one of them is."""
     return lambda runs: _unless_nan(max, [measure(runs) for measure in measures])
+
+
+def largest_known(*measures: Measure) -> Measure:
+    """Measure the largest of the measures that are not NaN; NaN if all are."""
+
+    def measure(runs: Mapping[str, Run]) -> float:
+        return max((v for m in measures if not isnan(v := m(runs))), default=nan)
+
+    return measure
 
 
 def difference(a: Measure, b: Measure) -> Measure:

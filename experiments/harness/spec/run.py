@@ -221,19 +221,19 @@ class Recorded:
 class Run(Recorded):
     """A ``RunSpec`` and its outcome so far.
 
-    ``resumed`` counts how often a process continued it, after a kill or a planned stop; None if it
-    is of a record too old to say. ``repeats`` is when the first run like it began, if a record
+    ``resumed`` counts how often a process continued it, after a kill or a planned stop; None if
+    its record does not say. ``first_started`` is when the first run like it began, if a record
     knows of one (ISO 8601).
     """
 
     spec: RunSpec
     resumed: int | None = 0
-    repeats: str = ""
+    first_started: str = ""
 
     @property
     def known_since(self) -> str:
         """When the outcome of such a run began to be known."""
-        return self.repeats or self.started
+        return self.first_started or self.started
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def save(run: Run | ScriptRun, directory: Path) -> None:
     if isinstance(run, Run) and run.spec.arm.result_file:
         name, line = run.spec.arm.result_file
         filesystem.write_atomic(directory / name, _result_file(run, line))
-    elsewhere = ("spec", "repeats", *TABLES)
+    elsewhere = ("spec", "first_started", *TABLES)
     results = {name: value for name, value in vars(run).items() if name not in elsewhere}
     planned = {
         RENAMED.get(name, name): value
@@ -224,6 +224,8 @@ def _check(payload: Mapping[str, Any], is_script: bool) -> None:
         raise ValueError("status is unknown")
     if not isinstance(payload["data_source"], str | None):
         raise ValueError("data_source is not a path")
+    if not (payload["resumed"] is None or type(payload["resumed"]) is int):
+        raise ValueError("resumed is not a whole number")
     if not isinstance(payload["code_folder"], str | None):
         raise ValueError("code_folder is not a path")
     tables = ("model", "data", "environment") if is_script else ("changes", "code")

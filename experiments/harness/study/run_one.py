@@ -37,7 +37,7 @@ def train_or_load(
             return found
         from experiments.harness.training.trainer import train  # imports keras
 
-        return train(_start(spec, found), directory, dataset, options)
+        return train(_start(spec, found, directory), directory, dataset, options)
 
 
 def train_or_load_batch(
@@ -61,7 +61,7 @@ def train_or_load_batch(
             how = specs[0].environment[batching.FIELD]
             count = f"{len(paths)} run{'s' * (len(paths) > 1)}"
             logger.info(f"{count} {'in turn' if how == batching.IN_TURN else 'at once'}")
-            first = [_start(planned[path], runs[path]) for path in paths]
+            first = [_start(planned[path], runs[path], path) for path in paths]
             runs |= zip(paths, train(first, paths, dataset, options), strict=True)
         return [run for run in runs.values() if run]
 
@@ -119,13 +119,14 @@ def is_finished(run: Run, stop_after: int | None) -> bool:
     return run.status == "complete" or (run.status == "partial" and far_enough)
 
 
-def _start(spec: RunSpec, found: Run | None) -> Run:
+def _start(spec: RunSpec, found: Run | None, directory: Path) -> Run:
     """Return a run as it is when its training starts or resumes."""
     commit, now = provenance.commit(), datetime.now(UTC).isoformat(timespec="seconds")
     if found and found.commit != commit:
         begin, here = provenance.describe(found.commit), provenance.describe(commit)
         logger.info(f"started by commit {begin}, resuming with {here}")
     if found is None:
-        return Run(spec, started=now, commit=commit)
+        lost = (directory / "state").exists()  # its record was damaged
+        return Run(spec, started=now, commit=commit, resumed=None if lost else 0)
     resumed = None if found.resumed is None else found.resumed + 1
     return Run(found.spec, started=found.started, commit=found.commit, resumed=resumed)

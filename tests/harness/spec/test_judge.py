@@ -60,7 +60,7 @@ def test_only_the_documents_own_arms_size_and_data_refute_it():
 
 def test_bounds_set_after_a_run_are_noted():
     old = replace(run("a", loss=[1.0]), started="2026-11-26T08:00:00+00:00")
-    again = replace(old, started="2026-11-27T08:00:00+00:00", repeats=old.started)
+    again = replace(old, started="2026-11-27T08:00:00+00:00", first_started=old.started)
     unread = replace(run("b", loss=[1.0]), started="2026-11-25T08:00:00+00:00")
     for set_on, noted in (("", False), ("2026-11-26T07:59", False), ("2026-11-26T08:27", True)):
         claim = Claim("text", "where", LAST_LOSS, "1", (9, 9), (1, 1), set_on=set_on)
@@ -79,8 +79,8 @@ def test_a_run_that_turned_nan_before_the_bound_might_have_passed_it():
     assert measures.last_finite("b", "test_accuracy")(runs) == 0.1
     assert measures.last_finite("b", "test_accuracy", until="a")(runs) == 0.2
     largest = {arm: measures.largest(arm, "test_accuracy") for arm in runs}
-    assert str(measures.unless_nan("a", largest["a"])(runs)) == "nan"
-    assert measures.unless_nan("b", largest["b"])(runs) == 0.2
+    assert str(measures.if_finite("a", largest["a"])(runs)) == "nan"
+    assert measures.if_finite("b", largest["b"])(runs) == 0.2
 
 
 def test_the_extremes_of_measures_are_nan_if_one_is():

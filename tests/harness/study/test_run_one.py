@@ -110,7 +110,7 @@ def test_a_run_counts_how_often_it_was_resumed(batch, tmp_path):
     directory.mkdir(parents=True)
     found, counts = None, []
     for _ in range(3):
-        run_record.save(run_one._start(spec, found), directory)
+        run_record.save(run_one._start(spec, found, directory), directory)
         found = run_one.load_existing(spec, tmp_path)
         counts.append(found.resumed)
     assert counts == [0, 1, 2]
@@ -119,4 +119,4 @@ def test_a_run_counts_how_often_it_was_resumed(batch, tmp_path):
     del record["resumed"]  # an older one
     path.write_text(json.dumps(record))
     old = run_one.load_existing(spec, tmp_path)
-    assert run_one._start(spec, old).resumed is None
+    assert run_one._start(spec, old, directory).resumed is None
