@@ -21,10 +21,10 @@ from experiments.harness.spec.measures import (
     final,
     first_above,
     first_nan,
+    if_finite,
     largest,
     last_finite,
     nan_intervals,
-    if_finite,
 )
 
 as_documented = Arm(

@@ -246,6 +246,7 @@ EXPERIMENT = Experiment(
             ),
             documented="above 0",
             bounds=(0.02, 1.0),
+            instead="batch norm forgives weights that are too small: it learns better with them",
         ),
     ),
     framework=(
