@@ -42,7 +42,7 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     A claim is REPRODUCED if every seed's value is within its bounds, REFUTED if none is, and
     INCONCLUSIVE if only some are, or if no seed has the runs that the claim needs. A value of NaN
     could not be measured: the claim is then not REPRODUCED, and a seed without a value does not
-    count towards REFUTED. A run that is not complete, or that overrides made shorter than its arm,
+    count towards REFUTED. A run that is not complete, or to which overrides gave fewer intervals,
     counts for what its intervals decide; where they do not, the claim is INCONCLUSIVE, whatever
     the other seeds say. Only runs of the document's own arms, size and data can refute it: from
     others the verdict is DIFFERS. A claim about a number needs no run.
@@ -58,15 +58,12 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
 
 def _as_far_as_trained(run: Run, whole: Arm) -> Run:
     """Return a run whose history says where it ends, if that is before the end of the arm."""
-    if run.status == "complete" and _steps(run.spec.arm) >= _steps(whole):
+    if run.status == "complete" and run.spec.arm.intervals >= whole.intervals:
         return run
-    planned = replace(run.spec.arm, intervals=whole.intervals)  # for shares of the run
+    intervals = max(run.spec.arm.intervals, whole.intervals)  # for shares of the run
+    planned = replace(run.spec.arm, intervals=intervals)
     spec = replace(run.spec, arm=planned)
     return replace(run, spec=spec, history=UnfinishedHistory(run.history.rows))
-
-
-def _steps(arm: Arm) -> int:
-    return arm.steps * arm.intervals
 
 
 def _verdict(claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, _Runs]) -> Verdict:
