@@ -51,7 +51,7 @@ def write(result: Result, folder: Path) -> Path:
     experiment = result.experiment
     path = folder / f"{name_of(result.summary())}.json"
     if not unusable(result.runs):
-        runs = _with_first_start(_with_recorded(result, path), path, result.experiment)
+        runs = _with_first_start(_with_recorded(result, path), path, experiment)
         result = replace(result, runs=runs)
     if reasons := objections(result):
         raise UserError(f"{experiment.name}: {'; '.join(reasons)}")

@@ -25,8 +25,8 @@ class MissingRunError(Exception):
 class _Runs(dict[str, Run]):
     """The runs of one seed, by arm; ``read`` has those that a measure looked at."""
 
-    def __init__(self, runs: Mapping[str, Run] | None = None) -> None:
-        super().__init__(runs or {})
+    def __init__(self, runs: Mapping[str, Run]) -> None:
+        super().__init__(runs)
         self.read: list[Run] = []
 
     def __getitem__(self, arm: str) -> Run:
@@ -47,13 +47,16 @@ def judge(experiment: Experiment, runs: Sequence[Run]) -> list[Verdict]:
     the other seeds say. Only runs of the document's own arms, size and data can refute it: from
     others the verdict is DIFFERS. A claim about a number needs no run.
     """
-    by_seed: dict[int, _Runs] = {run.spec.seed: _Runs() for run in runs}
+    known: dict[int, dict[str, Run]] = {run.spec.seed: {} for run in runs}
     for run in runs:
         if run.history.rows:
             name = experiment.name_of(run.spec)
             whole = experiment.at[run.spec.scale][name]
-            by_seed[run.spec.seed][name] = _as_far_as_trained(run, whole)
-    return [_verdict(claim, runs, by_seed) for claim in experiment.claims]
+            known[run.spec.seed][name] = _as_far_as_trained(run, whole)
+    return [
+        _verdict(claim, runs, {seed: _Runs(of_seed) for seed, of_seed in known.items()})
+        for claim in experiment.claims
+    ]
 
 
 def _as_far_as_trained(run: Run, whole: Arm) -> Run:
@@ -71,7 +74,6 @@ def _verdict(claim: Claim, runs: Sequence[Run], by_seed: Mapping[int, _Runs]) ->
         return _verdict_on_number(claim, claim.measure, runs[0].spec.seed)
     scale = runs[0].spec.scale
     changed = any(run.spec.overrides for run in runs)
-    by_seed = {seed: _Runs(of_seed) for seed, of_seed in by_seed.items()}
     measured, unfinished = _measure_seeds(claim.measure, by_seed, changed)
     values = {seed: value for seed, value in measured.items() if not isnan(value)}
     inside = [claim.holds(value, scale) for value in values.values()]

@@ -90,6 +90,8 @@ def test_the_extremes_of_measures_are_nan_if_one_is():
         assert extreme(known, known)(runs) == 2
         assert str(extreme(known, unknown)(runs)) == "nan"
         assert str(extreme(unknown, known)(runs)) == "nan"
+    assert measures.largest_known(unknown, known)(runs) == 2
+    assert str(measures.largest_known(unknown, unknown)(runs)) == "nan"
 
 
 def test_a_number_needs_no_run():

@@ -120,3 +120,5 @@ def test_a_run_counts_how_often_it_was_resumed(batch, tmp_path):
     path.write_text(json.dumps(record))
     old = run_one.load_existing(spec, tmp_path)
     assert run_one._start(spec, old, directory).resumed is None
+    (directory / "state").mkdir()  # its record is lost
+    assert run_one._start(spec, None, directory).resumed is None
