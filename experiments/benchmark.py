@@ -25,11 +25,14 @@ class Network:
 
     arm_id: str
     scale: Scale
-    overrides: Mapping[str, int] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
 
+
+# The competitors build the network of the document, which multiplies no layer's input.
+PLAIN = {"network.forward_gain": False, "batch_size": 40, "steps": 45}
 
 NETWORKS = {
-    "alexnet-mini": Network("alexnet_lr_decay:fixed_rate", "mini"),
+    "alexnet-mini": Network("alexnet_lr_decay:fixed_rate", "mini", PLAIN),
     "mnist-cnn": Network("constant_init:plain_log", "full", {"steps": 40, "test_examples": 1_000}),
     "alexnet": Network("alexnet_lr_decay:fixed_rate", "full"),
 }
