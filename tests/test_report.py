@@ -1,11 +1,11 @@
 """The report command on tiny runs, and the committed records and pages."""
 
-import html
 import json
 import logging
 import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 import experiments
 from experiments import catalog, report
 from experiments.harness.data import mnist
-from experiments.harness.reporting import log_reader, pages, plots, records, tables
+from experiments.harness.reporting import html, log_reader, pages, plots, records, tables
 from experiments.harness.spec import History, Run, UserError
 from experiments.harness.spec.claim import FAILED
 from experiments.harness.spec.judge import CHANGED_NOTE, judge
@@ -96,7 +96,7 @@ def test_the_html_page_is_complete_and_self_contained(logdir, capsys, caplog):
     assert report.main(["--logdir", str(logdir)]) == 0
     captured = capsys.readouterr()
     assert "alexnet_lr_decay" in captured.out
-    page = html.unescape((logdir / "report.html").read_text())
+    page = unescape((logdir / "report.html").read_text())
     for name in ("alexnet_lr_decay", "alexnet_grouped"):
         assert f'id="{name}-mini"' in page
         assert catalog.load(name).question in page
@@ -264,15 +264,26 @@ def test_a_record_is_judged_and_drawn_again(tmp_path):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_result_on_stand_in_data_is_not_evidence(logdir, tmp_path, caplog):
+def test_a_result_on_stand_in_data_is_no_evidence_but_for_a_record_of_mnist5k(
+    logdir, tmp_path, caplog
+):
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
     assert not caplog.messages
     with pytest.raises(experiments.UserError, match="alexnet_lr_decay: it was run on digits"):
         records.write(result, tmp_path)
     assert not [*tmp_path.iterdir()]
     dataset = mnist.load("mnist5k")[0].identity()
-    runs = [replace(run, spec=replace(run.spec, dataset=dataset)) for run in result.runs]
-    assert "it was run on mnist5k" in records.objections(replace(result, runs=runs))
+    runs = [
+        replace(run, commit="abc", commit_at_end="abc", spec=replace(run.spec, dataset=dataset))
+        for run in result.runs
+    ]
+    path = records.write(replace(result, runs=runs), tmp_path)
+    assert path.stem == "alexnet_lr_decay-mini-mnist5k", "beside the record on MNIST"
+    (saved,) = records.load(tmp_path)
+    assert "STAND-IN DATA" in saved["claims"][0]["note"]
+    assert tables.by_scale([saved]).count("\n") == 1, "no row: it is not the document's data"
+    assert "## alexnet_lr_decay, mini, mnist5k\n" in html.to_markdown([saved], [path.stem + ".png"])
+    assert "#alexnet_lr_decay-mini-mnist5k)" in tables.overview([saved], "github", link="page")
 
 
 @pytest.mark.usefixtures("tiny")

@@ -40,7 +40,10 @@ def find(weights: str | Path, network: str) -> Path:
         found = LOGS / run["directory"]
         if (found / "model.keras").is_file() and _is_recorded(found, run):
             return found
-    cheapest = min(recorded, key=lambda run: (-FIRST.index(run["scale"]), run["seed"]))
+    cheapest = min(
+        recorded,
+        key=lambda run: (run["dataset"]["stand_in"], -FIRST.index(run["scale"]), run["seed"]),
+    )
     raise FileNotFoundError(_recipe(cheapest))
 
 
@@ -95,6 +98,7 @@ def _of_record(path: Path) -> Iterator[dict[str, Any]]:
             "experiment": experiment,
             "arm": arm,
             "scale": record["scale"],
+            "dataset": record["datasets"][0],
             "seed": run["seed"],
             "class_name": run["identity"]["network"]["class_name"],
             "fingerprint": run["fingerprint"],
@@ -121,9 +125,11 @@ def _recipe(run: Mapping[str, Any]) -> str:
         environment["backend"],
         f"{environment['device']}, {environment['threads']} threads",
     )
+    dataset = run["dataset"]
     variable, flag = f"KERAS_BACKEND={backend} ", ""
     if str(environment.get("cpu")).startswith("portable-"):
         variable, flag, where = "", " --portable", environment["cpu"]
+    flag += f" --data {dataset['name']}" * dataset["stand_in"]
     return (
         f"no weights of {run['names'][0]} in {LOGS}; train them with: "
         f"{variable}python -m experiments.reproduce {run['experiment']} --arm {run['arm']} "

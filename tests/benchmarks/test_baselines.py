@@ -18,7 +18,7 @@ ARMS = {  # no dropout: its masks are each library's own
     "alexnet": (
         "alexnet_lr_decay",
         "fixed_rate",
-        {"network.width": 1 / 16, "network.dropout": 0.0},
+        {"network.width": 1 / 16, "network.dropout": 0.0, "network.forward_gain": False},
     ),
     "mnist_cnn": ("constant_init", "perturbed_1e-4", {"network.kernel_initializer": "he_normal"}),
 }

@@ -77,7 +77,7 @@ def to_markdown(
         changed = f" Changed: {', '.join(changes)}." if changes else ""
         progress = f" Not complete: {tables.progress(result)}." * labels.is_unfinished(result)
         parts += [
-            f"## {result['experiment']}, {result['scale']}{', changed' * bool(changes)}",
+            f"## {', '.join([result['experiment'], result['scale'], *labels.variations(result)])}",
             result["question"],
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "

@@ -9,6 +9,7 @@ from experiments.harness.runtime import cpu
 from experiments.harness.spec.judge import CHANGED_NOTE, STAND_IN_NOTE
 
 STAND_IN = "a stand-in, not the document's data"
+STAND_IN_BESIDE = {"mnist5k"}  # whose records stand beside those on the document's data
 UNFINISHED = "runs not complete"
 
 
@@ -30,6 +31,20 @@ def stand_in_warning(dataset: Mapping[str, Any]) -> str:
 def changes(result: Mapping[str, Any]) -> list[str]:
     """Return the changes of a result's arms, as ``path=value``."""
     return sorted({f"{k}={v}" for run in result["runs"] for k, v in run["changes"].items()})
+
+
+def variations(result: Mapping[str, Any]) -> list[str]:
+    """Return what distinguishes a result from its experiment's own at the same scale."""
+    data = [dataset["name"] for dataset in result["datasets"]]
+    return [
+        *(name for name in data if name in STAND_IN_BESIDE),
+        *["changed"] * bool(changes(result)),
+    ]
+
+
+def record_name(result: Mapping[str, Any]) -> str:
+    """Return the name of a record's files, without suffix: its anchor on the records' page, too."""
+    return "-".join([result["experiment"], result["scale"], *variations(result)])
 
 
 def processor(environment: Mapping[str, Any]) -> str:

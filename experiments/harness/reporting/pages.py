@@ -19,7 +19,7 @@ def _results_table(folder: Path) -> str:
 
 def _results_page(folder: Path) -> str:
     results = records.load(folder)
-    pictures = [f"{records.name_of(result)}.png" for result in results]
+    pictures = [f"{labels.record_name(result)}.png" for result in results]
     return html.to_markdown(results, pictures)
 
 

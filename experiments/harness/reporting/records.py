@@ -30,7 +30,7 @@ from experiments.harness.spec.overrides import override
 from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
-ACCEPTED_STAND_INS = {"frames"}  # the document's own are not public
+ACCEPTED_STAND_INS = {"frames"} | labels.STAND_IN_BESIDE  # the document's frames are not public
 TEXTS = (
     "title",
     "question",
@@ -49,7 +49,7 @@ def write(result: Result, folder: Path) -> Path:
     that would replace other runs, or any that take days.
     """
     experiment = result.experiment
-    path = folder / f"{name_of(result.summary())}.json"
+    path = folder / f"{labels.record_name(result.summary())}.json"
     if not unusable(result.runs):
         runs = _with_first_start(_with_recorded(result, path), path, experiment)
         result = replace(result, runs=runs)
@@ -60,14 +60,8 @@ def write(result: Result, folder: Path) -> Path:
     return _save(summary(experiment, result.runs, judge(experiment, result.runs)), folder)
 
 
-def name_of(record: Mapping[str, Any]) -> str:
-    """Return the name of a record's files, without suffix."""
-    changed = "-changed" * bool(labels.changes(record))
-    return f"{record['experiment']}-{record['scale']}{changed}"
-
-
 def _save(payload: Mapping[str, Any], folder: Path) -> Path:
-    path = folder / f"{name_of(payload)}.json"
+    path = folder / f"{labels.record_name(payload)}.json"
     text = json.dumps(payload, indent=1)
     text = PLAIN_LIST.sub(lambda match: f"[{' '.join(match[1].split())}]", text)
     filesystem.write_atomic(path, text + "\n")
@@ -123,7 +117,7 @@ def _without_batch(environment: Mapping[str, Any]) -> str:
 def load(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
     """Return the records in ``folder``, by file name."""
     records = []
-    for path in sorted(folder.glob(pattern)):
+    for path in sorted(folder.glob(pattern), key=lambda path: path.stem):
         try:
             records.append(json.loads(path.read_text()))
         except ValueError as error:
@@ -152,7 +146,7 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
                 then if then and _same_claim(then, now) else now for then, now in then_and_now
             ],
         }
-        plots.draw(experiment, runs, folder / f"{name_of(record)}.png")
+        plots.draw(experiment, runs, folder / f"{labels.record_name(record)}.png")
         if updated != record:
             changed.append(_save(updated, folder))
     return changed
@@ -218,7 +212,7 @@ def drift(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[st
     """Return one line for each point on which the records and the catalogue disagree."""
     lines = []
     for record in load(folder):
-        name = name_of(record)
+        name = labels.record_name(record)
         experiment = load_experiment(record["experiment"])
         lines += [f"{name}: {line}" for line in _record_drift(record, experiment)]
         if not (folder / f"{name}.png").exists():

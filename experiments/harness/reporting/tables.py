@@ -73,11 +73,11 @@ def overview(results: Sequence[Mapping[str, Any]], style: str = "simple", link: 
     """
     rows = []
     for result in results:
-        name, scale = result["experiment"], result["scale"]
+        name = result["experiment"]
         found = by_origin(result["claims"])
         rows.append(
             (
-                f"[{name}]({link}#{name}-{scale})" if link else name,
+                f"[{name}]({link}#{labels.record_name(result)})" if link else name,
                 labels.scale_in_table(result),
                 len(result["seeds"]),
                 *(_count(found.get(title, {})) for title in (DOCUMENTED, HYPOTHESES)),
@@ -97,11 +97,16 @@ def _count(numbered: Mapping[int, Mapping[str, Any]]) -> str:
 
 
 def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
-    """Return one row per claim: the document's value, and what each scale measured."""
+    """Return one row per claim: the document's value, and what each scale measured.
+
+    Results whose data stands in for the document's are left out, if it can be had.
+    """
     present = {result["scale"] for result in results}
     scales = [scale for scale in reversed(get_args(Scale)) if scale in present]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for result in results:
+        if labels.STAND_IN_BESIDE.intersection(labels.variations(result)):
+            continue
         for number, claim in enumerate(result["claims"], 1):
             row = rows.setdefault((f"{result['experiment']} C{number}", claim["claim"]), {})
             row["document"] = claim["documented"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from experiments.harness.reporting import records, tables
+from experiments.harness.reporting import labels, records, tables
 from experiments.harness.reporting.result import Result
 from experiments.harness.runtime import cpu
 from experiments.harness.spec import identity
@@ -60,7 +60,7 @@ def describe(comparisons: Sequence[Comparison], result: Result) -> str:
         ]
     if not compared and any(each.environments for each in comparisons):
         lines = [_unpublished(comparisons)]
-        name = f"{result.experiment.name}-{comparisons[0].run.spec.scale}.json"
+        name = f"{labels.record_name(result.summary())}.json"
         lines += [_beside(result, each) for each in records.load(published.FOLDER.parent, name)]
     return "\n".join(lines)
 
