@@ -42,8 +42,9 @@ def test_names_are_filtered_and_cards_name_what_was_trained():
 @pytest.mark.parametrize(
     ("experiment", "arm", "command", "environment"),
     [
-        ("alexnet_lr_decay", "decayed_rate", "python -m experiments.reproduce alexnet_lr_decay "
-         "--arm decayed_rate --seed 0 --scale mini --portable;", "jax 0.10.2, portable-1"),
+        ("alexnet_default_init", "stable_loss", "python -m experiments.reproduce "
+         "alexnet_default_init --arm stable_loss --seed 0 --scale mini --portable;",
+         "jax 0.10.2, portable-1"),
         ("alexnet_grouped", "as_documented", "KERAS_BACKEND=tensorflow python -m "
          "experiments.reproduce alexnet_grouped --arm as_documented --seed 0 --scale mini;",
          "tensorflow 2.21.0, cpu, 2 threads"),

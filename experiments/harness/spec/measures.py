@@ -78,11 +78,11 @@ def initial(arm: str, name: str) -> Measure:
 def last_finite(arm: str, column: str, until: str | None = None) -> Measure:
     """Measure ``column`` after the last interval before the first non-finite one; NaN if none.
 
-    ``until``: the arm whose non-finite interval counts, by default the same.
+    ``until``: an arm whose first non-finite interval counts, too.
     """
 
     def measure(runs: Mapping[str, Run]) -> float:
-        before = finite_intervals(runs[until or arm])
+        before = min(finite_intervals(runs[name]) for name in (arm, until or arm))
         return runs[arm].history[column][before - 1] if before else nan
 
     return measure

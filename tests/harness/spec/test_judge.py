@@ -78,6 +78,7 @@ def test_a_run_that_turned_nan_before_the_bound_might_have_passed_it():
     assert measures.first_above_or_nan("a", "test_accuracy", 0.15)(runs) == 1
     assert measures.last_finite("b", "test_accuracy")(runs) == 0.1
     assert measures.last_finite("b", "test_accuracy", until="a")(runs) == 0.2
+    assert measures.last_finite("a", "test_accuracy", until="b")(runs) == 0.2
     largest = {arm: measures.largest(arm, "test_accuracy") for arm in runs}
     assert str(measures.if_finite("a", largest["a"])(runs)) == "nan"
     assert measures.if_finite("b", largest["b"])(runs) == 0.2
