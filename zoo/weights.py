@@ -40,11 +40,11 @@ def find(weights: str | Path, network: str) -> Path:
         found = LOGS / run["directory"]
         if (found / "model.keras").is_file() and _is_recorded(found, run):
             return found
-    cheapest = min(
+    suggested = min(
         recorded,
         key=lambda run: (run["dataset"]["stand_in"], -FIRST.index(run["scale"]), run["seed"]),
     )
-    raise FileNotFoundError(_recipe(cheapest))
+    raise FileNotFoundError(_recipe(suggested))
 
 
 def options(directory: Path, network: str) -> dict[str, Any]:
@@ -108,12 +108,17 @@ def _of_record(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _is_recorded(directory: Path, recorded: Mapping[str, Any]) -> bool:
-    """Return whether a run is complete, with the recorded fingerprint in the same environment."""
+    """Return whether a run is complete, and the recorded one if data and environment are the same.
+
+    One on other data is not.
+    """
     try:
         run = json.loads((directory / "run.json").read_text())
     except (OSError, ValueError):
         return False
     if run["status"] != "complete":
+        return False
+    if run["dataset"]["sha256"] != recorded["dataset"]["sha256"]:
         return False
     same = run["environment"] == recorded["environment"]
     return not same or run["fingerprint"] == recorded["fingerprint"]

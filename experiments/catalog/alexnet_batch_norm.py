@@ -125,7 +125,7 @@ EXPERIMENT = Experiment(
         "mini: 60 intervals.",
     ),
     cost={
-        "mini": "4 to 6 minutes on 2 CPU cores",
+        "mini": "3 to 4 minutes on 2 CPU cores",
         "protocol": "an estimated 100 minutes on 2 CPU cores",
         "full": "days on a CPU; a GPU is needed",
     },

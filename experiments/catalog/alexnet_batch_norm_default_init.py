@@ -97,7 +97,7 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         "All of alexnet_small_init's.",
-        "mini: a quarter of the width, 24 intervals.",
+        "mini: a quarter of the width, as at protocol; 24 intervals.",
         "Biases are experiment 1's 0.1; the document describes the weights only.",
         "The document prints nothing of this experiment; 1 and 0.085 are experiment 1's numbers.",
     ),

@@ -160,7 +160,7 @@ EXPERIMENT = Experiment(
         "mini: 60 intervals.",
     ),
     cost={
-        "mini": "5 to 7 minutes on 2 CPU cores",
+        "mini": "4 to 5 minutes on 2 CPU cores",
         "protocol": "an estimated 130 minutes on 2 CPU cores",
         "full": "days on a CPU; a GPU is needed",
     },

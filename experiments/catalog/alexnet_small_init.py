@@ -177,14 +177,13 @@ EXPERIMENT = Experiment(
         "over an interval, each before the step.",
         "protocol: 67 pixels, a quarter of the width; each layer's input is multiplied by "
         "sqrt(full fan-in / own fan-in), so that signals and gradients scale as at full size.",
-        "mini: 67 pixels, an eighth of the width, scaled as at protocol; std 0.015 (documented: "
-        "0.01), batch 24 at rate 5e-4 (documented: 200 at 1e-4), 90 intervals of 66 steps "
-        "(documented: 50 of 300).",
-        "mini: std, batch, rate and steps were chosen on seeds from 100 on, so that plateau, "
-        "convergence and NaN fit into two minutes.",
+        "mini: 67 pixels, an eighth of the width, scaled as at protocol.",
+        "mini: std 0.015 (documented: 0.01), batch 24 at rate 5e-4 (200 at 1e-4), 90 intervals of "
+        "66 steps (50 of 300). They were chosen on seeds from 100 on, so that plateau, convergence "
+        "and NaN fit into two minutes an arm.",
     ),
     cost={
-        "mini": "3 to 4 minutes on 2 CPU cores",
+        "mini": "2 to 4 minutes on 2 CPU cores",
         "protocol": "an estimated 70 minutes on 2 CPU cores",
         "full": "days on a CPU; a GPU is needed",
     },

@@ -97,7 +97,7 @@ EXPERIMENT = Experiment(
             about="the published code: the same, log(1e-7 * softmax)",
         ),
         "stable_loss": diagnosis(
-            "the same mean over the batch, computed from logits", {"loss": STABLE}
+            "the older plot with its loss computed from logits", {"loss": STABLE}
         ),
         "width_one": diagnosis(
             "the twin: one unit a layer, its output times the width it stands for; tiny epsilon",

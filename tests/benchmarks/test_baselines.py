@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import catalog
+from experiments.benchmark import SCALED
 from experiments.benchmarks.competitors import METHODS
 from experiments.benchmarks.task import SavedTask, save_task
 from experiments.harness.model import build
@@ -18,7 +19,7 @@ ARMS = {  # no dropout: its masks are each library's own
     "alexnet": (
         "alexnet_lr_decay",
         "fixed_rate",
-        {"network.width": 1 / 16, "network.dropout": 0.0, "network.forward_gain": False},
+        {"network.width": 1 / 16, "network.dropout": 0.0, **SCALED},
     ),
     "mnist_cnn": ("constant_init", "perturbed_1e-4", {"network.kernel_initializer": "he_normal"}),
 }

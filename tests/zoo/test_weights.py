@@ -97,6 +97,7 @@ def test_a_recorded_arms_weights_are_found_in_logs(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     payload = json.loads((directory / "run.json").read_text())
     recorded = {
+        "dataset": payload["dataset"],
         "names": ("mine/arm", "other/alias"), "experiment": "mine", "arm": "arm", "scale": "mini",
         "seed": 0, "class_name": "mnist_cnn", "fingerprint": trained.fingerprint,
         "environment": payload["environment"], "directory": "mine/mini/arm/seed0",

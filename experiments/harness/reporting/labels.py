@@ -9,7 +9,7 @@ from experiments.harness.runtime import cpu
 from experiments.harness.spec.judge import CHANGED_NOTE, STAND_IN_NOTE
 
 STAND_IN = "a stand-in, not the document's data"
-STAND_IN_BESIDE = {"mnist5k"}  # whose records stand beside those on the document's data
+RECORDED_STAND_INS = {"mnist5k"}  # recorded beside the document's own data
 UNFINISHED = "runs not complete"
 
 
@@ -35,15 +35,17 @@ def changes(result: Mapping[str, Any]) -> list[str]:
 
 def variations(result: Mapping[str, Any]) -> list[str]:
     """Return what distinguishes a result from its experiment's own at the same scale."""
-    data = [dataset["name"] for dataset in result["datasets"]]
-    return [
-        *(name for name in data if name in STAND_IN_BESIDE),
-        *["changed"] * bool(changes(result)),
-    ]
+    return [*recorded_stand_ins(result), *["changed"] * bool(changes(result))]
+
+
+def recorded_stand_ins(result: Mapping[str, Any]) -> list[str]:
+    """Return the names of a result's datasets that are recorded beside the document's own."""
+    names = [dataset["name"] for dataset in result["datasets"] if dataset["stand_in"]]
+    return [name for name in names if name in RECORDED_STAND_INS]
 
 
 def record_name(result: Mapping[str, Any]) -> str:
-    """Return the name of a record's files, without suffix: its anchor on the records' page, too."""
+    """Return the name of a record's files, without suffix: its anchor on the Markdown page, too."""
     return "-".join([result["experiment"], result["scale"], *variations(result)])
 
 

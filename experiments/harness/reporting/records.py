@@ -30,7 +30,7 @@ from experiments.harness.spec.overrides import override
 from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
-ACCEPTED_STAND_INS = {"frames"} | labels.STAND_IN_BESIDE  # the document's frames are not public
+ACCEPTED_STAND_INS = {"frames"} | labels.RECORDED_STAND_INS  # the document's frames are not public
 TEXTS = (
     "title",
     "question",
@@ -102,6 +102,7 @@ def untraceable(runs: Sequence[Run]) -> list[str]:
     environments = [run.spec.environment for run in runs]
     reasons = {
         "runs of several environments": len(set(map(_without_batch, environments))) > 1,
+        "runs on several datasets": len({run.spec.dataset["sha256"] for run in runs}) > 1,
         "runs without determinism": any(e.get("deterministic") is False for e in environments),
         "runs of uncommitted code": any(str(run.commit).endswith(("+", "None")) for run in runs),
         "the code changed during a run": any(map(provenance.change, runs)),

@@ -99,13 +99,18 @@ def _count(numbered: Mapping[int, Mapping[str, Any]]) -> str:
 def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
     """Return one row per claim: the document's value, and what each scale measured.
 
-    Results whose data stands in for the document's are left out, if it can be had.
+    A result on stand-in data is left out if there is one on the document's own.
     """
+    own = {
+        (result["experiment"], result["scale"])
+        for result in results
+        if not labels.recorded_stand_ins(result)
+    }
     present = {result["scale"] for result in results}
     scales = [scale for scale in reversed(get_args(Scale)) if scale in present]
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for result in results:
-        if labels.STAND_IN_BESIDE.intersection(labels.variations(result)):
+        if labels.recorded_stand_ins(result) and (result["experiment"], result["scale"]) in own:
             continue
         for number, claim in enumerate(result["claims"], 1):
             row = rows.setdefault((f"{result['experiment']} C{number}", claim["claim"]), {})

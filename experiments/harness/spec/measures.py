@@ -78,11 +78,12 @@ def initial(arm: str, name: str) -> Measure:
 def last_finite(arm: str, column: str, until: str | None = None) -> Measure:
     """Measure ``column`` after the last interval before the first non-finite one; NaN if none.
 
-    ``until``: an arm whose first non-finite interval counts, too.
+    ``until``: another arm; the earlier NaN of the two counts.
     """
 
     def measure(runs: Mapping[str, Run]) -> float:
-        before = min(finite_intervals(runs[name]) for name in (arm, until or arm))
+        both = zip(runs[arm].history.finite, runs[until or arm].history.finite, strict=False)
+        before = sum(1 for _ in takewhile(all, both))
         return runs[arm].history[column][before - 1] if before else nan
 
     return measure

@@ -23,7 +23,8 @@ def test_a_claim_has_one_row_for_all_scales():
     def result(scale: str, values: dict, verdict: str, note: str) -> dict:
         claim = {"claim": "it learns", "documented": "0.9", "values": values}
         claims = [{**claim, "verdict": verdict, "note": note}]
-        return {"experiment": "some", "scale": scale, "seeds": [0], "claims": claims}
+        mnist = {"datasets": [{"name": "mnist", "stand_in": False}], "runs": []}
+        return {"experiment": "some", "scale": scale, "seeds": [0], "claims": claims, **mnist}
 
     full = result("full", {}, "INCONCLUSIVE", "runs missing for 1 of 1 seeds")
     middle = result("protocol", {}, "INCONCLUSIVE", "not measurable for 1 of 1 seeds, protocol")

@@ -17,6 +17,7 @@ from experiments.harness.spec import (
     judge,
     measures,
 )
+from experiments.harness.spec.run import UnfinishedHistory
 
 DATA = {"stand_in": True}
 LAST_LOSS = measures.final("a", "loss")
@@ -117,6 +118,14 @@ def test_a_run_that_overrides_made_shorter_does_not_decide_what_comes_later():
         assert outcome((2, 2), changed, measure=measures.final("a", "test_loss")) == "INCONCLUSIVE"
         assert outcome((1, 1), changed, measure=measures.nan_intervals("a")) == verdict
         assert outcome((2, 2), changed, measure=measures.first_nan("a")) == "REPRODUCED"
+
+
+def test_the_earlier_nan_of_two_arms_is_known_before_the_other_one_ends():
+    turned = run("a", loss=[1.0, nan], test_loss=[1.0, nan], test_accuracy=[0.2, 0.1])
+    longer = run("b", loss=[1.0] * 3, test_loss=[1.0] * 3, test_accuracy=[0.3, 0.4, 0.5])
+    runs = {"a": turned, "b": replace(longer, history=UnfinishedHistory(longer.history.rows))}
+    assert measures.last_finite("a", "test_accuracy", until="b")(runs) == 0.2
+    assert measures.last_finite("b", "test_accuracy", until="a")(runs) == 0.3
 
 
 @pytest.mark.parametrize("status", ["partial", "interrupted", "running"])
