@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999933",
            "#882255", "#44aa99", "#7f7f7f", "#aa4499")  # fmt: skip
 BAND_FROM = 3  # seeds
-PRINTED, LAST = "printed in the document", "last value before NaN"
+PRINTED, LAST = "printed in the document, at its epochs", "last value before NaN"
 MARKS: dict[str, dict[str, Any]] = {
     PRINTED: {"marker": "o", "mfc": "none"},
     LAST: {"marker": "X"},
