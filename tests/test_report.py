@@ -334,12 +334,17 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
         "the code changed during a run": [replace(runs[0], commit_at_end="abd"), *runs[1:]],
         "runs without determinism": [with_environment(runs[0], deterministic=False), *runs[1:]],
         "runs of several environments": [with_environment(runs[0], threads=64), *runs[1:]],
+        "runs on several datasets": [with_dataset(runs[0], sha256="1"), *runs[1:]],
     }.items():
         assert reason in records.objections(replace(evidence, runs=defective))
     longer = [
         replace(run, status="partial", spec=replace(run.spec, scale="protocol")) for run in runs
     ]
     assert not records.objections(replace(evidence, runs=longer))
+
+
+def with_dataset(run: Run, **fields) -> Run:
+    return replace(run, spec=replace(run.spec, dataset={**run.spec.dataset, **fields}))
 
 
 def with_environment(run: Run, **fields) -> Run:

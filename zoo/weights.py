@@ -108,10 +108,7 @@ def _of_record(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _is_recorded(directory: Path, recorded: Mapping[str, Any]) -> bool:
-    """Return whether a run is complete, and the recorded one if data and environment are the same.
-
-    One on other data is not.
-    """
+    """Return whether a run is complete, on the recorded data, and equal in the same environment."""
     try:
         run = json.loads((directory / "run.json").read_text())
     except (OSError, ValueError):

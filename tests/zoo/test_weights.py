@@ -92,7 +92,7 @@ def test_a_runs_directory_is_weights(run, tmp_path):
 
 
 def test_a_recorded_arms_weights_are_found_in_logs(run, tmp_path, monkeypatch):
-    """By either of its names, unless the same environment has another fingerprint."""
+    """By either of its names, unless the data or, in the same environment, the bits differ."""
     trained, directory = run
     monkeypatch.chdir(tmp_path)
     payload = json.loads((directory / "run.json").read_text())
@@ -107,6 +107,9 @@ def test_a_recorded_arms_weights_are_found_in_logs(run, tmp_path, monkeypatch):
     Path("logs/mine/mini/arm/seed0").symlink_to(directory)
     for name in recorded["names"]:
         assert len(zoo.build("mnist_cnn", weights=name).weights)
-    recorded["fingerprint"] = "0" * 64
+    recorded["dataset"] = {"name": "mnist5k", "sha256": "0", "stand_in": True}
+    with pytest.raises(FileNotFoundError, match=r"train them with: .* --data mnist5k;"):
+        zoo.build("mnist_cnn", weights="mine/arm")
+    recorded |= {"dataset": payload["dataset"], "fingerprint": "0" * 64}
     with pytest.raises(FileNotFoundError, match="train them with"):
         zoo.build("mnist_cnn", weights="mine/arm")

@@ -82,8 +82,7 @@ def last_finite(arm: str, column: str, until: str | None = None) -> Measure:
     """
 
     def measure(runs: Mapping[str, Run]) -> float:
-        both = zip(runs[arm].history.finite, runs[until or arm].history.finite, strict=False)
-        before = sum(1 for _ in takewhile(all, both))
+        before = finite_intervals(runs[arm], runs[until or arm])
         return runs[arm].history[column][before - 1] if before else nan
 
     return measure
@@ -212,9 +211,10 @@ def _unless_nan(choose: Callable[[list[float]], float], values: list[float]) -> 
     return nan if any(map(isnan, values)) else choose(values)
 
 
-def finite_intervals(run: Run) -> int:
-    """Return the number of intervals before the first non-finite one."""
-    return sum(1 for _ in takewhile(bool, run.history.finite))
+def finite_intervals(*runs: Run) -> int:
+    """Return the number of intervals before the first that is non-finite in any of the runs."""
+    finite = zip(*(run.history.finite for run in runs), strict=False)
+    return sum(1 for _ in takewhile(all, finite))
 
 
 def _first_true(flags: Iterable[bool]) -> float:
