@@ -66,12 +66,11 @@ def report(args: argparse.Namespace) -> int:
     if args.markdown:
         print(html.to_markdown(payload, list(map(str, pictures)), own), end="")
         return cli.DONE
-    nan_causes = [result.nan_causes for result in results]
     overviews = plots.overviews(results, args.logdir)
     path, picture = args.logdir / "report.html", args.logdir / scripts.PICTURE if own else None
     if picture:
         scripts.draw(runs, picture)
-    page = html.to_html(payload, pictures, nan_causes, overviews, own, picture)
+    page = html.to_html(payload, pictures, overviews, own, picture)
     filesystem.write_atomic(path, page)
     if args.record:
         record(results)

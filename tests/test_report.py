@@ -126,8 +126,8 @@ def test_the_html_page_shows_saved_causes_of_nan(logdir, tmp_path):
     (run / NAN_CAUSE_FILE).write_text("step 3: <NaN>")
     assert report.main(["--logdir", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
-    title = f"{run.parent.name}, {run.name.replace('seed', 'seed ')}"
-    assert f"Cause of the NaN: {title}" in page
+    seed = run.name.removeprefix("seed")
+    assert f"Cause of the NaN: {run.parent.name}, seed {seed}" in page
     assert "<pre>step 3: &lt;NaN&gt;</pre>" in page
 
 

@@ -301,7 +301,7 @@ EXPERIMENT = Experiment(
         "3e-4 those of the full width do.",
     ),
     cost={
-        "mini": "4 to 5 minutes on 2 CPU cores",
+        "mini": "2 to 5 minutes on 2 CPU cores",
         "full": "1 to 2 hours as published, 30 to 80 minutes for each other arm, on 2 CPU cores",
     },
     seeds=(0,),

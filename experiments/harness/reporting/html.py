@@ -17,16 +17,15 @@ from experiments.harness.spec.claim import FAILED, OUTCOMES
 def to_html(
     results: Sequence[Mapping[str, Any]],
     pictures: Sequence[Path],
-    nan_causes: Sequence[Mapping[str, str]],
     overviews: Mapping[str, Path],
     scripts: Sequence[Mapping[str, Any]] = (),
     script_picture: Path | None = None,
 ) -> str:
     """Return one page that needs no other file.
 
-    ``results`` are summaries; ``pictures`` and ``nan_causes`` (texts by title) are theirs, in the
-    same order; ``overviews`` are pictures by title. ``scripts`` are summaries of the runs of
-    users' own scripts, with one picture.
+    ``results`` are summaries; ``pictures`` are theirs, in the same order; ``overviews`` are
+    pictures by title. ``scripts`` are summaries of the runs of users' own scripts, with one
+    picture.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -38,7 +37,6 @@ def to_html(
     return environment.get_template("page.html").render(
         results=results,
         pictures=[_base64(picture) for picture in pictures],
-        nan_causes=nan_causes,
         overviews=[(title, _base64(picture)) for title, picture in overviews.items()],
         scripts=scripts,
         script_picture=_base64(script_picture) if script_picture else "",
@@ -51,6 +49,7 @@ def to_html(
         bounds=lambda claim: tables.bounds(claim["bounds"]),
         spread=lambda claim: tables.spread([float(v) for v in claim["values"].values()]),
         reported=lambda result: tables.reported(result, "html"),
+        recorded_runs=lambda result: tables.recorded_runs(result, "html"),
     )
 
 
@@ -82,14 +81,15 @@ def to_markdown(
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
             f"{environment['versions'][backend]} on {labels.processor(environment)}, "
-            f"{environment['threads']} threads. Training time: {tables.training_time(result)}"
-            f"{tables.resumptions(result)}."
-            f"{changed}{progress}",
+            f"{environment['threads']} threads. Training time (wall time): "
+            f"{tables.training_time(result)}.{changed}{progress}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),
             tables.reported(result, "github") if result["printed"] else "",
             "\n".join(f"- {line}" for line in result["framework"]),
             "\n".join(f"{n}. {line}" for n, line in enumerate(result["deviations"], 1)),
+            f"<details><summary>Runs and fingerprints</summary>\n\n"
+            f"{tables.recorded_runs(result, 'github')}\n\n</details>",
         ]
     if scripts:
         parts += ["## Runs of own scripts", script_runs.table(scripts, "github")]

@@ -50,12 +50,15 @@ def record_name(result: Mapping[str, Any]) -> str:
 
 
 def processor(environment: Mapping[str, Any]) -> str:
-    """Return the name of the processor, or of the accelerator, that an environment computes on."""
+    """Return the name of the processor, or of the accelerator, that an environment computes on.
+
+    A processor's name ends in its architecture and a digest of its extensions.
+    """
     if environment["device"] != "cpu":
         return str(environment["device"])
     if cpu.is_portable(environment):
         return "any processor (--portable)"
-    return str(environment.get("cpu", "cpu")).rsplit(" ", 2)[0]  # without architecture and digest
+    return str(environment.get("cpu", "cpu"))
 
 
 def is_unfinished(result: Mapping[str, Any]) -> bool:

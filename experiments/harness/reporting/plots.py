@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, cycle
+from itertools import chain, cycle, zip_longest
 from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +35,10 @@ MARKS: dict[str, dict[str, Any]] = {
 def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """Write a PNG of the experiment's panels: one colour per arm.
 
-    Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is their mean, in a band
-    from the lowest to the highest, until the first of them turns NaN; from there on each has a thin
-    line. Circles are values that the document prints, and a cross marks the last interval before a
-    run's loss turned NaN. Over an arm's field, points are runs and lines their means.
+    Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is the mean of those whose
+    loss is finite so far, in a band from the lowest to the highest. Circles are values that the
+    document prints, and a cross marks the last interval before a run's loss turned NaN. Over an
+    arm's field, points are runs and lines their means.
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
@@ -127,20 +127,18 @@ def _draw_curves(
         shown = [run for run in runs if panel.column in run.history]
         curves = [run.history[panel.column] for run in shown]
         any_finite |= any(isfinite(value) for values in curves for value in values)
-        together = len(curves) >= BAND_FROM or panel.mean
-        end = min(map(finite_intervals, shown), default=0) if together else 0
-        if end:
-            means, lowest, highest = zip(*map(_spread, zip(*curves, strict=False)), strict=True)
-            xs = range(1, end + 1)
-            axis.plot(xs, means[:end], color=colour, lw=1.5, marker="." if end == 1 else None)
+        before_nan = [run.history[panel.column][: finite_intervals(run)] for run in shown]
+        together = (len(curves) >= BAND_FROM or panel.mean) and any(before_nan)
+        if together:
+            rows = zip_longest(*before_nan, fillvalue=nan)
+            means, lowest, highest = zip(*map(_spread, rows), strict=True)
+            xs = range(1, len(means) + 1)
+            axis.plot(xs, means, color=colour, lw=1.5, marker="." if len(means) == 1 else None)
             if not panel.mean:
-                axis.fill_between(xs, lowest[:end], highest[:end], color=colour, alpha=0.15, lw=0)
-        for values in () if panel.mean and end else curves:
-            xs = range(max(1, end), len(values) + 1)
+                axis.fill_between(xs, lowest, highest, color=colour, alpha=0.15, lw=0)
+        for values in () if together else curves:
             marker = "." if sum(map(isfinite, values)) == 1 else None
-            axis.plot(
-                xs, values[max(0, end - 1) :], marker=marker, color=colour, lw=0.7 if end else 1
-            )
+            axis.plot(range(1, len(values) + 1), values, marker=marker, color=colour, lw=1)
         for run in () if panel.mean else shown:
             if 0 < (finite := finite_intervals(run)) < run.intervals:
                 last = run.history[panel.column][finite - 1]

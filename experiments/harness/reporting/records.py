@@ -279,6 +279,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         started=row["started"],
         resumed=row.get("resumed"),
         first_started=row.get("first_started", ""),
+        nan_cause=row.get("nan_cause", ""),
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),
         chain=(*[""] * row["intervals"], row["fingerprint"]),

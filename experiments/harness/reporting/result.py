@@ -13,7 +13,6 @@ import numpy as np
 from experiments.harness.reporting import tables
 from experiments.harness.spec import Experiment, Run, Verdict
 from experiments.harness.spec.claim import FAILED
-from experiments.harness.storage import run_directory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,17 +42,6 @@ class Result:
             )
             for run in self.runs
         }
-
-    @property
-    def nan_causes(self) -> dict[str, str]:
-        """The explanations of NaN that ``replay --keep`` has saved, by arm and seed."""
-        causes = {}
-        for run in self.runs:
-            path = run_directory.directory_of(run.spec, self.logdir) / run_directory.NAN_CAUSE_FILE
-            if path.is_file():
-                name = f"{self.experiment.name_of(run.spec)}, seed {run.spec.seed}"
-                causes[name] = path.read_text()
-        return causes
 
     @property
     def verdicts(self) -> pd.DataFrame:
@@ -144,6 +132,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "started": run.started,
         **({"first_started": run.first_started} if run.first_started else {}),
         **({"resumed": run.resumed} if run.resumed is not None else {}),
+        **({"nan_cause": run.nan_cause} if run.nan_cause else {}),
         "seconds": round(run.seconds, 3),
         "commit": run.commit,
         "commit_at_end": run.commit_at_end,

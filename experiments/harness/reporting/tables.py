@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -241,16 +242,58 @@ def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> st
 
 
 def training_time(result: Mapping[str, Any]) -> str:
-    """Return the time that all runs of a result took together, as text."""
-    minutes = sum(run["seconds"] for run in result["runs"]) / 60
+    """Return the time that all runs of a result took together, as text.
+
+    Arms of other experiments are counted in each record that has them.
+    """
+    shared = [
+        run["seconds"]
+        for run in result["runs"]
+        if run["home"].partition(":")[0] != result["experiment"]
+    ]
+    total = _duration(sum(run["seconds"] for run in result["runs"]))
+    return (
+        f"{total}, {_duration(sum(shared))} of it in other experiments' arms" if shared else total
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
     return f"{minutes:.0f} minutes" if minutes < 100 else f"{minutes / 60:.1f} hours"
 
 
-def resumptions(result: Mapping[str, Any]) -> str:
-    """Return how often a result's runs were resumed, as the end of a sentence, if they say so."""
-    counts = [run["resumed"] for run in result["runs"] if "resumed" in run]
-    times = "once" if sum(counts) == 1 else f"{sum(counts)} times"
-    return f"; runs were resumed {times}" if any(counts) else ""
+def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
+    """Return one row per run of a result: what was trained, how, why it turned NaN, fingerprint.
+
+    ``resumed`` counts kills and planned stops after which the run went on; older records do not
+    say.
+    """
+    rows = [
+        (
+            run["arm"],
+            run["seed"],
+            f"{run['intervals']}" + ", partial" * (run["status"] != "complete"),
+            _duration(run["seconds"]),
+            run.get("resumed", "not counted"),
+            _nan_cause(run.get("nan_cause", "")),
+            (run["fingerprint"] or "-")[:16],
+        )
+        for run in result["runs"]
+    ]
+    headers = ("arm", "seed", "intervals", "wall time", "resumed", "cause of a NaN", "fingerprint")
+    return tabulate(rows, headers, style, disable_numparse=True)
+
+
+def _nan_cause(text: str) -> str:
+    """Return step and reason of an explanation that ``replay --keep`` saved; "-" if there is none.
+
+    The reason is the paragraph ``why``, whose further lines are indented.
+    """
+    reason = re.search(r"^why +(.*(?:\n +.*)*)", text, re.MULTILINE)
+    step = text.partition(":")[0]
+    return f"{step}: {' '.join(reason[1].split())}" if reason else step or "-"
 
 
 def progress(result: Mapping[str, Any]) -> str:

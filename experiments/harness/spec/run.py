@@ -223,12 +223,14 @@ class Run(Recorded):
 
     ``resumed`` counts how often a process continued it, after a kill or a planned stop; None if
     its record does not say. ``first_started`` is when the first run like it began, if a record
-    knows of one (ISO 8601).
+    knows of one (ISO 8601). ``nan_cause`` is the explanation of its NaN that ``replay --keep`` has
+    saved, if it has.
     """
 
     spec: RunSpec
     resumed: int | None = 0
     first_started: str = ""
+    nan_cause: str = ""
 
     @property
     def known_since(self) -> str:

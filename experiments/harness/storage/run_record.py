@@ -33,6 +33,7 @@ from experiments.harness.spec import (
 from experiments.harness.spec.identity import identity_of
 from experiments.harness.spec.overrides import MINIMUM
 from experiments.harness.storage.provenance import packages
+from experiments.harness.storage.run_directory import NAN_CAUSE_FILE
 
 FORMAT = 1
 UNREADABLE = (
@@ -71,7 +72,7 @@ def save(run: Run | ScriptRun, directory: Path) -> None:
     if isinstance(run, Run) and run.spec.arm.result_file:
         name, line = run.spec.arm.result_file
         filesystem.write_atomic(directory / name, _result_file(run, line))
-    elsewhere = ("spec", "first_started", *TABLES)
+    elsewhere = ("spec", "first_started", "nan_cause", *TABLES)
     results = {name: value for name, value in vars(run).items() if name not in elsewhere}
     planned = {
         RENAMED.get(name, name): value
@@ -207,7 +208,9 @@ def _from_json(payload: Mapping[str, Any], directory: Path) -> Run | ScriptRun:
     planned = {name: payload[RENAMED.get(name, name)] for name in RunSpec.__dataclass_fields__}
     spec = RunSpec(**planned | {"arm": arm_from_json(payload["arm"])})
     identity_of(spec)
-    return Run(spec, **outcome, resumed=payload["resumed"])
+    cause = directory / NAN_CAUSE_FILE
+    nan_cause = cause.read_text() if cause.is_file() else ""
+    return Run(spec, **outcome, resumed=payload["resumed"], nan_cause=nan_cause)
 
 
 def _check(payload: Mapping[str, Any], is_script: bool) -> None:
