@@ -287,13 +287,17 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
 
 
 def _nan_cause(text: str) -> str:
-    """Return step and reason of an explanation that ``replay --keep`` saved; "-" if there is none.
+    """Return step, tensor and reason of what ``replay --keep`` saved; "-" if that is nothing.
 
     The reason is the paragraph ``why``, whose further lines are indented.
     """
-    reason = re.search(r"^why +(.*(?:\n +.*)*)", text, re.MULTILINE)
-    step = text.partition(":")[0]
-    return f"{step}: {' '.join(reason[1].split())}" if reason else step or "-"
+    first = re.search(r"^first +(\w+ '[^']+')", text, re.MULTILINE)
+    why = re.search(r"^why +(.*(?:\n +.*)*)", text, re.MULTILINE)
+    parts = [
+        text.partition(":")[0],
+        *(" ".join(found[1].split()) for found in (first, why) if found),
+    ]
+    return ": ".join(parts) or "-"
 
 
 def progress(result: Mapping[str, Any]) -> str:

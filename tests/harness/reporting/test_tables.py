@@ -68,8 +68,8 @@ sample       23 in the batch"""
     result = {"experiment": "some", "runs": [new, old]}
     _, _, *rows = tables.recorded_runs(result, "github").splitlines()
     why = (
-        "step 31, in interval 4: a softmax output underflowed to zero and its logarithm is -inf; "
-        "times a label of zero that is NaN"
+        "step 31, in interval 4: term 'log': a softmax output underflowed to zero and its "
+        "logarithm is -inf; times a label of zero that is NaN"
     )
     assert [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows] == [
         ["a", "0", "9", "90 minutes", "2", why, "f" * 16],
