@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--first-nonfinite", action="store_true", help="replay the first step with "
         "a nonfinite loss or a nonfinite variable after it, and print the cause")
     add("--keep", action="store_true", help="save the result of --first-nonfinite in RUN_DIR, "
-        "if it is exact; report shows it on its page")
+        "if it is exact; report shows it on its page, and its records keep it")
     add("--images", type=Path, metavar="FILE.png", help="save the step's batch as a picture")
     # fmt: on
     return command

@@ -123,12 +123,12 @@ def test_the_html_page_is_complete_and_self_contained(logdir, capsys, caplog):
 def test_the_html_page_shows_saved_causes_of_nan(logdir, tmp_path):
     shutil.copytree(logdir / "alexnet_lr_decay", tmp_path / "alexnet_lr_decay")
     run = next(tmp_path.rglob("run.json")).parent
-    (run / NAN_CAUSE_FILE).write_text("step 3: <NaN>")
+    (run / NAN_CAUSE_FILE).write_bytes(b"step 3: <NaN>\xff")
     assert report.main(["--logdir", str(tmp_path)]) == 0
     page = (tmp_path / "report.html").read_text()
     seed = run.name.removeprefix("seed")
     assert f"Cause of the NaN: {run.parent.name}, seed {seed}" in page
-    assert "<pre>step 3: &lt;NaN&gt;</pre>" in page
+    assert "<pre>step 3: &lt;NaN&gt;\ufffd</pre>" in page
 
 
 @pytest.mark.usefixtures("tiny")
@@ -373,6 +373,12 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
     path = records.write(result, tmp_path)
     before = json.loads(path.read_text())
+    explained = [replace(run, nan_cause="step 3: loss nan") for run in result.runs]
+    records.write(replace(result, runs=explained), tmp_path)
+    records.write(result, tmp_path)  # of a log directory that lacks the explanations
+    rows = [row | {"nan_cause": "step 3: loss nan"} for row in before["runs"]]
+    before = json.loads(path.read_text())
+    assert before["runs"] == rows
     first, *_ = result.runs
     begun = replace(first, chain=first.chain[:2], history=History(first.history.rows[:1]))
     assert records.write(replace(result, runs=[begun]), tmp_path) == path

@@ -265,7 +265,10 @@ EXPERIMENT = Experiment(
         "mini: 16 filters at Adam 1e-3, 6 intervals of 30 steps, 2,000 test images; of the 216 "
         "arms those that the claims compare, and their neighbours.",
     ),
-    cost={"mini": "6 to 7 minutes on 2 CPU cores", "full": "a GPU is needed: 216 networks"},
+    cost={
+        "mini": "6 to 7 minutes on 2 CPU cores",
+        "full": "an estimated 15 to 30 hours on 2 CPU cores for the 18 arms of mini, of 216",
+    },
     panels=tuple(
         Panel(
             "test_accuracy",

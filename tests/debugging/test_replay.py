@@ -11,6 +11,7 @@ from experiments.debugging import report
 from experiments.debugging.replay import open_replay
 from experiments.debugging.step_tensors import step_tensors
 from experiments.harness.model import build, variables
+from experiments.harness.reporting import tables
 from experiments.harness.storage import run_directory, run_record
 from experiments.harness.training.stepper import Step
 from tests.harness.training.test_stepper import same, train_recorded
@@ -100,6 +101,11 @@ def test_an_underflow_before_a_bare_log_is_explained_with_its_sample(tmp_path):
     assert command.main(argv) == 0
     saved = (directory / run_directory.NAN_CAUSE_FILE).read_text()
     assert saved == report.headline(payload) + "\n"
+    row = {"arm": "a", "seed": 0, "intervals": 1, "status": "complete", "seconds": 1}
+    table = tables.recorded_runs({"runs": [{**row, "fingerprint": "f", "nan_cause": saved}]})
+    assert f"step 1, in interval 1: loss {step.loss:.8g}; term 'log' (" in table
+    assert "a softmax output underflowed to zero" in table
+    assert ("the step's own loss is" in table) == (not np.isnan(step.loss))
 
 
 def test_an_overflow_is_explained(tmp_path):

@@ -35,10 +35,10 @@ MARKS: dict[str, dict[str, Any]] = {
 def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """Write a PNG of the experiment's panels: one colour per arm.
 
-    Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is the mean of those whose
-    loss is finite so far, in a band from the lowest to the highest. Circles are values that the
-    document prints, and a cross marks the last interval before a run's loss turned NaN. Over an
-    arm's field, points are runs and lines their means.
+    Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is the mean, in a band from
+    the lowest to the highest, of the runs that reached the interval with a finite loss. Circles
+    are values that the document prints, and a cross marks the last interval before a run's loss
+    turned NaN. Over an arm's field, points are runs and lines their means.
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
@@ -127,9 +127,10 @@ def _draw_curves(
         shown = [run for run in runs if panel.column in run.history]
         curves = [run.history[panel.column] for run in shown]
         any_finite |= any(isfinite(value) for values in curves for value in values)
-        before_nan = [run.history[panel.column][: finite_intervals(run)] for run in shown]
-        together = (len(curves) >= BAND_FROM or panel.mean) and any(before_nan)
+        ends = [*map(finite_intervals, shown)]
+        together = (len(curves) >= BAND_FROM or panel.mean) and any(ends)
         if together:
+            before_nan = [values[:end] for values, end in zip(curves, ends, strict=True)]
             rows = zip_longest(*before_nan, fillvalue=nan)
             means, lowest, highest = zip(*map(_spread, rows), strict=True)
             xs = range(1, len(means) + 1)
@@ -139,10 +140,9 @@ def _draw_curves(
         for values in () if together else curves:
             marker = "." if sum(map(isfinite, values)) == 1 else None
             axis.plot(range(1, len(values) + 1), values, marker=marker, color=colour, lw=1)
-        for run in () if panel.mean else shown:
-            if 0 < (finite := finite_intervals(run)) < run.intervals:
-                last = run.history[panel.column][finite - 1]
-                axis.plot(finite, last, "X", color=colour, ms=8, zorder=3)
+        for values, end in () if panel.mean else zip(curves, ends, strict=True):
+            if 0 < end < len(values):
+                axis.plot(end, values[end - 1], "X", color=colour, ms=8, zorder=3)
                 marks.add(LAST)
         if arm in documented:
             points = documented[arm].points(panel.column)

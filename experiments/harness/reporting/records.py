@@ -176,8 +176,17 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
                 f"{experiment.name}: {path} has other arms, data or environment; move it away first"
             )
         return result.runs
-    own = [replace(run, spec=replace(run.spec, environment=environment)) for run in result.runs]
-    by_length = sorted([*runs_of(record, experiment), *own], key=lambda run: run.intervals)
+    recorded = runs_of(record, experiment)
+    causes = {run.fingerprint: run.nan_cause for run in recorded}
+    own = [
+        replace(
+            run,
+            spec=replace(run.spec, environment=environment),
+            nan_cause=run.nan_cause or causes.get(run.fingerprint, ""),
+        )
+        for run in result.runs
+    ]
+    by_length = sorted([*recorded, *own], key=lambda run: run.intervals)
     longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
     order = list(experiment.arm_ids.values())
     return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]

@@ -111,7 +111,7 @@ def _claim(verdict: Verdict, run: Run) -> dict[str, Any]:
         "where": claim.where,
         "documented": claim.documented,
         "bounds": claim.bounds_at(run.spec.scale),
-        "values": {str(seed): value for seed, value in verdict.values.items()},
+        "values": {str(seed): _shortest(value) for seed, value in verdict.values.items()},
         "verdict": verdict.outcome,
         "note": verdict.note,
         "instead": claim.instead if verdict.outcome in FAILED else "",

@@ -253,7 +253,9 @@ def training_time(result: Mapping[str, Any]) -> str:
     ]
     total = _duration(sum(run["seconds"] for run in result["runs"]))
     return (
-        f"{total}, {_duration(sum(shared))} of it in other experiments' arms" if shared else total
+        f"{total}, of which {_duration(sum(shared))} for other experiments' arms"
+        if shared
+        else total
     )
 
 
@@ -265,7 +267,7 @@ def _duration(seconds: float) -> str:
 
 
 def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
-    """Return one row per run of a result: what was trained, how, why it turned NaN, fingerprint.
+    """Return one row per run of a result: its progress, time, resumptions, NaN and fingerprint.
 
     ``resumed`` counts kills and planned stops after which the run went on; older records do not
     say.
@@ -274,30 +276,34 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
         (
             run["arm"],
             run["seed"],
-            f"{run['intervals']}" + ", partial" * (run["status"] != "complete"),
+            run["intervals"]
+            if run["status"] == "complete"
+            else f"{run['intervals']}, {run['status']}",
             _duration(run["seconds"]),
             run.get("resumed", "not counted"),
-            _nan_cause(run.get("nan_cause", "")),
+            _nan_cause(run).replace("|", r"\|" if style == "github" else "|"),
             (run["fingerprint"] or "-")[:16],
         )
         for run in result["runs"]
     ]
-    headers = ("arm", "seed", "intervals", "wall time", "resumed", "cause of a NaN", "fingerprint")
-    return tabulate(rows, headers, style, disable_numparse=True)
+    headers = ("arm", "seed", "intervals", "wall time", "resumed", "cause of its NaN")
+    return tabulate(rows, (*headers, "fingerprint"), style, disable_numparse=True)
 
 
-def _nan_cause(text: str) -> str:
-    """Return step, tensor and reason of what ``replay --keep`` saved; "-" if that is nothing.
+def _nan_cause(run: Mapping[str, Any]) -> str:
+    """Return the step, the tensor and the reason that ``replay --keep`` saved, as a line.
 
-    The reason is the paragraph ``why``, whose further lines are indented.
+    What it saved is labelled paragraphs, whose further lines are indented.
     """
-    first = re.search(r"^first +(\w+ '[^']+')", text, re.MULTILINE)
-    why = re.search(r"^why +(.*(?:\n +.*)*)", text, re.MULTILINE)
-    parts = [
-        text.partition(":")[0],
-        *(" ".join(found[1].split()) for found in (first, why) if found),
-    ]
-    return ": ".join(parts) or "-"
+    step, *paragraphs = re.split(r"\n+(?=\S)", run.get("nan_cause", "").strip())
+    if step:
+        texts = dict(" ".join(paragraph.split()).partition(" ")[::2] for paragraph in paragraphs)
+        return "; ".join(
+            [step, *(texts[name] for name in ("first", "why", "compiled") if name in texts)]
+        )
+    losses = (run["history"].get(name, ()) for name in ("loss", "test_loss"))
+    finite = all(math.isfinite(float(value)) for values in losses for value in values)
+    return "-" if finite else "not replayed"
 
 
 def progress(result: Mapping[str, Any]) -> str:

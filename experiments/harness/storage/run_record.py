@@ -208,9 +208,14 @@ def _from_json(payload: Mapping[str, Any], directory: Path) -> Run | ScriptRun:
     planned = {name: payload[RENAMED.get(name, name)] for name in RunSpec.__dataclass_fields__}
     spec = RunSpec(**planned | {"arm": arm_from_json(payload["arm"])})
     identity_of(spec)
-    cause = directory / NAN_CAUSE_FILE
-    nan_cause = cause.read_text() if cause.is_file() else ""
-    return Run(spec, **outcome, resumed=payload["resumed"], nan_cause=nan_cause)
+    return Run(spec, **outcome, resumed=payload["resumed"], nan_cause=_nan_cause(directory))
+
+
+def _nan_cause(directory: Path) -> str:
+    """Return what ``replay --keep`` saved; the run does not depend on it."""
+    with suppress(OSError):
+        return (directory / NAN_CAUSE_FILE).read_text(encoding="utf-8", errors="replace")
+    return ""
 
 
 def _check(payload: Mapping[str, Any], is_script: bool) -> None:

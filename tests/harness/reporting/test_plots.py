@@ -33,5 +33,6 @@ def test_a_band_goes_on_with_the_seeds_whose_loss_is_finite():
     marks = plots._draw_curves(axis, Panel("loss", "loss"), {name: runs}, {}, {name: "#000000"})
     mean, cross = (line.get_xydata().tolist() for line in axis.lines)
     assert mean == [[1, 5.0], [2, 4.0], [3, 3.5], [4, 2.5]]
-    assert len(axis.collections) == 1  # the band
+    (band,) = axis.collections
+    assert band.get_paths()[0].get_extents().get_points().tolist() == [[1, 1], [4, 6]]
     assert (cross, marks) == ([[2, 3.0]], {plots.LAST})

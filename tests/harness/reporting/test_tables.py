@@ -1,3 +1,4 @@
+import re
 from math import inf, nan
 
 import pytest
@@ -58,21 +59,26 @@ def test_campaigns_table_has_a_column_per_backend_and_counts_harms():
 def test_recorded_runs_say_what_each_was_and_why_it_turned_nan():
     saved = """step 31, in interval 4: loss nan
 
-first        term 'log' (BareLogCrossentropy): 1 of 240 nonfinite, [23, 7] is -inf
+first        term 'a|b' (Log): 1 of 240 nonfinite, [23, 7] is -inf
 why          a softmax output underflowed to zero and its logarithm is -inf; times a label of
              zero that is NaN
 sample       23 in the batch"""
     run = {"arm": "a", "home": "some:a", "seed": 0, "status": "complete", "fingerprint": "f" * 64}
+    run |= {"history": {"loss": [1.0, "nan"]}, "seconds": 5.0}
     new = run | {"intervals": 9, "seconds": 5400, "resumed": 2, "nan_cause": saved}
-    old = run | {"intervals": 3, "seconds": 5.0, "status": "partial", "home": "other:a"}
-    result = {"experiment": "some", "runs": [new, old]}
+    begun = run | {"intervals": 3, "status": "interrupted", "home": "other:a"}
+    finite = run | {"intervals": 1, "resumed": 0, "history": {"loss": [1.0]}}
+    result = {"experiment": "some", "runs": [new, begun, finite]}
     _, _, *rows = tables.recorded_runs(result, "github").splitlines()
     why = (
-        "step 31, in interval 4: term 'log': a softmax output underflowed to zero and its "
-        "logarithm is -inf; times a label of zero that is NaN"
+        r"step 31, in interval 4: loss nan; term 'a\|b' (Log): 1 of 240 nonfinite, [23, 7] is "
+        "-inf; a softmax output underflowed to zero and its logarithm is -inf; times a label of "
+        "zero that is NaN"
     )
-    assert [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows] == [
+    assert [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows] == [
         ["a", "0", "9", "90 minutes", "2", why, "f" * 16],
-        ["a", "0", "3, partial", "5 s", "not counted", "-", "f" * 16],
+        ["a", "0", "3, interrupted", "5 s", "not counted", "not replayed", "f" * 16],
+        ["a", "0", "1", "5 s", "0", "-", "f" * 16],
     ]
-    assert tables.training_time(result) == "90 minutes, 5 s of it in other experiments' arms"
+    total = "90 minutes, of which 5 s for other experiments' arms"
+    assert tables.training_time(result) == total
