@@ -252,11 +252,7 @@ def training_time(result: Mapping[str, Any]) -> str:
         if run["home"].partition(":")[0] != result["experiment"]
     ]
     total = _duration(sum(run["seconds"] for run in result["runs"]))
-    return (
-        f"{total}, of which {_duration(sum(shared))} for other experiments' arms"
-        if shared
-        else total
-    )
+    return total + f", of which {_duration(sum(shared))} for other experiments' arms" * bool(shared)
 
 
 def _duration(seconds: float) -> str:
