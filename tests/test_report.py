@@ -407,6 +407,9 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
     long = replace(begun, spec=replace(begun.spec, scale="full"))
     with pytest.raises(UserError, match="move it away first"):
         records.write(replace(result, runs=[long]), tmp_path)
+    as_long = [replace(run, spec=replace(run.spec, scale="full")) for run in elsewhere]
+    records.write(replace(result, runs=as_long), tmp_path)
+    assert json.loads(longer.read_text())["environment"]["threads"] == 64
 
 
 @pytest.mark.usefixtures("tiny")

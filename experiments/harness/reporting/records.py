@@ -46,7 +46,7 @@ def write(result: Result, folder: Path) -> Path:
 
     The record there keeps its other runs, and longer ones, if its data, its environment and its
     arms are the same. Raises ``UserError`` for a result that is not evidence (``objections``), or
-    that would replace other runs, or any that take days.
+    that would replace runs that it lacks or has less of.
     """
     experiment = result.experiment
     path = folder / f"{labels.record_name(result.summary())}.json"
@@ -168,12 +168,17 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
         and _without_batch(environment) == _without_batch(here)
         and not _defined_differently(record, experiment)
     )
-    known = {(experiment.name_of(run.spec), run.spec.seed) for run in result.runs}
-    lost = {(run["arm"], run["seed"]) for run in record["runs"]} - known
     if not same:
-        if (lost or record["scale"] != "mini") and not objections(result):
+        known = {
+            (experiment.name_of(run.spec), run.spec.seed): run.intervals for run in result.runs
+        }
+        loses = any(
+            known.get((run["arm"], run["seed"]), -1) < run["intervals"] for run in record["runs"]
+        )
+        if loses and not objections(result):
             raise UserError(
-                f"{experiment.name}: {path} has other arms, data or environment; move it away first"
+                f"{experiment.name}: {path} has longer runs or other arms, of other data or "
+                "another environment; move it away first"
             )
         return result.runs
     recorded = runs_of(record, experiment)
