@@ -371,12 +371,14 @@ def test_an_unfinished_run_decides_nothing_that_the_complete_one_contradicts(sha
 def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path, monkeypatch):
     monkeypatch.setattr(records, "unusable", lambda _: [])  # they were run on digits
     (result,) = log_reader.results(logdir, [catalog.load("alexnet_lr_decay")])
+    link = "f" * 64  # the same for all, as that of two arms whose every weight is NaN
+    result = replace(result, runs=[replace(r, chain=(*r.chain[:-1], link)) for r in result.runs])
     path = records.write(result, tmp_path)
     before = json.loads(path.read_text())
-    explained = [replace(run, nan_cause="step 3: loss nan") for run in result.runs]
+    explained = [replace(run, nan_cause=f"step {n}") for n, run in enumerate(result.runs)]
     records.write(replace(result, runs=explained), tmp_path)
     records.write(result, tmp_path)  # of a log directory that lacks the explanations
-    rows = [row | {"nan_cause": "step 3: loss nan"} for row in before["runs"]]
+    rows = [row | {"nan_cause": f"step {n}"} for n, row in enumerate(before["runs"])]
     before = json.loads(path.read_text())
     assert before["runs"] == rows
     first, *_ = result.runs

@@ -182,12 +182,13 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
             )
         return result.runs
     recorded = runs_of(record, experiment)
-    causes = {run.fingerprint: run.nan_cause for run in recorded}
+    causes = {(run.spec.arm_id, run.spec.seed, run.fingerprint): run.nan_cause for run in recorded}
     own = [
         replace(
             run,
             spec=replace(run.spec, environment=environment),
-            nan_cause=run.nan_cause or causes.get(run.fingerprint, ""),
+            nan_cause=run.nan_cause
+            or causes.get((run.spec.arm_id, run.spec.seed, run.fingerprint), ""),
         )
         for run in result.runs
     ]
