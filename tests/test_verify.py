@@ -271,6 +271,8 @@ def test_edited_initial_metrics_are_named(sound, tmp_path, capsys):
         ("seed", lambda _: -1, "seed is not a whole number"),
         ("seed", lambda _: "0", "seed is not a whole number"),
         ("chain", lambda _: "abc", "chain is not a list"),
+        ("seconds", lambda _: "1", "seconds is not a time"),
+        ("cpu_seconds", lambda _: [2], "cpu_seconds is not a time"),
         ("intervals_done", lambda _: 10**9, "intervals_done is not the chain's length"),
         ("status", lambda _: [], "status is unknown"),
         ("initial", lambda _: 4, "initial is not a table"),

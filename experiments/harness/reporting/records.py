@@ -299,6 +299,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         history=History.from_columns(columns),
         chain=(*[""] * row["intervals"], row["fingerprint"]),
         seconds=row["seconds"],
+        cpu_seconds=row.get("cpu_seconds"),
         commit=row["commit"],
         commit_at_end=row.get("commit_at_end"),
     )

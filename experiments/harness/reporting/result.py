@@ -134,6 +134,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         **({"resumed": run.resumed} if run.resumed is not None else {}),
         **({"nan_cause": run.nan_cause} if run.nan_cause else {}),
         "seconds": round(run.seconds, 3),
+        **({"cpu_seconds": round(run.cpu_seconds, 3)} if run.cpu_seconds is not None else {}),
         "commit": run.commit,
         "commit_at_end": run.commit_at_end,
         "initial": {name: _shortest(value) for name, value in run.initial.items()},

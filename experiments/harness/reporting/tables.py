@@ -263,10 +263,10 @@ def _duration(seconds: float) -> str:
 
 
 def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
-    """Return one row per run of a result: its progress, time, resumptions, NaN and fingerprint.
+    """Return one row per run of a result: its progress, times, resumptions, NaN and fingerprint.
 
-    ``resumed`` counts kills and planned stops after which the run went on; older records do not
-    say.
+    ``resumed`` counts kills and planned stops after which the run went on; older records say
+    neither that nor their CPU time.
     """
     rows = [
         (
@@ -276,13 +276,14 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
             if run["status"] == "complete"
             else f"{run['intervals']}, {run['status']}",
             _duration(run["seconds"]),
+            _duration(run["cpu_seconds"]) if "cpu_seconds" in run else "not measured",
             run.get("resumed", "not counted"),
             _nan_cause(run).replace("|", r"\|" if style == "github" else "|"),
             (run["fingerprint"] or "-")[:16],
         )
         for run in result["runs"]
     ]
-    headers = ("arm", "seed", "intervals", "wall time", "resumed", "cause of its NaN")
+    headers = ("arm", "seed", "intervals", "wall time", "CPU time", "resumed", "cause of its NaN")
     return tabulate(rows, (*headers, "fingerprint"), style, disable_numparse=True)
 
 

@@ -191,6 +191,7 @@ class Recorded:
     before the first step and after each interval. ``digests`` holds, for the same times, each
     tensor's digest by its path, and under ``batches`` the checksums of the interval's batches
     (``storage/fingerprint.py``). ``started`` is an ISO 8601 time, ``seconds`` the training time,
+    ``cpu_seconds`` the processor time of all threads in it; None if the record does not say.
     ``commit`` is that of the code when the run began, ``commit_at_end`` when its training last
     ended, with ``+`` if the code is modified; None outside git, in training, and in old records.
     """
@@ -203,6 +204,7 @@ class Recorded:
     digests: tuple[Mapping[str, str], ...] = ()
     started: str = ""
     seconds: float = 0.0
+    cpu_seconds: float | None = 0.0
     commit: str | None = None
     commit_at_end: str | None = None
 

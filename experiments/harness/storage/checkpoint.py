@@ -28,10 +28,10 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, EOFError)
 class Checkpoint:
     """The whole state of a training after ``interval`` intervals.
 
-    ``tensors`` are the variables (weights, optimiser, seeds) by path, ``seconds`` is the time spent
-    training, ``run_id`` names the run that the checkpoint belongs to; ``initial``, ``history``,
-    ``chain`` and ``digests`` are the run's so far (``spec.Run``). ``extra`` is what else is needed
-    to resume, outside of the fingerprint, in the form that ``nested.split`` takes.
+    ``tensors`` are the variables (weights, optimiser, seeds) by path, ``run_id`` names the run
+    that the checkpoint belongs to; ``initial``, ``history``, ``chain``, ``digests``, ``seconds``
+    and ``cpu_seconds`` are the run's so far (``spec.Run``). ``extra`` is what else is needed to
+    resume, outside of the fingerprint, in the form that ``nested.split`` takes.
     """
 
     run_id: str
@@ -42,6 +42,7 @@ class Checkpoint:
     chain: tuple[str, ...]
     digests: tuple[Mapping[str, str], ...]
     seconds: float
+    cpu_seconds: float | None = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -59,6 +60,7 @@ def save(state: Checkpoint, folder: Path) -> None:
         "chain": state.chain,
         "digests": state.digests,
         "seconds": state.seconds,
+        "cpu_seconds": state.cpu_seconds,
     }
     others: list[NDArray[Any]] = []
     if state.extra:
@@ -151,5 +153,6 @@ def load(path: Path) -> Checkpoint:
         chain=tuple(facts["chain"]),
         digests=tuple(facts.get("digests", [{}] * len(facts["chain"]))),  # and these
         seconds=facts["seconds"],
+        cpu_seconds=facts.get("cpu_seconds"),  # and this
         extra=nested.join(facts.get("extra", {"dict": []}), others),
     )

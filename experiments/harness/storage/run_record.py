@@ -179,6 +179,7 @@ def _read(directory: Path) -> Run | ScriptRun | None:
             "commit_at_end": None,
             "data_source": None,
             "resumed": None,
+            "cpu_seconds": None,
             **OWN_CODE,
         }  # in older records
         payload = missing | json.loads(path.read_text())
@@ -195,7 +196,7 @@ def _from_json(payload: Mapping[str, Any], directory: Path) -> Run | ScriptRun:
     _check(payload, is_script)
     links = tuple(payload["chain"])
     columns = ("step",) if is_script else ("step", "loss", "test_loss")
-    fields = ("status", "initial", "started", "seconds", "commit", "commit_at_end")
+    fields = ("status", "initial", "started", "seconds", "cpu_seconds", "commit", "commit_at_end")
     outcome: dict[str, Any] = {name: payload[name] for name in fields}
     outcome |= {
         "chain": links,
@@ -234,6 +235,9 @@ def _check(payload: Mapping[str, Any], is_script: bool) -> None:
         raise ValueError("data_source is not a path")
     if not (payload["resumed"] is None or type(payload["resumed"]) is int):
         raise ValueError("resumed is not a whole number")
+    for name, unknown in (("seconds", ()), ("cpu_seconds", (None,))):
+        if not (type(payload[name]) in (int, float) or payload[name] in unknown):
+            raise ValueError(f"{name} is not a time")
     if not isinstance(payload["code_folder"], str | None):
         raise ValueError("code_folder is not a path")
     tables = ("model", "data", "environment") if is_script else ("changes", "code")

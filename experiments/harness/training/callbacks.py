@@ -27,6 +27,7 @@ from experiments.harness.telemetry.callback import DEFAULT_EVERY, Telemetry
 from experiments.harness.telemetry.metric_names import history_row
 from experiments.harness.training.options import TrainOptions
 from experiments.harness.training.run_writer import RunWriter
+from experiments.harness.training.stopwatch import Elapsed, Stopwatch
 
 
 class InterruptCallback(keras.callbacks.Callback):
@@ -140,10 +141,10 @@ class CheckpointCallback(keras.callbacks.Callback):
         self.checksums[step] = batch_checksum(indices)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.clock = time.perf_counter()
+        self.stopwatch = Stopwatch()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.save(epoch, read(self.model), logs or {}, time.perf_counter() - self.clock)
+        self.save(epoch, read(self.model), logs or {}, self.stopwatch.elapsed())
         past_deadline = time.monotonic() >= self.options.deadline
         self.model.stop_training = self.should_stop or past_deadline
 
@@ -152,14 +153,14 @@ class CheckpointCallback(keras.callbacks.Callback):
         epoch: int,
         tensors: Mapping[str, NDArray[Any]],
         logs: Mapping[str, float],
-        seconds: float,
+        elapsed: Elapsed,
     ) -> None:
         """Save the checkpoint after an epoch, then the record."""
         steps = self.run.spec.arm.steps
         self._check_steps(epoch, tensors)
         row = history_row((epoch + 1) * steps, logs)
         batches = (self.checksums.pop(step) for step in range(epoch * steps, (epoch + 1) * steps))
-        self.writer.append(tensors, row, "".join(batches), seconds)
+        self.writer.append(tensors, row, "".join(batches), elapsed)
 
     def _check_steps(self, epoch: int, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Raise ``UserError`` if the optimiser did not take every step of the interval."""

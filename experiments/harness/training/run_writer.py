@@ -14,6 +14,7 @@ from experiments.harness.spec import Run, ScriptRun, Status
 from experiments.harness.storage import checkpoint, provenance, run_record
 from experiments.harness.storage.checkpoint import Checkpoint
 from experiments.harness.storage.fingerprint import link, tensor_digests
+from experiments.harness.training.stopwatch import Elapsed
 
 RunT = TypeVar("RunT", Run, ScriptRun)
 
@@ -40,13 +41,13 @@ class RunWriter(Generic[RunT]):
         tensors: Mapping[str, NDArray[Any]],
         row: Mapping[str, float],
         batches: str = "",
-        seconds: float = 0.0,
+        elapsed: Elapsed = Elapsed(),  # noqa: B008 (immutable)
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Save the checkpoint after one more interval, then the record.
 
         ``row`` is the interval's row of ``history.csv``, ``batches`` the checksums of its batches,
-        ``seconds`` its training time.
+        ``elapsed`` its training time.
         """
         before: Checkpoint = self.checkpoint
         now = replace(
@@ -56,7 +57,10 @@ class RunWriter(Generic[RunT]):
             history=before.history.append(row),
             chain=(*before.chain, link(before.chain[-1], tensors, row)),
             digests=(*before.digests, tensor_digests(tensors, batches)),
-            seconds=before.seconds + seconds,
+            seconds=before.seconds + elapsed.seconds,
+            cpu_seconds=None
+            if before.cpu_seconds is None
+            else before.cpu_seconds + elapsed.cpu_seconds,
             extra=extra or {},
         )
         checkpoint.save(now, self.directory / "state")
@@ -77,6 +81,7 @@ class RunWriter(Generic[RunT]):
             chain=now.chain,
             digests=now.digests,
             seconds=now.seconds,
+            cpu_seconds=now.cpu_seconds,
             commit_at_end=commit_at_end,
         )
         run_record.save(self.run, self.directory)

@@ -65,7 +65,8 @@ why          a softmax output underflowed to zero and its logarithm is -inf; tim
 sample       23 in the batch"""
     run = {"arm": "a", "home": "some:a", "seed": 0, "status": "complete", "fingerprint": "f" * 64}
     run |= {"history": {"loss": [1.0, "nan"]}, "seconds": 5.0}
-    new = run | {"intervals": 9, "seconds": 5400, "resumed": 2, "nan_cause": saved}
+    new = run | {"intervals": 9, "seconds": 5400, "cpu_seconds": 9000}
+    new |= {"resumed": 2, "nan_cause": saved}
     begun = run | {"intervals": 3, "status": "interrupted", "home": "other:a"}
     finite = run | {"intervals": 1, "resumed": 0, "history": {"loss": [1.0]}}
     result = {"experiment": "some", "runs": [new, begun, finite]}
@@ -75,10 +76,11 @@ sample       23 in the batch"""
         "-inf; a softmax output underflowed to zero and its logarithm is -inf; times a label of "
         "zero that is NaN"
     )
+    unknown = ("not measured", "not counted")
     assert [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows] == [
-        ["a", "0", "9", "90 minutes", "2", why, "f" * 16],
-        ["a", "0", "3, interrupted", "5 s", "not counted", "not replayed", "f" * 16],
-        ["a", "0", "1", "5 s", "0", "-", "f" * 16],
+        ["a", "0", "9", "90 minutes", "2.5 hours", "2", why, "f" * 16],
+        ["a", "0", "3, interrupted", "5 s", *unknown, "not replayed", "f" * 16],
+        ["a", "0", "1", "5 s", "not measured", "0", "-", "f" * 16],
     ]
     total = "90 minutes, of which 5 s for other experiments' arms"
     assert tables.training_time(result) == total

@@ -92,16 +92,18 @@ def test_past_the_deadline_each_call_trains_one_interval_to_the_same_bits(undist
     assert not run_one.incomplete_runs([spec], tmp_path)
 
 
-def test_a_run_from_before_there_were_digests_resumes(undisturbed, tmp_path):
+def test_a_run_from_before_digests_and_cpu_time_were_recorded_resumes(undisturbed, tmp_path):
     run, _ = undisturbed
     part = train(plan_run(schedule=[[2, 0.1]]), tmp_path, stop_after=2)
     directory = run_directory.directory_of(part.spec, tmp_path)
     (directory / "digests.csv").unlink()
     newest, _ = checkpoint.load_newest(directory / "state")
-    checkpoint.save(replace(newest, digests=({}, {}, {})), directory / "state")
+    older = replace(newest, digests=({}, {}, {}), cpu_seconds=None)
+    checkpoint.save(older, directory / "state")
     again = train(plan_run(schedule=[[2, 0.1]]), tmp_path)
     assert again.chain == run.chain
     assert again.digests == ({}, {}, {}, *run.digests[3:])
+    assert again.cpu_seconds is None
 
 
 def test_the_saved_model_loads_without_the_harness(undisturbed):
@@ -160,13 +162,17 @@ def test_trained_again_it_has_the_same_fingerprints(undisturbed, tmp_path):
 @pytest.mark.parametrize("stops", [(1,), (2, 3)])
 def test_stopped_and_resumed_it_ends_with_the_same_bits(undisturbed, tmp_path, stops):
     run, directory = undisturbed
+    spent = [0.0]
     for stop in stops:
         part = train(plan_run(schedule=[[2, 0.1]]), tmp_path, stop_after=stop)
         assert (part.status, part.intervals) == ("partial", stop)
         assert part.chain == run.chain[: stop + 1]
+        spent.append(part.cpu_seconds)
     whole = train(plan_run(schedule=[[2, 0.1]]), tmp_path)
     assert whole.chain == run.chain
     assert whole.history == run.history
+    assert spent == sorted({*spent})  # CPU time adds up
+    assert spent[-1] < whole.cpu_seconds == run_one.load_existing(whole.spec, tmp_path).cpu_seconds
     elsewhere = run_directory.directory_of(whole.spec, tmp_path)
     assert (elsewhere / "history.csv").read_text() == (directory / "history.csv").read_text()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from experiments.harness.training.batched.jax_programs import (
     set_state,
 )
 from experiments.harness.training.callbacks import CheckpointCallback
+from experiments.harness.training.stopwatch import Elapsed, Stopwatch
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -92,7 +92,7 @@ class RunBatch:
 
     def train_interval(self, program: Program) -> float:
         """Train the next interval and save it; return the seconds that training took."""
-        interval, clock = self.done, time.perf_counter()
+        interval, stopwatch = self.done, Stopwatch()
         for member in self.swap_in():
             self.model.reset_metrics()
             for callback in member.callbacks:
@@ -103,9 +103,9 @@ class RunBatch:
             for callback in member.callbacks:
                 callback.on_epoch_end(interval, metrics)
             tensors.append(variables.read(self.model))
-        seconds = time.perf_counter() - clock
-        self._save(interval, tensors, logs, seconds / len(self.members))
-        return seconds
+        elapsed = stopwatch.elapsed()
+        self._save(interval, tensors, logs, elapsed.share(len(self.members)))
+        return elapsed.seconds
 
     def _train_and_test(self, program: Program, interval: int) -> list[dict[str, float]]:
         """Take the interval's steps, evaluate the test split, and return each member's logs."""
@@ -129,12 +129,12 @@ class RunBatch:
         interval: int,
         tensors: Sequence[Tensors],
         logs: Sequence[Mapping[str, float]],
-        seconds: float,
+        elapsed: Elapsed,
     ) -> None:
         """Save the members' checkpoints, in threads: hashing and writing take most of the time."""
 
         def save(member: BatchMember, values: Tensors, metrics: Mapping[str, float]) -> None:
-            member.saving.save(interval, values, metrics, seconds)
+            member.saving.save(interval, values, metrics, elapsed)
 
         with ThreadPoolExecutor(cpu.available_count()) as pool:
             for _ in pool.map(save, self.members, tensors, logs):

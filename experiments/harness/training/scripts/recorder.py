@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -25,6 +24,7 @@ from experiments.harness.training.scripts import callback_state, sessions
 from experiments.harness.training.scripts.description import script_folder
 from experiments.harness.training.scripts.fit_call import FitCall, find_fit
 from experiments.harness.training.scripts.opening import open_directory
+from experiments.harness.training.stopwatch import Stopwatch
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -120,7 +120,7 @@ class Recorder(keras.callbacks.Callback):
         if self.writer is None:
             self.model._initial_epoch = None  # a later fit of this model has its own
             self._begin(epoch)
-        self.clock, self.batches_taken = time.perf_counter(), 0
+        self.stopwatch, self.batches_taken = Stopwatch(), 0
 
     def _begin(self, epoch: int) -> None:
         if self.opened.found:
@@ -151,7 +151,7 @@ class Recorder(keras.callbacks.Callback):
             training_state.read(self.model),
             history_row(before + steps, _scalars(logs or {})),
             self._checksums(epoch, steps),
-            time.perf_counter() - self.clock,
+            self.stopwatch.elapsed(),
             self._extra(epoch + 1),
         )
 
