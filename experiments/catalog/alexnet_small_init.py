@@ -5,8 +5,8 @@ AlexNet stays on a plateau for eleven epochs, converges to 99 %, and at epoch 47
 turns NaN: "the gradient suddenly explodes".
 
 The document's cross-entropy is a bare log of a softmax. The diagnosis arm changes only the loss: it
-computes the same sum over the batch from the logits. If it does not turn NaN at the same rate, no
-gradient exploded: a probability underflowed to 0, and its log was multiplied by a label of 0.
+computes the same sum over the batch from the logits. If it does not turn NaN at the same rate, the
+NaN is the log's: a probability underflowed to 0, and its log was multiplied by a label of 0.
 
     python -m experiments.reproduce alexnet_small_init
 """
