@@ -122,7 +122,7 @@ EXPERIMENT = Experiment(
             bounds=(0, 0),
         ),
         Claim(
-            "and its gap passes the same point unharmed: largest logit gap",
+            "and its gap passes the same point: largest logit gap",
             where="diagnosis",
             measure=if_finite("stable_loss", largest("stable_loss", "logit_gap")),
             documented="-",

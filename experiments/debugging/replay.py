@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +25,15 @@ from experiments.harness.training.trainer import train
 
 @dataclass(frozen=True)
 class InspectedStep:
-    """A step, its tensors in the order of their computation, and the cause of a NaN if any."""
+    """A step, its tensors in the order of their computation, and the cause of a NaN if any.
+
+    ``losses_before`` are those of the interval's earlier steps, if they were taken one by one.
+    """
 
     step: Step
     tensors: list[StepTensor]
     nan_cause: NanCause | None
+    losses_before: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,16 @@ class Replay:
         for interval in checkpoint.nonfinite_candidates(self.run.history):
             logger.info(f"looking for the step in interval {interval} of {self.run.intervals}")
             stepper = self._stepper(interval - 1)
+            losses: list[float] = []
             while stepper.done < stepper.end:
                 if not (step := stepper.take()).finite:
-                    return self._inspect(stepper, step)
+                    return self._inspect(stepper, step, losses)
+                losses.append(step.loss)
         return None
 
-    def _inspect(self, stepper: Stepper, step: Step) -> InspectedStep:
+    def _inspect(
+        self, stepper: Stepper, step: Step, losses_before: Sequence[float] = ()
+    ) -> InspectedStep:
         interval, index = divmod(step.number - 1, self.run.spec.arm.steps)
         checksums = self.run.digests[interval + 1].get("batches", "")  # older runs have none
         recorded = checksums[index * CHECKSUM_DIGITS : (index + 1) * CHECKSUM_DIGITS]
@@ -71,7 +79,7 @@ class Replay:
             self.doubts.append(f"the batch of step {step.number} differs from the recorded one")
         tensors = step_tensors(stepper.model, step)
         reasons: Mapping[str, str] = getattr(stepper.model.loss, "reasons", {})
-        return InspectedStep(step, tensors, find_nan_cause(step, tensors, reasons))
+        return InspectedStep(step, tensors, find_nan_cause(step, tensors, reasons), losses_before)
 
     def _stepper(self, interval: int) -> Stepper:
         return Stepper(self.run.spec, self.dataset, self._checkpoint(interval))

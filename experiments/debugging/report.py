@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from textwrap import fill
 from typing import Any
 
@@ -19,6 +20,7 @@ from experiments.harness.runtime import filesystem
 from experiments.harness.spec import UserError
 
 SHOWN_TARGETS = 10  # numbers of a target
+SHOWN_LOSSES = 5  # of the steps before
 TITLES = {
     "weight": "Weights and the optimiser's variables, before the step",
     "activation": "Activations, in training mode, with the step's own random numbers",
@@ -50,6 +52,7 @@ def summary(replay: Replay, inspected: InspectedStep | None) -> dict[str, Any]:
         "step": step.number,
         "interval": (step.number - 1) // run.spec.arm.steps + 1,
         "loss": step.loss,
+        "losses_before": [*inspected.losses_before],
         "batch": {"indices": step.indices.tolist(), "targets": step.batch[1].tolist()},
         "tensors": tensors,
         "story": inspected.nan_cause,
@@ -79,11 +82,13 @@ def text(payload: Mapping[str, Any]) -> str:
 def headline(payload: Mapping[str, Any]) -> str:
     """Return the step's number and loss and, if it was nonfinite, the cause."""
     line = "step {step}, in interval {interval}: loss {loss:.8g}".format(**_numbers(payload))
-    return f"{line}\n\n{nan_cause(payload['story'])}" if payload["story"] else line
+    if not payload["story"]:
+        return line
+    return f"{line}\n\n{nan_cause(payload['story'], payload['losses_before'])}"
 
 
-def nan_cause(cause: Mapping[str, Any]) -> str:
-    """Return the cause of a NaN as text."""
+def nan_cause(cause: Mapping[str, Any], losses_before: Sequence[float] = ()) -> str:
+    """Return the cause of a NaN as text, with the last of ``losses_before`` and their median."""
     index = ", ".join(map(str, cause["index"]))
     lines = {
         "first": f"{cause['kind']} {cause['tensor']!r} ({cause['operation']}): "
@@ -102,6 +107,10 @@ def nan_cause(cause: Mapping[str, Any]) -> str:
     chain = [f"{c['kind']} {c['tensor']} {c['nonfinite']}/{c['size']}" for c in cause["chain"]]
     more = [f"and {len(chain) - 8} more"] if len(chain) > 8 else []
     lines["nonfinite"] = ", ".join([*chain[:8], *more])
+    if losses_before:
+        last = ", ".join(f"{loss:.4g}" for loss in losses_before[-SHOWN_LOSSES:])
+        usual = f"{median(losses_before):.4g}"
+        lines["before"] = f"losses {last} in the steps before; median of the interval {usual}"
     return "\n".join(
         fill(f"{name:12} {line}", 96, subsequent_indent=" " * 13) for name, line in lines.items()
     )

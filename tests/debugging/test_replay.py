@@ -106,6 +106,11 @@ def test_an_underflow_before_a_bare_log_is_explained_with_its_sample(tmp_path):
     assert f"step 1, in interval 1: loss {step.loss:.8g}; term 'log' (" in table
     assert "a softmax output underflowed to zero" in table
     assert ("the step's own loss is" in table) == (not np.isnan(step.loss))
+    late = report.headline({**payload, "losses_before": [9.0, 1.0, 2.0, 3.0, 50.0, 60.0]})
+    before = "losses 1, 2, 3, 50, 60 in the steps before; median of the interval 6"
+    assert late == f"{report.headline(payload)}\nbefore       {before}"
+    table = tables.recorded_runs({"runs": [{**row, "fingerprint": "f", "nan_cause": late}]})
+    assert before in table
 
 
 def test_an_overflow_is_explained(tmp_path):
@@ -114,6 +119,8 @@ def test_an_overflow_is_explained(tmp_path):
         inspected = replay.first_nonfinite()
     assert inspected.nan_cause["kind"] in ("activation", "gradient", "term")
     assert inspected.step.number <= 3
+    assert len(inspected.losses_before) == inspected.step.number - 1
+    assert np.isfinite(inspected.losses_before).all()
 
 
 def test_the_inputs_of_batch_norm_include_its_averages_before_the_step():

@@ -64,7 +64,7 @@ def to_markdown(
     """
     parts = [
         "# Documented and measured",
-        "In the pictures a line of three or more seeds is the mean of those whose loss is finite "
+        "In the pictures a line of three or more seeds is the median of those whose loss is finite "
         "there. A processor's name ends in its architecture and a digest of its instruction sets.",
         tables.overview(results, "github"),
         "## Claim by claim",

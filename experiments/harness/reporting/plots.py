@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, cycle, zip_longest
 from math import isfinite, nan
 from pathlib import Path
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -35,10 +35,10 @@ MARKS: dict[str, dict[str, Any]] = {
 def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     """Write a PNG of the experiment's panels: one colour per arm.
 
-    Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is the mean, in a band from
-    the lowest to the highest, of the runs that reached the interval with a finite loss. Circles
-    are values that the document prints, and a cross marks the last interval before a run's loss
-    turned NaN. Over an arm's field, points are runs and lines their means.
+    Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is the median, in a band
+    from the lowest to the highest, of the runs that reached the interval with a finite loss.
+    Circles are values that the document prints, and a cross marks the last interval before a run's
+    loss turned NaN. Over an arm's field, points are runs and lines their means.
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
@@ -132,10 +132,13 @@ def _draw_curves(
         if together:
             before_nan = [values[:end] for values, end in zip(curves, ends, strict=True)]
             rows = zip_longest(*before_nan, fillvalue=nan)
-            means, lowest, highest = zip(*map(_spread, rows), strict=True)
-            xs = range(1, len(means) + 1)
-            axis.plot(xs, means, color=colour, lw=1.5, marker="." if len(means) == 1 else None)
+            finite = [[*filter(isfinite, values)] or [nan] for values in rows]
+            xs = range(1, len(finite) + 1)
+            marker = "." if len(finite) == 1 else None
+            line = [fmean(values) if panel.mean else median(values) for values in finite]
+            axis.plot(xs, line, color=colour, lw=1.5, marker=marker)
             if not panel.mean:
+                lowest, highest = [*map(min, finite)], [*map(max, finite)]
                 axis.fill_between(xs, lowest, highest, color=colour, alpha=0.15, lw=0)
         for values in () if together else curves:
             marker = "." if sum(map(isfinite, values)) == 1 else None
@@ -153,12 +156,6 @@ def _draw_curves(
     longest = max((run.intervals for runs in by_arm.values() for run in runs), default=0)
     axis.set(xlabel=panel.along, xlim=(0, longest + 1))
     return marks
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean, the lowest and the highest of the finite values; NaN if there are none."""
-    finite = [*filter(isfinite, values)] or [nan]
-    return statistics.fmean(finite), min(finite), max(finite)
 
 
 def _draw_last_values(
@@ -179,7 +176,7 @@ def _draw_last_values(
     family_colours = {_family(arm): colours[arm] for arm in by_arm}
     for family, points in families.items():
         xs = sorted(points)
-        means = [statistics.fmean(points[x]) for x in xs]
+        means = [fmean(points[x]) for x in xs]
         axis.plot(xs, means, color=family_colours[family], lw=1.2)
     axis.set_xscale(_scale(panel.across, *families.values()))
     axis.set_xlabel((panel.against or "").rpartition(".")[2])

@@ -295,9 +295,8 @@ def _nan_cause(run: Mapping[str, Any]) -> str:
     step, *paragraphs = re.split(r"\n+(?=\S)", run.get("nan_cause", "").strip())
     if step:
         texts = dict(" ".join(paragraph.split()).partition(" ")[::2] for paragraph in paragraphs)
-        return "; ".join(
-            [step, *(texts[name] for name in ("first", "why", "compiled") if name in texts)]
-        )
+        kept = ("first", "why", "compiled", "before")
+        return "; ".join([step, *(texts[name] for name in kept if name in texts)])
     losses = (run["history"].get(name, ()) for name in ("loss", "test_loss"))
     finite = all(math.isfinite(float(value)) for values in losses for value in values)
     return "-" if finite else "not replayed"

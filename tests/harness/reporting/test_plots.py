@@ -31,8 +31,8 @@ def test_a_band_goes_on_with_the_seeds_whose_loss_is_finite():
         runs.append(Run(spec, history=history, chain=("",) * 5))
     axis = Figure().subplots()
     marks = plots._draw_curves(axis, Panel("loss", "loss"), {name: runs}, {}, {name: "#000000"})
-    mean, cross = (line.get_xydata().tolist() for line in axis.lines)
-    assert mean == [[1, 5.0], [2, 4.0], [3, 3.5], [4, 2.5]]
+    median, cross = (line.get_xydata().tolist() for line in axis.lines)
+    assert median == [[1, 5.0], [2, 3.0], [3, 3.5], [4, 2.5]]
     (band,) = axis.collections
     assert band.get_paths()[0].get_extents().get_points().tolist() == [[1, 1], [4, 6]]
     assert (cross, marks) == ([[2, 3.0]], {plots.LAST})
