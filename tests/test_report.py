@@ -415,6 +415,17 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
 
 
 @pytest.mark.usefixtures("tiny")
+def test_a_seed_with_arms_of_other_experiments_only_is_left_out(logdir, tmp_path):
+    copy = shutil.copytree(logdir, tmp_path / "logs")
+    for directory in copy.glob("alexnet_grouped/mini/*/seed1"):
+        shutil.rmtree(directory)
+    shutil.rmtree(copy / "alexnet_grouped/mini/stable_loss/seed0")  # so that no seed is whole
+    (result,) = log_reader.results(copy, [catalog.load("alexnet_grouped")])
+    arms = [(run.spec.arm_id, run.spec.seed) for run in result.runs]
+    assert arms == [("alexnet_grouped:as_documented", 0), ("alexnet_small_init:as_documented", 0)]
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_document_with_several_experiments_has_a_picture_of_them_all(logdir, tmp_path, caplog):
     names = ("alexnet_lr_decay", "alexnet_grouped", "alexnet_small_init")
     results = log_reader.results(logdir, [catalog.load(name) for name in names])

@@ -28,8 +28,9 @@ def draw_and_judge(
 def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
     """Draw and return a result for each experiment and scale with a run of its own in ``logdir``.
 
-    Left out are runs with overrides, runs of an arm that the catalogue now defines differently
-    and, at ``mini``, if some seeds have every arm complete, the other seeds.
+    Left out are runs with overrides, runs of an arm that the catalogue now defines differently,
+    seeds with runs of other experiments' arms only and, at ``mini``, if some seeds have every arm
+    complete, the other seeds.
     """
     runs = find_runs(logdir)
     experiments = [*experiments]
@@ -38,7 +39,9 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
     for experiment in experiments:
         for scale in experiment.at:
             selected = _select_runs(runs, experiment, scale, logdir)
-            if any(run.spec.experiment == experiment.name for run in selected):
+            own = {run.spec.seed for run in selected if run.spec.experiment == experiment.name}
+            if own:
+                selected = [run for run in selected if run.spec.seed in own]
                 if scale == "mini":
                     selected = _complete_seeds(selected, experiment)
                 picture = logdir / experiment.name / scale / WHOLE_PICTURE
