@@ -69,7 +69,7 @@ EXPERIMENT = Experiment(
             documented="0.988",
             bounds=(0.98, 1.0),
             mini_bounds=(0.85, 1.0),
-            instead="it learns later, and then turns NaN or ends a little lower",
+            instead="it learns later, if at all, and turns NaN or ends lower",
         ),
         Claim(
             "groups keep the logit gap from the bare log's limit: the largest",
