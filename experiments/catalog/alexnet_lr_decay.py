@@ -5,7 +5,7 @@ AlexNet converges to 99 %, and at epoch 47 of 50 its loss turns NaN: "the gradie
 explodes". With the rate divided by 10 at epoch 30 it does not: "the explosion is solved".
 
 The NaN comes from the document's bare log (``alexnet_small_init``). The diagnosis arm keeps the
-rate and computes the same loss from the logits: does that turn NaN, too?
+rate and computes the same loss from the logits: does it turn NaN, too?
 
     python -m experiments.reproduce alexnet_lr_decay
 """

@@ -27,7 +27,7 @@ from experiments.harness.training.trainer import train
 class InspectedStep:
     """A step, its tensors in the order of their computation, and the cause of a NaN if any.
 
-    ``losses_before`` are those of the interval's earlier steps, if they were taken one by one.
+    ``losses_before`` are those of the interval's earlier steps, from ``first_nonfinite`` only.
     """
 
     step: Step

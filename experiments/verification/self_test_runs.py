@@ -69,7 +69,7 @@ def train_short_runs(directories: Mapping[str, int | None], timing: bool) -> dic
 
 def time_steps(arm: Arm, dataset: Dataset) -> list[float]:
     """Return the seconds that a training step of ``arm`` takes, one value per timed interval."""
-    stopwatch = Stopwatch()
+    stopwatch = EpochTimer()
     build.build_compiled(arm).fit(
         training_input(order.batches(dataset, 0, arm.batch_size)),
         steps_per_epoch=arm.steps,
@@ -81,7 +81,7 @@ def time_steps(arm: Arm, dataset: Dataset) -> list[float]:
     return [seconds / arm.steps for seconds in stopwatch.seconds[1:]]
 
 
-class Stopwatch(keras.callbacks.Callback):
+class EpochTimer(keras.callbacks.Callback):
     """Time the epochs, in seconds."""
 
     def __init__(self) -> None:

@@ -49,7 +49,7 @@ def save_states(folder: str) -> list[int]:
     for count in intervals:
         history = History(tuple({"step": k, "loss": 1.0} for k in range(count)))
         links, digests = ("",) * (count + 1), ({},) * (count + 1)
-        state = Checkpoint("id", count, {"w": np.zeros(9)}, {}, history, links, digests, 0.0)
+        state = Checkpoint("id", count, {"w": np.zeros(9)}, {}, history, links, digests, 0.0, 0.0)
         checkpoint.save(state, Path(folder) / "state")
         time.sleep(1.0)
     return intervals

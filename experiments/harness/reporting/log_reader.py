@@ -29,7 +29,7 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
     """Draw and return a result for each experiment and scale with a run of its own in ``logdir``.
 
     Left out are runs with overrides, runs of an arm that the catalogue now defines differently,
-    seeds with runs of other experiments' arms only and, at ``mini``, if some seeds have every arm
+    seeds that have only other experiments' arms and, at ``mini``, if some seeds have every arm
     complete, the other seeds.
     """
     runs = find_runs(logdir)

@@ -38,7 +38,8 @@ def draw(experiment: Experiment, runs: Sequence[Run], path: Path) -> None:
     Over intervals, a line is a run. Of ``BAND_FROM`` seeds and more it is the median, in a band
     from the lowest to the highest, of the runs that reached the interval with a finite loss.
     Circles are values that the document prints, and a cross marks the last interval before a run's
-    loss turned NaN. Over an arm's field, points are runs and lines their means.
+    loss turned NaN. A panel with ``mean`` shows means only. Over an arm's field, points are runs
+    and lines their means.
     """
     by_arm: dict[str, list[Run]] = {}
     for run in runs:
@@ -132,13 +133,13 @@ def _draw_curves(
         if together:
             before_nan = [values[:end] for values, end in zip(curves, ends, strict=True)]
             rows = zip_longest(*before_nan, fillvalue=nan)
-            finite = [[*filter(isfinite, values)] or [nan] for values in rows]
-            xs = range(1, len(finite) + 1)
-            marker = "." if len(finite) == 1 else None
-            line = [fmean(values) if panel.mean else median(values) for values in finite]
+            columns = [[*filter(isfinite, values)] or [nan] for values in rows]
+            xs = range(1, len(columns) + 1)
+            marker = "." if len(columns) == 1 else None
+            line = [fmean(values) if panel.mean else median(values) for values in columns]
             axis.plot(xs, line, color=colour, lw=1.5, marker=marker)
             if not panel.mean:
-                lowest, highest = [*map(min, finite)], [*map(max, finite)]
+                lowest, highest = [*map(min, columns)], [*map(max, columns)]
                 axis.fill_between(xs, lowest, highest, color=colour, alpha=0.15, lw=0)
         for values in () if together else curves:
             marker = "." if sum(map(isfinite, values)) == 1 else None

@@ -265,8 +265,8 @@ def _duration(seconds: float) -> str:
 def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
     """Return one row per run of a result: its progress, times, resumptions, NaN and fingerprint.
 
-    ``resumed`` counts kills and planned stops after which the run went on; older records say
-    neither that nor their CPU time.
+    ``resumed`` counts kills and planned stops after which the run went on; older records have
+    neither this nor the CPU time.
     """
     rows = [
         (

@@ -191,7 +191,7 @@ class Recorded:
     before the first step and after each interval. ``digests`` holds, for the same times, each
     tensor's digest by its path, and under ``batches`` the checksums of the interval's batches
     (``storage/fingerprint.py``). ``started`` is an ISO 8601 time, ``seconds`` the training time,
-    ``cpu_seconds`` the processor time of all threads in it; None if the record does not say.
+    ``cpu_seconds`` the CPU time of all threads of the process meanwhile, None in older records.
     ``commit`` is that of the code when the run began, ``commit_at_end`` when its training last
     ended, with ``+`` if the code is modified; None outside git, in training, and in old records.
     """

@@ -42,7 +42,7 @@ class Checkpoint:
     chain: tuple[str, ...]
     digests: tuple[Mapping[str, str], ...]
     seconds: float
-    cpu_seconds: float | None = 0.0
+    cpu_seconds: float | None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

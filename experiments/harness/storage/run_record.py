@@ -235,8 +235,9 @@ def _check(payload: Mapping[str, Any], is_script: bool) -> None:
         raise ValueError("data_source is not a path")
     if not (payload["resumed"] is None or type(payload["resumed"]) is int):
         raise ValueError("resumed is not a whole number")
-    for name, unknown in (("seconds", ()), ("cpu_seconds", (None,))):
-        if not (type(payload[name]) in (int, float) or payload[name] in unknown):
+    for name in ("seconds", "cpu_seconds"):
+        is_unknown = name == "cpu_seconds" and payload[name] is None
+        if not (is_unknown or type(payload[name]) in (int, float)):
             raise ValueError(f"{name} is not a time")
     if not isinstance(payload["code_folder"], str | None):
         raise ValueError("code_folder is not a path")

@@ -57,6 +57,7 @@ def _initial(
         chain=(link("", tensors, metrics),),
         digests=(tensor_digests(tensors),),
         seconds=0.0,
+        cpu_seconds=0.0,
     )
     checkpoint.save(first, folder)
     return first

@@ -40,14 +40,14 @@ class RunWriter(Generic[RunT]):
         self,
         tensors: Mapping[str, NDArray[Any]],
         row: Mapping[str, float],
-        batches: str = "",
-        elapsed: Elapsed = Elapsed(),  # noqa: B008 (immutable)
+        batches: str,
+        elapsed: Elapsed,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Save the checkpoint after one more interval, then the record.
 
         ``row`` is the interval's row of ``history.csv``, ``batches`` the checksums of its batches,
-        ``elapsed`` its training time.
+        ``elapsed`` the time that its training took.
         """
         before: Checkpoint = self.checkpoint
         now = replace(

@@ -24,6 +24,7 @@ def at(interval: int) -> Checkpoint:
         chain=tuple("abcdefghij"[: interval + 1]),
         digests=tuple({"conv1/kernel": f"{k}"} for k in range(interval + 1)),
         seconds=1.5,
+        cpu_seconds=2.5,
     )
 
 

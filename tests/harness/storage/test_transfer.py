@@ -109,7 +109,9 @@ def save_states(folder, last: int, first_nan: int | None = None) -> None:
         history = History(tuple({"step": k, "loss": loss} for k, loss in enumerate(losses, 1)))
         chain = ("",) * (interval + 1)
         tensors = {"w": np.zeros(3)}
-        state = Checkpoint("id", interval, tensors, {}, history, chain, ({},) * (interval + 1), 0.0)
+        state = Checkpoint(
+            "id", interval, tensors, {}, history, chain, ({},) * (interval + 1), 0.0, 0.0
+        )
         checkpoint.save(state, folder)
 
 

@@ -87,7 +87,7 @@ def trained_batches(monkeypatch):
 
 def test_a_batch_trains_in_groups_and_after_the_deadline_only_the_first(trained_batches, tmp_path):
     study = plan("fixed_rate", seeds=range(4), environment=JAX, dataset=NO_DATA, batch_runs=0)
-    start = Checkpoint("", 0, {}, {}, History(), ("",), ({},), 0.0)
+    start = Checkpoint("", 0, {}, {}, History(), ("",), ({},), 0.0, 0.0)
     for spec, interval in zip(study.specs, (3, 9, 2, 3), strict=True):
         directory = run_directory.directory_of(spec, tmp_path)
         directory.mkdir(parents=True)

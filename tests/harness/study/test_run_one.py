@@ -14,7 +14,7 @@ from experiments.harness.storage.run_directory import directory_of
 from experiments.harness.study import run_one
 from tests.helpers.planning import plan_specs
 
-START = Checkpoint("", 0, {}, {}, History(), ("",), ({},), 0.0)
+START = Checkpoint("", 0, {}, {}, History(), ("",), ({},), 0.0, 0.0)
 
 
 @pytest.fixture

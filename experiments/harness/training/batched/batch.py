@@ -91,7 +91,7 @@ class RunBatch:
                 getattr(callback, event)()
 
     def train_interval(self, program: Program) -> float:
-        """Train the next interval and save it; return the seconds that training took."""
+        """Train the next interval and save it; return the seconds that it took by the clock."""
         interval, stopwatch = self.done, Stopwatch()
         for member in self.swap_in():
             self.model.reset_metrics()

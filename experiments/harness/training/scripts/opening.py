@@ -59,6 +59,7 @@ class Opened:
             chain=(link("", tensors, {}),),
             digests=(tensor_digests(tensors),),
             seconds=0.0,
+            cpu_seconds=0.0,
             extra=extra,
         )
         checkpoint.save(self.first, self.directory / "state")
