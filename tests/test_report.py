@@ -260,11 +260,12 @@ def test_every_experiment_has_a_record_and_refuted_claims_an_explanation():
 
 
 def test_a_record_is_judged_and_drawn_again(tmp_path):
-    folder, path = tmp_path, tmp_path / "alexnet_grouped-mini.json"
+    folder, path = tmp_path, tmp_path / "alexnet_grouped-protocol.json"
     for name in (path.name, "alexnet_default_init-mini.json"):
         shutil.copy(ROOT / records.FOLDER / name, folder)
     shutil.copy(ROOT / records.FOLDER / "alexnet_default_init-mini.png", folder)
     sound = json.loads(path.read_text())
+    assert any("cpu_seconds" in run for run in sound["runs"])
     stale = {**sound, "title": "old", "claims": [{**sound["claims"][0], "verdict": "REFUTED"}]}
     path.write_text(json.dumps(stale))
     assert records.judge_again(folder, catalog.load) == [path]

@@ -87,7 +87,7 @@ def headline(payload: Mapping[str, Any]) -> str:
     return f"{line}\n\n{nan_cause(payload['story'], payload['losses_before'])}"
 
 
-def nan_cause(cause: Mapping[str, Any], losses_before: Sequence[float] = ()) -> str:
+def nan_cause(cause: Mapping[str, Any], losses_before: Sequence[float]) -> str:
     """Return the cause of a NaN as text, with the last of ``losses_before`` and their median."""
     index = ", ".join(map(str, cause["index"]))
     lines = {

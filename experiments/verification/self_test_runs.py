@@ -69,16 +69,16 @@ def train_short_runs(directories: Mapping[str, int | None], timing: bool) -> dic
 
 def time_steps(arm: Arm, dataset: Dataset) -> list[float]:
     """Return the seconds that a training step of ``arm`` takes, one value per timed interval."""
-    stopwatch = EpochTimer()
+    timer = EpochTimer()
     build.build_compiled(arm).fit(
         training_input(order.batches(dataset, 0, arm.batch_size)),
         steps_per_epoch=arm.steps,
         epochs=1 + TIMED_INTERVALS,
         shuffle=False,
-        callbacks=[stopwatch],
+        callbacks=[timer],
         verbose=0,
     )
-    return [seconds / arm.steps for seconds in stopwatch.seconds[1:]]
+    return [seconds / arm.steps for seconds in timer.seconds[1:]]
 
 
 class EpochTimer(keras.callbacks.Callback):

@@ -65,7 +65,8 @@ def to_markdown(
     parts = [
         "# Documented and measured",
         "In the pictures a line of three or more seeds is the median of those whose loss is finite "
-        "there. A processor's name ends in its architecture and a digest of its instruction sets.",
+        "there, or their mean where the axis says so. A processor's name ends in its architecture "
+        "and a digest of its instruction sets.",
         tables.overview(results, "github"),
         "## Claim by claim",
         tables.by_scale(results, "github"),

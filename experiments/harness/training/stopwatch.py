@@ -9,8 +9,8 @@ from typing import NamedTuple
 class Elapsed(NamedTuple):
     """Seconds by the clock, and seconds of processor time, all threads of the process together."""
 
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    seconds: float
+    cpu_seconds: float
 
     def share(self, count: int) -> Elapsed:
         """Return the share of each of ``count`` runs that were trained together."""

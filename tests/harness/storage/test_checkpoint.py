@@ -1,3 +1,6 @@
+import hashlib
+import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +38,22 @@ def test_a_loaded_checkpoint_equals_the_saved_one(tmp_path):
     assert repr(replace(found, tensors={})) == repr(replace(at(3), tensors={}))
     for path, tensor in at(3).tensors.items():
         np.testing.assert_array_equal(found.tensors[path], tensor, strict=True)
+
+
+def test_an_older_checkpoint_is_loaded_without_what_it_lacks(tmp_path):
+    checkpoint.save(at(3), tmp_path)
+    path = checkpoint.path(tmp_path, 3)
+    with np.load(io.BytesIO(path.read_bytes().split(b"\n", 2)[2])) as saved:
+        arrays = dict(saved)
+    facts = json.loads(arrays["_facts"].item())
+    for name in ("initial", "digests", "cpu_seconds"):
+        del facts[name]
+    np.savez(buffer := io.BytesIO(), **arrays | {"_facts": np.array(json.dumps(facts))})
+    checksum = hashlib.sha256(buffer.getvalue()).hexdigest().encode()
+    path.write_bytes(checkpoint.MAGIC + checksum + b"\n" + buffer.getvalue())
+    found = checkpoint.load(path)
+    assert (found.initial, found.digests, found.cpu_seconds) == ({}, ({},) * 4, None)
+    assert (found.chain, found.seconds) == (at(3).chain, at(3).seconds)
 
 
 def test_the_newest_two_and_the_initial_one_stay(tmp_path):

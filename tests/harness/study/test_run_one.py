@@ -116,9 +116,10 @@ def test_a_run_counts_how_often_it_was_resumed(batch, tmp_path):
     assert counts == [0, 1, 2]
     path = directory / "run.json"
     record = json.loads(path.read_text())
-    del record["resumed"]  # an older one
+    del record["resumed"], record["cpu_seconds"]  # an older one
     path.write_text(json.dumps(record))
     old = run_one.load_existing(spec, tmp_path)
+    assert old.cpu_seconds is None
     assert run_one._start(spec, old, directory).resumed is None
     (directory / "state").mkdir()  # its record is lost
     assert run_one._start(spec, None, directory).resumed is None
