@@ -328,12 +328,18 @@ def test_evidence_is_written_as_json_and_picture(logdir, tmp_path):
     assert "mini" in saved["claims"][0]["note"]
     assert "STAND-IN" not in saved["claims"][0]["note"]
     assert '"seeds": [0, 1],' in path.read_text()
+    first, (second, *rest) = runs[0].spec.title, runs[1:]
+    nondeterministic = [with_environment(run, deterministic=False) for run in runs]
     for reason, defective in {
         "runs are missing": runs[1:],
         "runs are not complete": [replace(runs[0], status="partial"), *runs[1:]],
-        "runs of uncommitted code": [replace(runs[0], commit="abc+"), *runs[1:]],
-        "the code changed during a run": [replace(runs[0], commit_at_end="abd"), *runs[1:]],
-        "runs without determinism": [with_environment(runs[0], deterministic=False), *runs[1:]],
+        f"runs of uncommitted code ({first})": [replace(runs[0], commit="abc+"), *runs[1:]],
+        f"the code changed during a run ({second.spec.title})": [
+            runs[0],
+            replace(second, commit_at_end="abd"),
+            *rest,
+        ],
+        f"runs without determinism ({first} and {len(rest) + 1} more)": nondeterministic,
         "runs of several environments": [with_environment(runs[0], threads=64), *runs[1:]],
         "runs on several datasets": [with_dataset(runs[0], sha256="1"), *runs[1:]],
     }.items():

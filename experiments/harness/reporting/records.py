@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def unusable(runs: Sequence[Run]) -> list[str]:
     stand_ins = {run.spec.dataset["name"] for run in runs if run.spec.dataset["stand_in"]}
     return [
         *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),
-        *["runs are still trained"] * any(run.status == "running" for run in runs),
+        *_named("runs are still trained", [run for run in runs if run.status == "running"]),
         *untraceable(runs),
     ]
 
@@ -100,14 +100,31 @@ def unusable(runs: Sequence[Run]) -> list[str]:
 def untraceable(runs: Sequence[Run]) -> list[str]:
     """Return why the bits of runs cannot be published, such as that of uncommitted code."""
     environments = [run.spec.environment for run in runs]
-    reasons = {
+    differ = {
         "runs of several environments": len(set(map(_without_batch, environments))) > 1,
         "runs on several datasets": len({run.spec.dataset["sha256"] for run in runs}) > 1,
-        "runs without determinism": any(e.get("deterministic") is False for e in environments),
-        "runs of uncommitted code": any(str(run.commit).endswith(("+", "None")) for run in runs),
-        "the code changed during a run": any(map(provenance.change, runs)),
     }
-    return [reason for reason, applies in reasons.items() if applies]
+    defective = {
+        "runs without determinism": [
+            run for run in runs if run.spec.environment.get("deterministic") is False
+        ],
+        "runs of uncommitted code": [
+            run for run in runs if str(run.commit).endswith(("+", "None"))
+        ],
+        "the code changed during a run": [run for run in runs if provenance.change(run)],
+    }
+    return [
+        *(reason for reason, applies in differ.items() if applies),
+        *chain.from_iterable(_named(reason, found) for reason, found in defective.items()),
+    ]
+
+
+def _named(reason: str, runs: Sequence[Run]) -> list[str]:
+    """Return the reason with the run, or the first of the runs, that it holds for, if any."""
+    if not runs:
+        return []
+    more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
+    return [f"{reason} ({runs[0].spec.title}{more})"]
 
 
 def _without_batch(environment: Mapping[str, Any]) -> str:
