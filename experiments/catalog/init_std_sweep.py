@@ -80,8 +80,8 @@ EXPERIMENT = Experiment(
             ),
             documented="below 0",
             bounds=(-1.0, -1e-4),
-            instead="1.0 is the last of those that learn; 0.3 ends level with 0.0001 and 0.0003, "
-            "which begin late",
+            instead="1.0 is the last of those that learn; 0.3 ends near 0.0001 and 0.0003, which "
+            "begin late",
         ),
         Claim(
             "0.03 and 0.1 learn fastest: the worse of them, less the best of the others, after a "

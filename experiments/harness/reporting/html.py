@@ -77,7 +77,8 @@ def to_markdown(
         data = ", ".join(map(labels.dataset_in_text, result["datasets"]))
         changes = labels.changes(result)
         changed = f" Changed: {', '.join(changes)}." if changes else ""
-        progress = f" Not complete: {tables.progress(result)}." * labels.is_unfinished(result)
+        unfinished = tables.progress(result)
+        progress = f" Not complete: {unfinished}." if unfinished else ""
         parts += [
             f"## {', '.join([result['experiment'], result['scale'], *labels.variations(result)])}",
             result["question"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.harness.runtime import cpu
-from experiments.harness.spec.judge import CHANGED_NOTE, STAND_IN_NOTE
+from experiments.harness.spec.judge import CHANGED_NOTE, MISSING_NOTE, STAND_IN_NOTE
 
 STAND_IN = "a stand-in, not the document's data"
 RECORDED_STAND_INS = {"mnist5k"}  # recorded beside the document's own data
@@ -62,8 +62,10 @@ def processor(environment: Mapping[str, Any]) -> str:
 
 
 def is_unfinished(result: Mapping[str, Any]) -> bool:
-    """Return whether some of a result's runs are not complete."""
-    return any(run["status"] != "complete" for run in result["runs"])
+    """Return whether some of a result's runs are not complete, or missing for a claim."""
+    return any(run["status"] != "complete" for run in result["runs"]) or any(
+        MISSING_NOTE in claim["note"] for claim in result["claims"]
+    )
 
 
 def scale_in_table(result: Mapping[str, Any]) -> str:

@@ -123,6 +123,7 @@ def _draw_curves(
 ) -> set[str]:
     """Draw a column over the intervals; return the names of the marks in use."""
     marks, any_finite = set(), False
+    longest = max((run.intervals for runs in by_arm.values() for run in runs), default=0)
     for arm, runs in by_arm.items():
         colour = colours[arm]
         shown = [run for run in runs if panel.column in run.history]
@@ -149,12 +150,12 @@ def _draw_curves(
                 axis.plot(end, values[end - 1], "X", color=colour, ms=8, zorder=3)
                 marks.add(LAST)
         if arm in documented:
-            points = documented[arm].points(panel.column)
+            reported = documented[arm].points(panel.column)
+            points = {x: y for x, y in reported.items() if x <= longest}
             axis.plot([*points], [*points.values()], "o", color=colour, mfc="white", ms=6, zorder=4)
             marks |= {PRINTED} if points else set()
     if not any_finite:
         axis.text(0.5, 0.5, "nothing finite", transform=axis.transAxes, ha="center")
-    longest = max((run.intervals for runs in by_arm.values() for run in runs), default=0)
     axis.set(xlabel=panel.along, xlim=(0, longest + 1))
     return marks
 

@@ -159,7 +159,7 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
         then_and_now = zip_longest(record["claims"][: len(judged["claims"])], judged["claims"])
         updated = {
             **record,
-            **{name: judged[name] for name in TEXTS},
+            **{name: judged[name] for name in (*TEXTS, "printed")},
             "claims": [
                 then if then and _same_claim(then, now) else now for then, now in then_and_now
             ],

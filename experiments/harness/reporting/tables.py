@@ -7,6 +7,7 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from experiments.harness.spec.judge import MISSING_NOTE
 from experiments.harness.storage import run_directory
 
 DOCUMENTED, HYPOTHESES = "the document's claims", "this project's hypotheses"
+LISTED = 3  # values, at most, that are listed one by one
 
 
 def verdicts(claims: Sequence[Mapping[str, Any]], style: str = "simple") -> str:
@@ -128,18 +130,20 @@ def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return one value as it is, several as mean ± standard deviation.
+    """Return up to three values as they are, more as their median, lowest and highest.
 
-    Values that are not finite are counted apart.
+    Of more than three, those that are not finite are counted apart.
     """
+    if len(values) <= LISTED:
+        return ", ".join(f"{value:.4g}" for value in values) or "-"
     finite = list(filter(math.isfinite, values))
-    parts = [f"{value:.4g}" for value in finite]
-    if len(finite) > 1:
-        mean, deviation = statistics.mean(finite), statistics.stdev(finite)
-        parts = [f"{mean:.4g} ± {deviation:.2g} (n={len(finite)})"]
+    parts = []
+    if finite:
+        middle, low, high = statistics.median(finite), min(finite), max(finite)
+        parts = [f"{middle:.4g} ({low:.4g} to {high:.4g}, n={len(finite)})"]
     for name, count in Counter(f"{v}" for v in values if not math.isfinite(v)).items():
-        parts.append(f"{name} (n={count})" if len(values) > 1 else name)
-    return ", ".join(parts) or "-"
+        parts.append(f"{name} (n={count})")
+    return ", ".join(parts)
 
 
 def reported(result: Mapping[str, Any], style: str = "simple") -> str:
@@ -303,10 +307,17 @@ def _nan_cause(run: Mapping[str, Any]) -> str:
 
 
 def progress(result: Mapping[str, Any]) -> str:
-    """Return the number of intervals of each run that is not complete, as text."""
+    """Return the number of intervals of each run that is not complete or missing, as text.
+
+    A run is missing if its arm was trained from other seeds.
+    """
+    runs = {(run["arm"], run["seed"]): run for run in result["runs"]}
+    arms = dict.fromkeys(arm for arm, _ in runs)
+    missing = {"status": "missing", "intervals": 0}
+    planned = [(*key, runs.get(key, missing)) for key in product(arms, result["seeds"])]
     return ", ".join(
-        f"{run['arm']}, seed {run['seed']}: {run['intervals']} intervals"
-        for run in result["runs"]
+        f"{arm}, seed {seed}: {run['intervals']} intervals"
+        for arm, seed, run in planned
         if run["status"] != "complete"
     )
 

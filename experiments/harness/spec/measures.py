@@ -78,7 +78,8 @@ def initial(arm: str, name: str) -> Measure:
 def last_finite(arm: str, column: str, until: str | None = None) -> Measure:
     """Measure ``column`` after the last interval before the first non-finite one; NaN if none.
 
-    ``until``: another arm; the earlier NaN of the two counts.
+    If all intervals are finite, after the last. ``until``: another arm; the earlier NaN of the two
+    counts.
     """
 
     def measure(runs: Mapping[str, Run]) -> float:

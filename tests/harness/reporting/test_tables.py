@@ -12,8 +12,10 @@ from experiments.harness.reporting import tables
         ([], "-"),
         ([0.98765], "0.9877"),
         ([nan], "nan"),
-        ([1.0, 2.0, 3.0], "2 ± 1 (n=3)"),
-        ([1.0, 3.0, nan, nan, inf], "2 ± 1.4 (n=2), nan (n=2), inf (n=1)"),
+        ([1.0, 2.0, inf], "1, 2, inf"),
+        ([1.0, 3.0, 4.0, 2.0], "2.5 (1 to 4, n=4)"),
+        ([1.0, 3.0, nan, nan, inf], "2 (1 to 3, n=2), nan (n=2), inf (n=1)"),
+        ([nan, nan, nan, nan], "nan (n=4)"),
     ],
 )
 def test_spread(values, text):
@@ -36,10 +38,20 @@ def test_a_claim_has_one_row_for_all_scales():
         "some C1",
         "it learns",
         "0.9",
-        "0.6 ± 0.14 (n=2): DIFFERS, 1 of 2 seeds within",
+        "0.5, 0.7: DIFFERS, 1 of 2 seeds within",
         "-: INCONCLUSIVE, not measurable for 1 of 1 seeds",
         "not run",
     ]
+
+
+def test_progress_names_seeds_of_an_arm_that_were_not_trained():
+    runs = [
+        {"arm": "a", "seed": 0, "status": "complete", "intervals": 9},
+        {"arm": "a", "seed": 1, "status": "partial", "intervals": 2},
+        {"arm": "b", "seed": 0, "status": "complete", "intervals": 9},
+    ]
+    result = {"seeds": [0, 1], "runs": runs}
+    assert tables.progress(result) == "a, seed 1: 2 intervals, b, seed 1: 0 intervals"
 
 
 def test_campaigns_table_has_a_column_per_backend_and_counts_harms():
