@@ -110,7 +110,7 @@ EXPERIMENT = Experiment(
     ),
     cost={
         "mini": "4 to 5 minutes on 2 CPU cores",
-        "full": "about 3 hours on 2 CPU cores, estimated",
+        "full": "an estimated 4 hours on 2 CPU cores",
     },
     searched="std_0.1",
     space=(
