@@ -266,7 +266,15 @@ def test_a_record_is_judged_and_drawn_again(tmp_path):
     shutil.copy(ROOT / records.FOLDER / "alexnet_default_init-mini.png", folder)
     sound = json.loads(path.read_text())
     assert any("cpu_seconds" in run for run in sound["runs"])
-    stale = {**sound, "title": "old", "claims": [{**sound["claims"][0], "verdict": "REFUTED"}]}
+    path.write_text(json.dumps({**sound, "printed": sound["printed"][1:]}))
+    line = f"{path.stem}: the catalogue has another printed"
+    assert line in records.drift(folder, catalog.load)
+    stale = {
+        **sound,
+        "title": "old",
+        "printed": [],
+        "claims": [{**sound["claims"][0], "verdict": "REFUTED"}],
+    }
     path.write_text(json.dumps(stale))
     assert records.judge_again(folder, catalog.load) == [path]
     assert path.with_suffix(".png").exists()

@@ -4,7 +4,7 @@ Document 002 ("AlexNet trained on MNIST"), experiment 1. The default standard de
 ``tf.truncated_normal`` is 1. The loss is NaN from the first epoch on, and the accuracy is 0.085:
 it "cannot converge". The document blames the initialisation.
 
-The logits are then 1e12 apart, so a bare log must fail. The diagnosis arm, with a stable
+The logits are then 3e12 to 6e12 apart, so a bare log must fail. The diagnosis arm, with a stable
 loss, shows whether anything else fails.
 
     python -m experiments.reproduce alexnet_default_init

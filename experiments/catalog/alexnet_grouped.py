@@ -69,8 +69,8 @@ EXPERIMENT = Experiment(
             documented="0.988",
             bounds=(0.98, 1.0),
             mini_bounds=(0.85, 1.0),
-            instead="it learns later (one of three at protocol not in 50 epochs), and turns NaN or "
-            "ends lower",
+            instead="it learns later or not at all (one seed of three at protocol), and turns NaN "
+            "or ends lower",
         ),
         Claim(
             "groups keep the logit gap from the bare log's limit: the largest",

@@ -110,7 +110,7 @@ EXPERIMENT = Experiment(
     ),
     cost={
         "mini": "4 to 5 minutes on 2 CPU cores",
-        "full": "an estimated 4 hours on 2 CPU cores",
+        "full": "1.5 hours on 2 CPU cores, two runs at a time",
     },
     searched="std_0.1",
     space=(

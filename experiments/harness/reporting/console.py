@@ -55,10 +55,10 @@ def progress(planned: int, left: int) -> str:
 def study_summary(result: Result) -> str:
     """Return a study's tables and verdicts, and the paths of its picture and runs."""
     experiment, logdir, summary = result.experiment, result.logdir, result.summary()
-    reported = ["\nDocumented beside measured:\n", tables.reported(summary)]
+    reported = tables.reported(summary)
     return "\n".join(
         [
-            *(reported if summary["printed"] else ()),
+            *(["\nDocumented beside measured:\n", reported] if reported else ()),
             "\nClaims and verdicts:\n",
             str(result),
             *(["\nThe document's framework:"] if experiment.framework else ()),

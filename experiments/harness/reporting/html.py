@@ -65,8 +65,10 @@ def to_markdown(
     parts = [
         "# Documented and measured",
         "In the pictures a line of three or more seeds is the median of those whose loss is finite "
-        "there, or their mean where the axis says so. A processor's name ends in its architecture "
-        "and a digest of its instruction sets.",
+        "there, or their mean where the axis says so. Up to three measured values are listed in "
+        "the order of their seeds; of more the median is given, with the lowest and the highest. "
+        "Seeds without a value are left out. A processor's name ends in its architecture and a "
+        "digest of its instruction sets.",
         tables.overview(results, "github"),
         "## Claim by claim",
         tables.by_scale(results, "github"),
@@ -89,7 +91,7 @@ def to_markdown(
             f"{tables.training_time(result)}.{changed}{progress}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),
-            tables.reported(result, "github") if result["printed"] else "",
+            tables.reported(result, "github"),
             "\n".join(f"- {line}" for line in result["framework"]),
             "\n".join(f"{n}. {line}" for n, line in enumerate(result["deviations"], 1)),
             f"<details><summary>Runs and fingerprints</summary>\n\n"

@@ -62,7 +62,7 @@ def processor(environment: Mapping[str, Any]) -> str:
 
 
 def is_unfinished(result: Mapping[str, Any]) -> bool:
-    """Return whether some of a result's runs are not complete, or missing for a claim."""
+    """Return whether a result has runs that are not complete, or claims that lack runs."""
     return any(run["status"] != "complete" for run in result["runs"]) or any(
         MISSING_NOTE in claim["note"] for claim in result["claims"]
     )

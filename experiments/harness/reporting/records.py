@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,14 @@ from experiments.harness.storage import provenance
 
 FOLDER = Path("experiments/records")  # in the repository
 ACCEPTED_STAND_INS = {"frames"} | labels.RECORDED_STAND_INS  # the document's frames are not public
-TEXTS = (
+FROM_CATALOGUE = (
     "title",
     "question",
     "document",
+    "printed",
     "framework",
     "deviations",
-)  # of the catalogue, not measured
+)  # beside the claims
 PLAIN_LIST = re.compile(r"\[\s+([^][{}]*?)\s+\]")  # in JSON; written on one line
 
 
@@ -92,7 +93,7 @@ def unusable(runs: Sequence[Run]) -> list[str]:
     stand_ins = {run.spec.dataset["name"] for run in runs if run.spec.dataset["stand_in"]}
     return [
         *(f"it was run on {name}" for name in sorted(stand_ins - ACCEPTED_STAND_INS)),
-        *_named("runs are still trained", [run for run in runs if run.status == "running"]),
+        *_with_run("runs are still trained", [run for run in runs if run.status == "running"]),
         *untraceable(runs),
     ]
 
@@ -100,7 +101,7 @@ def unusable(runs: Sequence[Run]) -> list[str]:
 def untraceable(runs: Sequence[Run]) -> list[str]:
     """Return why the bits of runs cannot be published, such as that of uncommitted code."""
     environments = [run.spec.environment for run in runs]
-    differ = {
+    mixed = {
         "runs of several environments": len(set(map(_without_batch, environments))) > 1,
         "runs on several datasets": len({run.spec.dataset["sha256"] for run in runs}) > 1,
     }
@@ -114,12 +115,12 @@ def untraceable(runs: Sequence[Run]) -> list[str]:
         "the code changed during a run": [run for run in runs if provenance.change(run)],
     }
     return [
-        *(reason for reason, applies in differ.items() if applies),
-        *chain.from_iterable(_named(reason, found) for reason, found in defective.items()),
+        *(reason for reason, applies in mixed.items() if applies),
+        *(line for reason, found in defective.items() for line in _with_run(reason, found)),
     ]
 
 
-def _named(reason: str, runs: Sequence[Run]) -> list[str]:
+def _with_run(reason: str, runs: Sequence[Run]) -> list[str]:
     """Return the reason with the run, or the first of the runs, that it holds for, if any."""
     if not runs:
         return []
@@ -144,7 +145,7 @@ def load(folder: Path, pattern: str = "*.json") -> list[dict[str, Any]]:
 
 
 def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> list[Path]:
-    """Judge the histories of all records by today's catalogue, and draw them again.
+    """Judge the histories of all records by today's catalogue, take over its texts, and draw them.
 
     Returns the records that changed. Records of arms that the catalogue now defines differently
     are left as they are.
@@ -159,7 +160,7 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
         then_and_now = zip_longest(record["claims"][: len(judged["claims"])], judged["claims"])
         updated = {
             **record,
-            **{name: judged[name] for name in (*TEXTS, "printed")},
+            **{name: judged[name] for name in FROM_CATALOGUE},
             "claims": [
                 then if then and _same_claim(then, now) else now for then, now in then_and_now
             ],
@@ -263,7 +264,11 @@ def _record_drift(record: Mapping[str, Any], experiment: Experiment) -> list[str
     if len(claims) != len(record["claims"]):
         return [f"the catalogue has {len(claims)} claims, the record {len(record['claims'])}"]
     return [
-        *(f"the catalogue has another {name}" for name in TEXTS if record[name] != judged[name]),
+        *(
+            f"the catalogue has another {name}"
+            for name in FROM_CATALOGUE
+            if record[name] != judged[name]
+        ),
         *(
             f"C{number} is judged differently now"
             for number, (then, now) in enumerate(zip(record["claims"], claims, strict=True), 1)

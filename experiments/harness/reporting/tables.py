@@ -121,12 +121,18 @@ def by_scale(results: Sequence[Mapping[str, Any]], style: str = "simple") -> str
             values = spread([float(value) for value in claim["values"].values()])
             notes = [note for note in claim["note"].split(", ") if note != result["scale"]]
             verdict = ", ".join(filter(None, [claim["verdict"], *notes]))
-            seeds = len(result["seeds"])
-            is_missing = claim["note"].startswith(f"{MISSING_NOTE} {seeds} of {seeds} seeds")
-            row[result["scale"]] = "not run" if is_missing else f"{values}: {verdict}"
+            row[result["scale"]] = (
+                "not run" if _lacks_runs(claim, result) else f"{values}: {verdict}"
+            )
     columns = ("document", *scales)
     table = [(*key, *(row.get(name, "-") for name in columns)) for key, row in rows.items()]
     return tabulate(table, ("", "claim", *columns), style, disable_numparse=True)
+
+
+def _lacks_runs(claim: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Return whether no seed of a result has the runs that a claim needs."""
+    seeds = len(result["seeds"])
+    return f"{MISSING_NOTE} {seeds} of {seeds} seeds" in claim["note"]
 
 
 def spread(values: Sequence[float]) -> str:
@@ -149,7 +155,7 @@ def spread(values: Sequence[float]) -> str:
 def reported(result: Mapping[str, Any], style: str = "simple") -> str:
     """Return the documented values beside the measured ones (``spread``), at the same intervals.
 
-    Intervals that no run reached are left out.
+    Intervals that no run reached are left out; the text is empty if none was reached.
     """
     rows: dict[tuple[str, int], dict[str, str]] = {}
     for point in result["printed"]:
@@ -158,6 +164,8 @@ def reported(result: Mapping[str, Any], style: str = "simple") -> str:
             row = rows.setdefault((point["arm"], point["interval"]), {})
             row[f"{point['column']}: document"] = f"{float(point['documented']):.5g}"
             row[f"{point['column']}: measured"] = spread(measured)
+    if not rows:
+        return ""
     headers = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = [(*key, *(row.get(name, "") for name in headers)) for key, row in rows.items()]
     return tabulate(table, ("arm", "interval", *headers), style, disable_numparse=True)
@@ -307,19 +315,24 @@ def _nan_cause(run: Mapping[str, Any]) -> str:
 
 
 def progress(result: Mapping[str, Any]) -> str:
-    """Return the number of intervals of each run that is not complete or missing, as text.
+    """Return the runs that are not complete, and the claims that no seed has the runs for.
 
-    A run is missing if its arm was trained from other seeds.
+    Empty if nothing is missing. An arm may also lack runs of seeds that others have.
     """
     runs = {(run["arm"], run["seed"]): run for run in result["runs"]}
     arms = dict.fromkeys(arm for arm, _ in runs)
-    missing = {"status": "missing", "intervals": 0}
-    planned = [(*key, runs.get(key, missing)) for key in product(arms, result["seeds"])]
-    return ", ".join(
-        f"{arm}, seed {seed}: {run['intervals']} intervals"
-        for arm, seed, run in planned
-        if run["status"] != "complete"
-    )
+    lines = [
+        f"{arm}, seed {seed}: {_reached(run) if run else 'not run'}"
+        for arm, seed in product(arms, result["seeds"])
+        for run in [runs.get((arm, seed))]
+        if not run or run["status"] != "complete"
+    ]
+    numbers = [f"C{n}" for n, claim in enumerate(result["claims"], 1) if _lacks_runs(claim, result)]
+    return "; ".join([*lines, *[f"no runs for {', '.join(numbers)}"] * bool(numbers)])
+
+
+def _reached(run: Mapping[str, Any]) -> str:
+    return f"{run['intervals']} of {run['identity']['intervals']} intervals"
 
 
 def runs(trained: Sequence[Run], logdir: Path, style: str = "simple") -> str:

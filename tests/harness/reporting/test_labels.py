@@ -20,8 +20,13 @@ def test_the_documents_own_data_has_no_label():
     run = {"changes": {}, "status": "complete"}
     result = {"scale": "full", "datasets": [REAL], "runs": [run], "claims": [{"note": ""}]}
     assert labels.scale_in_table(result) == "full"
+
+
+def test_claims_that_lack_runs_are_labelled():
+    run = {"changes": {}, "status": "complete"}
     missing = {"note": "runs missing for 2 of 3 seeds"}
-    assert labels.scale_in_table(result | {"claims": [missing]}) == "full, runs not complete"
+    result = {"scale": "full", "datasets": [REAL], "runs": [run], "claims": [missing]}
+    assert labels.scale_in_table(result) == "full, runs not complete"
 
 
 def test_changed_arms_are_labelled():

@@ -44,14 +44,23 @@ def test_a_claim_has_one_row_for_all_scales():
     ]
 
 
-def test_progress_names_seeds_of_an_arm_that_were_not_trained():
-    runs = [
-        {"arm": "a", "seed": 0, "status": "complete", "intervals": 9},
-        {"arm": "a", "seed": 1, "status": "partial", "intervals": 2},
-        {"arm": "b", "seed": 0, "status": "complete", "intervals": 9},
-    ]
-    result = {"seeds": [0, 1], "runs": runs}
-    assert tables.progress(result) == "a, seed 1: 2 intervals, b, seed 1: 0 intervals"
+def test_documented_values_that_no_run_reached_have_no_table():
+    point = {"arm": "a", "interval": 70, "column": "test_accuracy", "documented": 0.56}
+    assert tables.reported({"printed": [point | {"measured": []}]}) == ""
+    assert "0.56" in tables.reported({"printed": [point | {"measured": [0.5]}]})
+
+
+def test_progress_names_runs_and_claims_that_lack_something():
+    whole_run = {"arm": "a", "seed": 0, "status": "complete", "intervals": 9}
+    begun = {"status": "partial", "intervals": 2, "identity": {"intervals": 9}}
+    runs = [whole_run, whole_run | begun | {"seed": 1}, whole_run | {"arm": "b"}]
+    claims = [{"note": "runs missing for 1 of 2 seeds"}, {"note": "runs missing for 2 of 2 seeds"}]
+    result = {"seeds": [0, 1], "runs": runs, "claims": claims}
+    assert tables.progress(result) == (
+        "a, seed 1: 2 of 9 intervals; b, seed 1: not run; no runs for C2"
+    )
+    whole = {"seeds": [0], "runs": runs[:1], "claims": [{"note": ""}]}
+    assert tables.progress(whole) == ""
 
 
 def test_campaigns_table_has_a_column_per_backend_and_counts_harms():
