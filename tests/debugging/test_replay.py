@@ -102,14 +102,16 @@ def test_an_underflow_before_a_bare_log_is_explained_with_its_sample(tmp_path):
     saved = (directory / run_directory.NAN_CAUSE_FILE).read_text()
     assert saved == report.headline(payload) + "\n"
     row = {"arm": "a", "seed": 0, "intervals": 1, "status": "complete", "seconds": 1}
-    table = tables.recorded_runs({"runs": [{**row, "fingerprint": "f", "nan_cause": saved}]})
+    row |= {"fingerprint": "f"}
+    cpu = {"environment": {"threads": 1}}
+    table = tables.recorded_runs({**cpu, "runs": [{**row, "nan_cause": saved}]})
     assert f"step 1, in interval 1: loss {step.loss:.8g}; term 'log' (" in table
     assert "a softmax output underflowed to zero" in table
     assert ("the step's own loss is" in table) == (not np.isnan(step.loss))
     late = report.headline({**payload, "losses_before": [9.0, 1.0, 2.0, 3.0, 50.0, 60.0]})
     before = "losses 1, 2, 3, 50, 60 in the steps before; median of the interval 6"
     assert late == f"{report.headline(payload)}\nbefore       {before}"
-    table = tables.recorded_runs({"runs": [{**row, "fingerprint": "f", "nan_cause": late}]})
+    table = tables.recorded_runs({**cpu, "runs": [{**row, "nan_cause": late}]})
     assert before in table
 
 

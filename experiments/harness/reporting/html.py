@@ -68,7 +68,8 @@ def to_markdown(
         "there, or their mean where the axis says so. Up to three measured values are listed in "
         "the order of their seeds; of more the median is given, with the lowest and the highest. "
         "Seeds without a value are left out. A processor's name ends in its architecture and a "
-        "digest of its instruction sets.",
+        "digest of its instruction sets. Older runs did not measure their CPU time: of them, the "
+        'tables say how much their threads allow ("at most").',
         tables.overview(results, "github"),
         "## Claim by claim",
         tables.by_scale(results, "github"),
@@ -87,7 +88,7 @@ def to_markdown(
             f"Document {result['document']}. Data: {data}. Seeds: "
             f"{', '.join(map(str, result['seeds']))}. {backend} "
             f"{environment['versions'][backend]} on {labels.processor(environment)}, "
-            f"{environment['threads']} threads. Training time (wall time): "
+            f"{environment['threads']} threads. Training time: "
             f"{tables.training_time(result)}.{changed}{progress}",
             f"![{result['title']}]({picture})" if picture else "",
             tables.verdicts(result["claims"], "github"),

@@ -264,7 +264,16 @@ def training_time(result: Mapping[str, Any]) -> str:
         if run["home"].partition(":")[0] != result["experiment"]
     ]
     total = _duration(sum(run["seconds"] for run in result["runs"]))
-    return total + f", of which {_duration(sum(shared))} for other experiments' arms" * bool(shared)
+    others = f", of which {_duration(sum(shared))} for other experiments' arms" * bool(shared)
+    return f"{total} by the clock{others}; CPU time {_cpu_time(result['runs'], result)}"
+
+
+def _cpu_time(runs: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> str:
+    """Return the CPU time of runs as text; of older ones, what their threads allow at most."""
+    threads = result["environment"]["threads"]
+    seconds = sum(run.get("cpu_seconds", threads * run["seconds"]) for run in runs)
+    all_measured = all("cpu_seconds" in run for run in runs)
+    return _duration(seconds) if all_measured else f"at most {_duration(seconds)}"
 
 
 def _duration(seconds: float) -> str:
@@ -277,8 +286,7 @@ def _duration(seconds: float) -> str:
 def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
     """Return one row per run of a result: its progress, times, resumptions, NaN and fingerprint.
 
-    ``resumed`` counts kills and planned stops after which the run went on; older records have
-    neither this nor the CPU time.
+    ``resumed`` counts kills and planned stops after which the run went on; older records lack it.
     """
     rows = [
         (
@@ -288,7 +296,7 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
             if run["status"] == "complete"
             else f"{run['intervals']}, {run['status']}",
             _duration(run["seconds"]),
-            _duration(run["cpu_seconds"]) if "cpu_seconds" in run else "not measured",
+            _cpu_time([run], result),
             run.get("resumed", "not counted"),
             _nan_cause(run).replace("|", r"\|" if style == "github" else "|"),
             (run["fingerprint"] or "-")[:16],

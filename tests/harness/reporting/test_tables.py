@@ -90,18 +90,20 @@ sample       23 in the batch"""
     new |= {"resumed": 2, "nan_cause": saved}
     begun = run | {"intervals": 3, "status": "interrupted", "home": "other:a"}
     finite = run | {"intervals": 1, "resumed": 0, "history": {"loss": [1.0]}}
-    result = {"experiment": "some", "runs": [new, begun, finite]}
+    result = {"experiment": "some", "runs": [new, begun, finite], "environment": {"threads": 3}}
     _, _, *rows = tables.recorded_runs(result, "github").splitlines()
     why = (
         r"step 31, in interval 4: loss nan; term 'a\|b' (Log): 1 of 240 nonfinite, [23, 7] is "
         "-inf; a softmax output underflowed to zero and its logarithm is -inf; times a label of "
         "zero that is NaN"
     )
-    unknown = ("not measured", "not counted")
+    unknown = ("at most 15 s", "not counted")
     assert [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows] == [
         ["a", "0", "9", "90 minutes", "2.5 hours", "2", why, "f" * 16],
         ["a", "0", "3, interrupted", "5 s", *unknown, "not replayed", "f" * 16],
-        ["a", "0", "1", "5 s", "not measured", "0", "-", "f" * 16],
+        ["a", "0", "1", "5 s", "at most 15 s", "0", "-", "f" * 16],
     ]
-    total = "90 minutes, of which 5 s for other experiments' arms"
-    assert tables.training_time(result) == total
+    clock = "90 minutes by the clock, of which 5 s for other experiments' arms"
+    assert tables.training_time(result) == f"{clock}; CPU time at most 2.5 hours"
+    measured = result | {"runs": [new]}
+    assert tables.training_time(measured) == "90 minutes by the clock; CPU time 2.5 hours"
