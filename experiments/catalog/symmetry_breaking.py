@@ -13,10 +13,12 @@ from typing import Any
 
 from experiments.harness.spec import Claim, Experiment, Panel, Variant
 from experiments.harness.spec.measures import (
+    at_share,
     growth_rate,
     largest,
     largest_of,
     nan_intervals,
+    nan_share,
     ratio,
     steps_to_grow,
 )
@@ -31,6 +33,30 @@ def spread_of(arm: str, about: str, changes: dict[str, Any] | None = None) -> Va
     probes = {"probes": ["distinct_units", "unit_spread"]}
     finer = {"steps": 20, "intervals": 100}
     return Variant(f"constant_init:{arm}", probes | (changes or {}), finer, "diagnosis", about)
+
+
+def document_claims(arm: str, cause: str) -> tuple[Claim, Claim]:
+    """Return the claims that an arm shows what the document saw, as ``constant_init`` has them."""
+    time = "2026-11-27T15:41"
+    return (
+        Claim(
+            f"{cause} gives the document's 56 %: test accuracy after 35 % of the steps",
+            where="diagnosis",
+            measure=at_share(arm, "test_accuracy", 0.35),
+            documented="-",
+            bounds=(0.46, 0.66),
+            set_on=time,
+        ),
+        Claim(
+            "and its NaN after 16,000 of 20,000 steps: share of the run",
+            where="diagnosis",
+            measure=nan_share(arm),
+            documented="-",
+            bounds=(0.7, 0.9),
+            set_on=time,
+            instead="no loss turns NaN",
+        ),
+    )
 
 
 NOISE_RATE = growth_rate("rounding_noise", "fc1_spread", 1e-6, APART)
@@ -100,6 +126,8 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(0, 0),
         ),
+        *document_claims("rounding_noise", "noise of 1e-7"),
+        *document_claims("perturbed_1e-8", "a perturbation of 1e-8"),
     ),
     deviations=(
         "All of constant_init's.",
