@@ -118,6 +118,27 @@ def distribution_shift(seen: ProbeInput) -> dict[str, float]:
 
 
 @QUIET
+def weight_movement(seen: ProbeInput) -> dict[str, float]:
+    """Measure how far each layer's weights moved, element by element.
+
+    ``kernel_moved`` is the mean distance of an element from its initial value, relative to the mean
+    initial magnitude, as ``distribution_shift`` has it for the distribution; NaN for weights that
+    start at 0. ``kernel_update`` is the norm of the interval's change relative to the norm before.
+    """
+    measured = {}
+    for layer in _layers_with_kernels(seen.model):
+        path = layer.kernel.path
+        first, start, now = seen.first[path], seen.start[path], seen.now[path]
+        moved = np.mean(np.abs(now - first)) / np.mean(np.abs(first))
+        update = np.linalg.norm(now - start) / np.linalg.norm(start)
+        measured |= {
+            f"{layer.name}_kernel_moved": float(moved),
+            f"{layer.name}_kernel_update": float(update),
+        }
+    return measured
+
+
+@QUIET
 def variances(seen: ProbeInput) -> dict[str, float]:
     """Measure the variance of each layer's activation and kernel gradient, before training only.
 
@@ -143,7 +164,14 @@ def variances(seen: ProbeInput) -> dict[str, float]:
 
 PROBES: dict[str, Callable[[ProbeInput], dict[str, float]]] = {
     probe.__name__: probe
-    for probe in (distinct_units, unit_spread, movement, distribution_shift, variances)
+    for probe in (
+        distinct_units,
+        unit_spread,
+        movement,
+        distribution_shift,
+        weight_movement,
+        variances,
+    )
 }
 
 

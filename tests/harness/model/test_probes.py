@@ -89,6 +89,23 @@ def test_the_shift_of_a_distribution_is_relative_to_its_initial_size():
     assert [*kernels_alone] == [f"{n}_kernel_shift" for n in ("conv1", "conv2", "fc1", "output")]
 
 
+def test_elements_move_where_their_distribution_does_not():
+    model = build_model()
+    first = read(model)
+    kernel, bias = model.get_layer("fc1").get_weights()
+    model.get_layer("fc1").set_weights([kernel[::-1], bias])  # in another order
+    seen = probe_input(model, first, first)
+    measured = probes.weight_movement(seen)
+    change = kernel[::-1] - kernel
+    expected = np.mean(np.abs(change)) / np.mean(np.abs(kernel))
+    assert measured["fc1_kernel_moved"] == pytest.approx(expected, rel=1e-5)
+    assert probes.distribution_shift(seen)["fc1_kernel_shift"] == 0
+    update = np.linalg.norm(change) / np.linalg.norm(kernel)
+    assert measured["fc1_kernel_update"] == pytest.approx(update, rel=1e-5)
+    assert measured["conv1_kernel_moved"] == measured["conv1_kernel_update"] == 0
+    assert len(measured) == 2 * 4
+
+
 def test_variances_are_measured_before_training_and_leave_the_model_unchanged():
     model = build_model(dropout=0.5, rounding_noise=1e-3)
     before = read(model)
