@@ -102,7 +102,7 @@ def test_an_underflow_before_a_bare_log_is_explained_with_its_sample(tmp_path):
     saved = (directory / run_directory.NAN_CAUSE_FILE).read_text()
     assert saved == report.headline(payload) + "\n"
     row = {"arm": "a", "seed": 0, "intervals": 1, "status": "complete", "seconds": 1}
-    row |= {"fingerprint": "f"}
+    row |= {"fingerprint": "f", "started": "2026-11-27T15:57:01+00:00"}
     cpu = {"environment": {"threads": 1}}
     table = tables.recorded_runs({**cpu, "runs": [{**row, "nan_cause": saved}]})
     assert f"step 1, in interval 1: loss {step.loss:.8g}; term 'log' (" in table

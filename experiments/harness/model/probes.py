@@ -125,7 +125,7 @@ def weight_movement(seen: ProbeInput) -> dict[str, float]:
     initial magnitude, as ``distribution_shift`` has it for the distribution; NaN for weights that
     start at 0. ``kernel_update`` is the norm of the interval's change relative to the norm before.
     """
-    measured = {}
+    measured: dict[str, float] = {}
     for layer in _layers_with_kernels(seen.model):
         path = layer.kernel.path
         first, start, now = seen.first[path], seen.start[path], seen.now[path]

@@ -69,7 +69,8 @@ def to_markdown(
         "the order of their seeds; of more the median is given, with the lowest and the highest. "
         "Seeds without a value are left out. A processor's name ends in its architecture and a "
         "digest of its instruction sets. Older runs did not measure their CPU time: of them, the "
-        'tables say how much their threads allow ("at most").',
+        'tables say how much their threads allow ("at most"). A run with two times in the column '
+        '"began" (UTC) was trained twice, with the same fingerprint.',
         tables.overview(results, "github"),
         "## Claim by claim",
         tables.by_scale(results, "github"),

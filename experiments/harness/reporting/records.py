@@ -200,20 +200,29 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
             )
         return result.runs
     recorded = runs_of(record, experiment)
-    causes = {(run.spec.arm_id, run.spec.seed, run.fingerprint): run.nan_cause for run in recorded}
-    own = [
-        replace(
-            run,
-            spec=replace(run.spec, environment=environment),
-            nan_cause=run.nan_cause
-            or causes.get((run.spec.arm_id, run.spec.seed, run.fingerprint), ""),
-        )
-        for run in result.runs
-    ]
-    by_length = sorted([*recorded, *own], key=lambda run: run.intervals)
+    own = [replace(run, spec=replace(run.spec, environment=environment)) for run in result.runs]
+    by_length = sorted([*recorded, *own], key=lambda run: (run.intervals, run.started))
     longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
     order = list(experiment.arm_ids.values())
-    return [longest[key] for key in sorted(longest, key=lambda key: (key[0], order.index(key[1])))]
+    keys = sorted(longest, key=lambda key: (key[0], order.index(key[1])))
+    return [_with_like(longest[key], by_length) for key in keys]
+
+
+def _with_like(run: Run, runs: Sequence[Run]) -> Run:
+    """Return a run with what others of its fingerprint know: when they began, why it is NaN."""
+    like = [
+        other
+        for other in runs
+        if (other.spec.arm_id, other.spec.seed, other.fingerprint)
+        == (run.spec.arm_id, run.spec.seed, run.fingerprint)
+    ]
+    starts = {time for other in like for time in (other.started, *other.also_started)}
+    causes = [run.nan_cause, *(other.nan_cause for other in like)]
+    return replace(
+        run,
+        also_started=tuple(sorted(starts - {run.started})),
+        nan_cause=next(filter(None, causes), ""),
+    )
 
 
 def _with_first_start(runs: Sequence[Run], path: Path, experiment: Experiment) -> list[Run]:
@@ -316,6 +325,7 @@ def _restore_run(record: Mapping[str, Any], row: Mapping[str, Any], arm: Arm) ->
         started=row["started"],
         resumed=row.get("resumed"),
         first_started=row.get("first_started", ""),
+        also_started=tuple(row.get("also_started", ())),
         nan_cause=row.get("nan_cause", ""),
         initial={name: float(value) for name, value in row["initial"].items()},
         history=History.from_columns(columns),

@@ -131,6 +131,7 @@ def _run(experiment: Experiment, run: Run) -> dict[str, Any]:
         "fingerprint": run.fingerprint,
         "started": run.started,
         **({"first_started": run.first_started} if run.first_started else {}),
+        **({"also_started": [*run.also_started]} if run.also_started else {}),
         **({"resumed": run.resumed} if run.resumed is not None else {}),
         **({"nan_cause": run.nan_cause} if run.nan_cause else {}),
         "seconds": round(run.seconds, 3),

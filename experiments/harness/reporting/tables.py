@@ -286,7 +286,8 @@ def _duration(seconds: float) -> str:
 def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
     """Return one row per run of a result: its progress, times, resumptions, NaN and fingerprint.
 
-    ``resumed`` counts kills and planned stops after which the run went on; older records lack it.
+    ``began`` has the times of all runs with the fingerprint. ``resumed`` counts kills and planned
+    stops after which the run went on; older records lack it.
     """
     rows = [
         (
@@ -295,6 +296,7 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
             run["intervals"]
             if run["status"] == "complete"
             else f"{run['intervals']}, {run['status']}",
+            _began(run),
             _duration(run["seconds"]),
             _cpu_time([run], result),
             run.get("resumed", "not counted"),
@@ -303,8 +305,14 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
         )
         for run in result["runs"]
     ]
-    headers = ("arm", "seed", "intervals", "wall time", "CPU time", "resumed", "cause of its NaN")
-    return tabulate(rows, (*headers, "fingerprint"), style, disable_numparse=True)
+    headers = ("arm", "seed", "intervals", "began", "wall time", "CPU time", "resumed")
+    further = ("cause of its NaN", "fingerprint")
+    return tabulate(rows, (*headers, *further), style, disable_numparse=True)
+
+
+def _began(run: Mapping[str, Any]) -> str:
+    times = sorted([run["started"], *run.get("also_started", ())])
+    return ", ".join(time[:16].replace("T", " ") for time in times)
 
 
 def _nan_cause(run: Mapping[str, Any]) -> str:

@@ -225,13 +225,15 @@ class Run(Recorded):
 
     ``resumed`` counts how often a process continued it, after a kill or a planned stop; None if
     its record does not say. ``first_started`` is when the first run like it began, if a record
-    knows of one (ISO 8601). ``nan_cause`` is the explanation of its NaN that ``replay --keep`` has
-    saved, if it has.
+    knows of one (ISO 8601). ``also_started`` is when other runs with the same fingerprint began, as
+    a record knows. ``nan_cause`` is the explanation of its NaN that ``replay --keep`` has saved, if
+    it has.
     """
 
     spec: RunSpec
     resumed: int | None = 0
     first_started: str = ""
+    also_started: tuple[str, ...] = ()
     nan_cause: str = ""
 
     @property

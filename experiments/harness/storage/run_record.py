@@ -72,7 +72,7 @@ def save(run: Run | ScriptRun, directory: Path) -> None:
     if isinstance(run, Run) and run.spec.arm.result_file:
         name, line = run.spec.arm.result_file
         filesystem.write_atomic(directory / name, _result_file(run, line))
-    elsewhere = ("spec", "first_started", "nan_cause", *TABLES)
+    elsewhere = ("spec", "first_started", "also_started", "nan_cause", *TABLES)
     results = {name: value for name, value in vars(run).items() if name not in elsewhere}
     planned = {
         RENAMED.get(name, name): value

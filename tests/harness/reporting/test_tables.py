@@ -86,8 +86,9 @@ why          a softmax output underflowed to zero and its logarithm is -inf; tim
 sample       23 in the batch"""
     run = {"arm": "a", "home": "some:a", "seed": 0, "status": "complete", "fingerprint": "f" * 64}
     run |= {"history": {"loss": [1.0, "nan"]}, "seconds": 5.0}
+    run |= {"started": "2026-11-27T15:57:01+00:00"}
     new = run | {"intervals": 9, "seconds": 5400, "cpu_seconds": 9000}
-    new |= {"resumed": 2, "nan_cause": saved}
+    new |= {"resumed": 2, "nan_cause": saved, "also_started": ["2026-11-26T23:24:19+00:00"]}
     begun = run | {"intervals": 3, "status": "interrupted", "home": "other:a"}
     finite = run | {"intervals": 1, "resumed": 0, "history": {"loss": [1.0]}}
     result = {"experiment": "some", "runs": [new, begun, finite], "environment": {"threads": 3}}
@@ -97,11 +98,12 @@ sample       23 in the batch"""
         "-inf; a softmax output underflowed to zero and its logarithm is -inf; times a label of "
         "zero that is NaN"
     )
-    unknown = ("at most 15 s", "not counted")
+    began, unknown = "2026-11-27 15:57", ("at most 15 s", "not counted")
+    twice = f"2026-11-26 23:24, {began}"
     assert [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows] == [
-        ["a", "0", "9", "90 minutes", "2.5 hours", "2", why, "f" * 16],
-        ["a", "0", "3, interrupted", "5 s", *unknown, "not replayed", "f" * 16],
-        ["a", "0", "1", "5 s", "at most 15 s", "0", "-", "f" * 16],
+        ["a", "0", "9", twice, "90 minutes", "2.5 hours", "2", why, "f" * 16],
+        ["a", "0", "3, interrupted", began, "5 s", *unknown, "not replayed", "f" * 16],
+        ["a", "0", "1", began, "5 s", "at most 15 s", "0", "-", "f" * 16],
     ]
     clock = "90 minutes by the clock, of which 5 s for other experiments' arms"
     assert tables.training_time(result) == f"{clock}; CPU time at most 2.5 hours"
