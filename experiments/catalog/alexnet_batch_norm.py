@@ -89,7 +89,7 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(-0.01, 0.02),
             mini_bounds=(-0.03, 0.05),
-            instead="they lag to the end: a decay of 0.999 remembers what the weights have left",
+            instead="they lag to the end",
         ),
         Claim(
             "but not in the beginning, at a decay of 0.999: the same after the first interval",

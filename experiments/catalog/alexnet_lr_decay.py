@@ -4,8 +4,8 @@ Document 002 ("AlexNet trained on MNIST"), experiments 2 and 3. With plain SGD a
 AlexNet converges to 99 %, and at epoch 47 of 50 its loss turns NaN: "the gradient suddenly
 explodes". With the rate divided by 10 at epoch 30 it does not: "the explosion is solved".
 
-The NaN comes from the document's bare log (``alexnet_small_init``). The diagnosis arm keeps the
-rate and computes the same loss from the logits: does it turn NaN, too?
+In this project's runs the NaN comes from the document's bare log (``alexnet_small_init``). The
+diagnosis arm keeps the rate and computes the same loss from the logits: does it turn NaN, too?
 
     python -m experiments.reproduce alexnet_lr_decay
 """
@@ -23,7 +23,7 @@ from experiments.harness.spec.measures import (
 )
 
 EXPERIMENT = Experiment(
-    title="AlexNet on MNIST: a fixed rate explodes, a decayed one does not",
+    title="AlexNet on MNIST, at a fixed and at a falling learning rate",
     question="Does lowering the learning rate on the way cure AlexNet's sudden explosion?",
     document='002 "AlexNet trained on MNIST", experiments 2 and 3',
     arms={

@@ -140,7 +140,7 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(-0.01, 0.01),
             mini_bounds=(-0.05, 0.05),
-            set_on="2026-11-26T08:27",
+            set_on="2026-11-26T22:33",
         ),
     ),
     documented={

@@ -67,7 +67,8 @@ def to_markdown(
         "In the pictures a line of three or more seeds is the median of those whose loss is finite "
         "there, or their mean where the axis says so. Up to three measured values are listed in "
         "the order of their seeds; of more the median is given, with the lowest and the highest. "
-        "Seeds without a value are left out. A processor's name ends in its architecture and a "
+        'Seeds without a value are left out. A number of intervals is "inf" or "-inf" where an arm '
+        "never gets there. A processor's name ends in its architecture and a "
         "digest of its instruction sets. Older runs did not measure their CPU time: of them, the "
         'tables say how much their threads allow ("at most"). A run with two times in the column '
         '"began" (UTC) was trained twice, with the same fingerprint.',
