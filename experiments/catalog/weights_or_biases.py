@@ -156,6 +156,7 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(3, inf),
             set_on=SET_ON,
+            instead="they move farther in each layer, but not three times as far in all",
         ),
         Claim(
             "and is updated in every interval: the least relative update of a layer's weights",

@@ -13,6 +13,17 @@ from experiments.harness.reporting import labels, tables
 from experiments.harness.reporting import scripts as script_runs
 from experiments.harness.spec.claim import FAILED, OUTCOMES
 
+HOW_TO_READ = """\
+- A line of three or more seeds, trained equally long, is the median of those whose loss is finite
+  there, or their mean where the axis says so.
+- Up to three measured values are listed in the order of their seeds. Of more the median is given,
+  with the lowest and the highest. Seeds without a value are left out.
+- A number of intervals is "inf" or "-inf" where an arm never gets there.
+- A processor's name ends in its architecture and a digest of its instruction sets.
+- Older runs did not measure their CPU time. The tables say how much their threads allow ("at
+  most").
+- A run with two times in the column "began" (UTC) was trained twice, with the same fingerprint."""
+
 
 def to_html(
     results: Sequence[Mapping[str, Any]],
@@ -64,14 +75,7 @@ def to_markdown(
     """
     parts = [
         "# Documented and measured",
-        "In the pictures a line of three or more seeds is the median of those whose loss is finite "
-        "there, or their mean where the axis says so. Up to three measured values are listed in "
-        "the order of their seeds; of more the median is given, with the lowest and the highest. "
-        'Seeds without a value are left out. A number of intervals is "inf" or "-inf" where an arm '
-        "never gets there. A processor's name ends in its architecture and a "
-        "digest of its instruction sets. Older runs did not measure their CPU time: of them, the "
-        'tables say how much their threads allow ("at most"). A run with two times in the column '
-        '"began" (UTC) was trained twice, with the same fingerprint.',
+        HOW_TO_READ,
         tables.overview(results, "github"),
         "## Claim by claim",
         tables.by_scale(results, "github"),

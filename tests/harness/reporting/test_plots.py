@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import nan
 
 from matplotlib.figure import Figure
@@ -36,3 +37,8 @@ def test_a_band_goes_on_with_the_seeds_whose_loss_is_finite():
     (band,) = axis.collections
     assert band.get_paths()[0].get_extents().get_points().tolist() == [[1, 1], [4, 6]]
     assert (cross, marks) == ([[2, 3.0]], {plots.LAST})
+    stopped = replace(runs[2], history=History(runs[2].history.rows[:2]), chain=("",) * 3)
+    axis = Figure().subplots()
+    plots._draw_curves(axis, Panel("loss", "loss"), {name: [*runs[:2], stopped]}, {}, {name: "k"})
+    assert [len(line.get_xdata()) for line in axis.lines] == [4, 4, 2, 1]  # and the cross
+    assert not axis.collections
