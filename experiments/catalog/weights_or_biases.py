@@ -3,7 +3,7 @@
 Document 003 ("Interpreting TensorBoard distributions: weights don't change, only biases"). A
 valence regressor on video frames: its loss falls and the biases' distributions move, but the
 weights' do not, "so the weights are not learning". An answer guesses how to read the lines. Here
-the movement of each element, relative to the width of its distribution, shows what the picture
+the movement of each element, relative to the layer's mean initial size, shows what the picture
 hides, and the arms with frozen weights or frozen biases show which of them learn.
 
     python -m experiments.reproduce weights_or_biases
@@ -95,8 +95,8 @@ EXPERIMENT = Experiment(
             bounds=(0, 0.8),
         ),
         Claim(
-            "the biases' distributions change: the least movement of a hidden layer's, relative to "
-            "its mean initial size",
+            "the biases' distributions change: how far they move, relative to the mean initial "
+            "size, in the hidden layer where that is least",
             where="the question",
             measure=least_of(*in_hidden_layers("bias_shift")),
             documented="visibly",
@@ -104,8 +104,7 @@ EXPERIMENT = Experiment(
             set_on="2026-11-26T12:52",
         ),
         Claim(
-            "the weights' distributions do not: the largest movement of a hidden layer's, relative "
-            "to its mean initial size",
+            "the weights' distributions do not: the same, in the hidden layer where that is most",
             where="the question",
             measure=largest_of(*in_hidden_layers("kernel_shift")),
             documented="invisibly",
@@ -147,8 +146,8 @@ EXPERIMENT = Experiment(
             "84.13, 93.32 and 100 %",
         ),
         Claim(
-            "each weight moves all the same: the least ratio, of all hidden layers, of the "
-            "elements' movement to their distribution's",
+            "each weight moves all the same: how many times as far as their distribution, in the "
+            "hidden layer where that is least",
             where="diagnosis",
             measure=least_of(
                 *map(ratio, in_hidden_layers("kernel_moved"), in_hidden_layers("kernel_shift"))
@@ -159,7 +158,7 @@ EXPERIMENT = Experiment(
             instead="they move farther in each layer, but not three times as far in all",
         ),
         Claim(
-            "and is updated in every interval: the least relative update of a layer's weights",
+            "and is updated in every interval: the smallest relative update of any layer's weights",
             where="diagnosis",
             measure=least_of(
                 *(smallest("as_documented", f"{name}_kernel_update") for name in LAYERS)
@@ -199,7 +198,7 @@ EXPERIMENT = Experiment(
         "1e-3 (documented: 1024 at 1e-4), 16 intervals of 20 steps.",
     ),
     cost={
-        "mini": "3 to 4 minutes on 2 CPU cores",
+        "mini": "1 minute on 2 CPU cores",
         "full": "an estimated 1 to 2 hours for each arm on 2 CPU cores",
     },
     panels=(

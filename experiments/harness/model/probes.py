@@ -81,7 +81,8 @@ def movement(seen: ProbeInput) -> dict[str, float]:
     elements, which is the movement of the *distribution* (its Wasserstein distance). Both are
     relative to the distribution's width, the standard deviation of initial and current elements
     together. Biases with one constant initial value have no width but that of their movement:
-    ``drift`` is the mean distance relative to the mean initial magnitude.
+    ``drift`` is the mean distance relative to the mean initial magnitude. No experiment of the
+    catalogue uses this probe; older runs do.
     """
     measured: dict[str, list[float]] = {}
     for layer in _layers_with_kernels(seen.model):
@@ -121,15 +122,18 @@ def distribution_shift(seen: ProbeInput) -> dict[str, float]:
 def weight_movement(seen: ProbeInput) -> dict[str, float]:
     """Measure how far each layer's weights moved, element by element.
 
-    ``kernel_moved`` is the mean distance of an element from its initial value, relative to the mean
-    initial magnitude, as ``distribution_shift`` has it for the distribution; NaN for weights that
-    start at 0. ``kernel_update`` is the norm of the interval's change relative to the norm before.
+    ``<layer>_kernel_moved`` is the mean distance of an element from its initial value, relative to
+    the mean initial magnitude, as ``distribution_shift`` has it for the distribution.
+    ``<layer>_kernel_update`` is the norm of the interval's change relative to the norm before it.
+    Layers whose weights start at 0 are left out.
     """
     measured: dict[str, float] = {}
     for layer in _layers_with_kernels(seen.model):
         path = layer.kernel.path
         first, start, now = seen.first[path], seen.start[path], seen.now[path]
-        moved = np.mean(np.abs(now - first)) / np.mean(np.abs(first))
+        if not (size := np.mean(np.abs(first))):
+            continue
+        moved = np.mean(np.abs(now - first)) / size
         update = np.linalg.norm(now - start) / np.linalg.norm(start)
         measured |= {
             f"{layer.name}_kernel_moved": float(moved),

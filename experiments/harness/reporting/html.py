@@ -14,15 +14,16 @@ from experiments.harness.reporting import scripts as script_runs
 from experiments.harness.spec.claim import FAILED, OUTCOMES
 
 HOW_TO_READ = """\
-- A line of three or more seeds, trained equally long, is the median of those whose loss is finite
-  there, or their mean where the axis says so.
+- A line of three or more seeds is the median of those whose loss is finite there, or their mean
+  where the axis says so. Seeds that were not trained equally long have a line each.
 - Up to three measured values are listed in the order of their seeds. Of more the median is given,
   with the lowest and the highest. Seeds without a value are left out.
-- A number of intervals is "inf" or "-inf" where an arm never gets there.
+- A number of intervals, or a share of the run, is "inf" or "-inf" where an arm never gets there.
 - A processor's name ends in its architecture and a digest of its instruction sets.
 - Older runs did not measure their CPU time. The tables say how much their threads allow ("at
   most").
-- A run with two times in the column "began" (UTC) was trained twice, with the same fingerprint."""
+- A run with two or more times in the column "began" was trained that often, with the same
+  fingerprint."""
 
 
 def to_html(

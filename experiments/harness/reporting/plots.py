@@ -130,9 +130,8 @@ def _draw_curves(
         curves = [run.history[panel.column] for run in shown]
         any_finite |= any(isfinite(value) for values in curves for value in values)
         ends = [*map(finite_intervals, shown)]
-        equally_long = len({*map(len, curves)}) == 1  # else the median jumps where a run ends
-        has_band = len(curves) >= BAND_FROM and equally_long
-        together = (has_band or panel.mean) and any(ends)
+        equally_long = len({*map(len, curves)}) == 1  # else the line jumps where a run ends
+        together = equally_long and (len(curves) >= BAND_FROM or panel.mean) and any(ends)
         if together:
             before_nan = [values[:end] for values, end in zip(curves, ends, strict=True)]
             rows = zip_longest(*before_nan, fillvalue=nan)

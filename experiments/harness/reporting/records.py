@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from math import isclose
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ PLAIN_LIST = re.compile(r"\[\s+([^][{}]*?)\s+\]")  # in JSON; written on one lin
 def write(result: Result, folder: Path) -> Path:
     """Write a result and its picture into ``folder``; return the JSON's path.
 
-    The record there keeps its other runs, and longer ones, if its data, its environment and its
-    arms are the same. Raises ``UserError`` for a result that is not evidence (``objections``), or
-    that would replace runs that it lacks or has less of.
+    The record there keeps its other runs, and those that are longer or began later, if its data,
+    its environment and its arms are the same. Raises ``UserError`` for a result that is not
+    evidence (``objections``), or that would replace runs that it lacks or has less of.
     """
     experiment = result.experiment
     path = folder / f"{labels.record_name(result.summary())}.json"
@@ -172,9 +173,10 @@ def judge_again(folder: Path, load_experiment: Callable[[str], Experiment]) -> l
 
 
 def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
-    """Return the runs of a result and of a like record at ``path``, the longer one of each.
+    """Return the runs of a result and of a like record at ``path``.
 
-    All then have the record's environment, which may be too old to have every field.
+    Of each the longer one, or of two as long the one that began later. All then have the record's
+    environment, which may be too old to have every field.
     """
     if not path.exists():
         return result.runs
@@ -205,19 +207,17 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
     longest = {(run.spec.seed, run.spec.arm_id): run for run in by_length}
     order = list(experiment.arm_ids.values())
     keys = sorted(longest, key=lambda key: (key[0], order.index(key[1])))
-    return [_with_like(longest[key], by_length) for key in keys]
+    return [_with_repeats(longest[key], by_length) for key in keys]
 
 
-def _with_like(run: Run, runs: Sequence[Run]) -> Run:
-    """Return a run with what others of its fingerprint know: when they began, why it is NaN."""
-    like = [
-        other
-        for other in runs
-        if (other.spec.arm_id, other.spec.seed, other.fingerprint)
-        == (run.spec.arm_id, run.spec.seed, run.fingerprint)
-    ]
-    starts = {time for other in like for time in (other.started, *other.also_started)}
-    causes = [run.nan_cause, *(other.nan_cause for other in like)]
+def _with_repeats(run: Run, runs: Sequence[Run]) -> Run:
+    """Return a run with what runs of its fingerprint know: when they began, why it is NaN."""
+    if not run.intervals:
+        return run
+    key = attrgetter("spec.arm_id", "spec.seed", "fingerprint")
+    repeats = [other for other in runs if key(other) == key(run)]
+    starts = {time for other in repeats for time in (other.started, *other.also_started)}
+    causes = (other.nan_cause for other in reversed(repeats))  # the run itself is the last
     return replace(
         run,
         also_started=tuple(sorted(starts - {run.started})),

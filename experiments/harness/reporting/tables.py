@@ -254,7 +254,7 @@ def campaigns(results: Sequence[Mapping[str, Any]], style: str = "simple") -> st
 
 
 def training_time(result: Mapping[str, Any]) -> str:
-    """Return the time that all runs of a result took together, as text.
+    """Return the wall time and the CPU time of all runs of a result, as text.
 
     Arms of other experiments are counted in each record that has them.
     """
@@ -265,12 +265,12 @@ def training_time(result: Mapping[str, Any]) -> str:
     ]
     total = _duration(sum(run["seconds"] for run in result["runs"]))
     others = f", of which {_duration(sum(shared))} for other experiments' arms" * bool(shared)
-    return f"{total} by the clock{others}; CPU time {_cpu_time(result['runs'], result)}"
+    cpu_time = _cpu_time(result["runs"], result["environment"]["threads"])
+    return f"{total} wall time{others}; CPU time {cpu_time}"
 
 
-def _cpu_time(runs: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> str:
+def _cpu_time(runs: Sequence[Mapping[str, Any]], threads: int) -> str:
     """Return the CPU time of runs as text; of older ones, what their threads allow at most."""
-    threads = result["environment"]["threads"]
     seconds = sum(run.get("cpu_seconds", threads * run["seconds"]) for run in runs)
     all_measured = all("cpu_seconds" in run for run in runs)
     return _duration(seconds) if all_measured else f"at most {_duration(seconds)}"
@@ -298,14 +298,14 @@ def recorded_runs(result: Mapping[str, Any], style: str = "simple") -> str:
             else f"{run['intervals']}, {run['status']}",
             _began(run),
             _duration(run["seconds"]),
-            _cpu_time([run], result),
+            _cpu_time([run], result["environment"]["threads"]),
             run.get("resumed", "not counted"),
             _nan_cause(run).replace("|", r"\|" if style == "github" else "|"),
             (run["fingerprint"] or "-")[:16],
         )
         for run in result["runs"]
     ]
-    headers = ("arm", "seed", "intervals", "began", "wall time", "CPU time", "resumed")
+    headers = ("arm", "seed", "intervals", "began (UTC)", "wall time", "CPU time", "resumed")
     further = ("cause of its NaN", "fingerprint")
     return tabulate(rows, (*headers, *further), style, disable_numparse=True)
 

@@ -239,7 +239,7 @@ class Run(Recorded):
     @property
     def known_since(self) -> str:
         """When the outcome of such a run began to be known."""
-        return self.first_started or self.started
+        return min(filter(None, (self.first_started, self.started, *self.also_started)), default="")
 
 
 @dataclass(frozen=True)

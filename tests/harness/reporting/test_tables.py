@@ -105,7 +105,7 @@ sample       23 in the batch"""
         ["a", "0", "3, interrupted", began, "5 s", *unknown, "not replayed", "f" * 16],
         ["a", "0", "1", began, "5 s", "at most 15 s", "0", "-", "f" * 16],
     ]
-    clock = "90 minutes by the clock, of which 5 s for other experiments' arms"
+    clock = "90 minutes wall time, of which 5 s for other experiments' arms"
     assert tables.training_time(result) == f"{clock}; CPU time at most 2.5 hours"
     measured = result | {"runs": [new]}
-    assert tables.training_time(measured) == "90 minutes by the clock; CPU time 2.5 hours"
+    assert tables.training_time(measured) == "90 minutes wall time; CPU time 2.5 hours"

@@ -391,8 +391,8 @@ def test_probes_and_evaluations_are_the_same_after_a_stop(tmp_path):
     again = train_faces(spec, tmp_path / "b")
     assert again.chain == whole.chain
     assert (again.history, again.initial) == (whole.history, whole.initial)
-    assert {"test_loss", "train_loss", "kernel_moved"} <= set(whole.initial)
-    assert whole.initial["kernel_moved"] == 0 < whole.history["kernel_moved"][0]
+    assert {"test_loss", "train_loss", "conv1_kernel_moved"} <= set(whole.initial)
+    assert whole.initial["conv1_kernel_moved"] == 0 < whole.history["conv1_kernel_moved"][0]
     assert "train_loss" in whole.history
 
 
