@@ -62,10 +62,11 @@ def test_only_the_documents_own_arms_size_and_data_refute_it():
 def test_bounds_set_after_a_run_are_noted():
     old = replace(run("a", loss=[1.0]), started="2026-11-26T08:00:00+00:00")
     again = replace(old, started="2026-11-27T08:00:00+00:00", first_started=old.started)
+    repeat = replace(again, first_started="", also_started=(old.started,))
     unread = replace(run("b", loss=[1.0]), started="2026-11-25T08:00:00+00:00")
     for set_on, noted in (("", False), ("2026-11-26T07:59", False), ("2026-11-26T08:27", True)):
         claim = Claim("text", "where", LAST_LOSS, "1", (9, 9), (1, 1), set_on=set_on)
-        for first in (old, again):
+        for first in (old, again, repeat):
             (verdict,) = judge.judge(experiment(claim), [first, unread])
             assert ("bounds set after the runs" in verdict.note) == noted, set_on
 
