@@ -40,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     # fmt: off
     add("experiment", nargs="*", help="only these, your own files and modules too; default: "
         "all of the catalogue with runs in the log directory")
+    add("--set", **cli.FLAGS["set"] | {"help": "report the runs that were trained with exactly "
+        "these, instead of the runs that were trained without --set"})
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print the results as JSON instead")
     form.add_argument("--markdown", action="store_true", help="print them as Markdown instead")
@@ -80,7 +82,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, ScriptRun]]:
-    """Return the results in the log directory and, unless experiments are named, scripts' runs.
+    """Return the results in the log directory and scripts' runs, unless a selection is named.
 
     Runs that are left out are logged on stderr.
     """
@@ -97,11 +99,13 @@ def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, Scri
     if not args.logdir.is_dir():
         raise UserError(f"there is no folder {args.logdir}; name one with --logdir")
     with contextlib.redirect_stdout(sys.stderr):
-        results = log_reader.results(args.logdir, experiments)
-        own = {} if args.experiment else scripts.find_runs(args.logdir)
+        results = log_reader.results(args.logdir, experiments, dict(args.set))
+        own = {} if args.experiment or args.set else scripts.find_runs(args.logdir)
     if not results and not own:
+        chosen = " with this --set" if args.set else ""
         raise UserError(
-            f"{args.logdir} contains no runs of these experiments; train them with reproduce"
+            f"{args.logdir} contains no runs of these experiments{chosen}; train them with "
+            "reproduce"
         )
     return results, own
 

@@ -437,6 +437,32 @@ def test_a_record_keeps_runs_that_a_result_lacks_or_has_less_of(logdir, tmp_path
 
 
 @pytest.mark.usefixtures("tiny")
+def test_runs_with_overrides_are_reported_and_recorded_on_their_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "unusable", lambda _: [])  # they are run on digits
+    options = {"scale": "mini", "data": ["digits"], "seeds": [0, 1], "telemetry_every": 0}
+    logdir, changes = tmp_path / "logs", {"intervals": 1}
+    result = experiments.run("alexnet_lr_decay", **options, overrides=changes, logdir=logdir)
+    capsys.readouterr()
+    command = ["alexnet_lr_decay", "--logdir", str(logdir), "--set"]
+    assert report.main([*command, "intervals=1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [result.summary()]
+    assert report.main([*command, "intervals=2"]) == 2
+    assert "no runs of these experiments with this --set" in capsys.readouterr().err
+    assert report.main(command[:-1]) == 2
+    path = records.write(result, tmp_path / "records")
+    assert json.loads(path.read_text())["runs"] == result.summary()["runs"]
+
+    def with_overrides(overrides):
+        return [replace(run, spec=replace(run.spec, overrides=overrides)) for run in result.runs]
+
+    with pytest.raises(UserError, match="move it away first"):
+        records.write(replace(result, runs=with_overrides({"intervals": 2})), path.parent)
+    unknown = {"network.no": 1}  # as of a catalogue whose networks had this option
+    monkeypatch.setattr(log_reader, "find_runs", lambda *_: with_overrides(unknown))
+    assert not log_reader.results(logdir, [result.experiment], unknown)
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_seed_with_arms_of_other_experiments_only_is_left_out(logdir, tmp_path):
     copy = shutil.copytree(logdir, tmp_path / "logs")
     for directory in copy.glob("alexnet_grouped/mini/*/seed1"):

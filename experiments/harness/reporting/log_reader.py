@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments.harness.reporting import plots
 from experiments.harness.reporting.result import Result
 from experiments.harness.runtime.log import logger
-from experiments.harness.spec import Experiment, Run, Scale, UserError
+from experiments.harness.spec import Arm, Experiment, Run, Scale, UserError
 from experiments.harness.spec.judge import judge
+from experiments.harness.spec.overrides import override
 from experiments.harness.storage import run_directory, run_record, source_code
 
 WHOLE_PICTURE, PART_PICTURE = "curves.png", "curves-part.png"
@@ -25,14 +27,16 @@ def draw_and_judge(
     return Result(experiment, runs, judge(experiment, runs), logdir, picture)
 
 
-def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
+def results(
+    logdir: Path, experiments: Iterable[Experiment], overrides: Mapping[str, Any] | None = None
+) -> list[Result]:
     """Draw and return a result for each experiment and scale with a run of its own in ``logdir``.
 
-    Left out are runs with overrides, runs of an arm that the catalogue now defines differently,
-    seeds that have only other experiments' arms and, at ``mini``, if some seeds have every arm
-    complete, the other seeds.
+    Left out are runs with other overrides, runs of an arm that the catalogue now defines
+    differently, seeds that have only other experiments' arms and, at ``mini``, if some seeds have
+    every arm complete, the other seeds.
     """
-    runs = find_runs(logdir)
+    runs = find_runs(logdir, overrides)
     experiments = [*experiments]
     known = {experiment.name for experiment in experiments}
     found = []
@@ -44,16 +48,20 @@ def results(logdir: Path, experiments: Iterable[Experiment]) -> list[Result]:
                 selected = [run for run in selected if run.spec.seed in own]
                 if scale == "mini":
                     selected = _complete_seeds(selected, experiment)
-                picture = logdir / experiment.name / scale / WHOLE_PICTURE
-                found.append(draw_and_judge(experiment, selected, logdir, picture))
+                picture = PART_PICTURE if overrides else WHOLE_PICTURE
+                path = logdir / experiment.name / scale / picture
+                found.append(draw_and_judge(experiment, selected, logdir, path))
     for name in {run.spec.experiment: None for run in runs if run.spec.code}:
         if name not in known:
             logger.warning(f"left out: {logdir / name}, of your own; name its file to report it")
     return found
 
 
-def find_runs(logdir: Path) -> list[Run]:
-    """Return every run in ``logdir`` without overrides; damaged ones are logged and left out."""
+def find_runs(logdir: Path, overrides: Mapping[str, Any] | None = None) -> list[Run]:
+    """Return every run in ``logdir`` with exactly these overrides.
+
+    Damaged ones are logged and left out.
+    """
     runs = []
     for path in sorted(logdir.glob("*/*/*/seed*/run.json")):
         try:
@@ -61,7 +69,7 @@ def find_runs(logdir: Path) -> list[Run]:
         except UserError as error:
             logger.warning(f"left out: {error}")
             continue
-        if not run.spec.overrides:
+        if run.spec.overrides == (overrides or {}):
             runs.append(run)
     return runs
 
@@ -74,6 +82,7 @@ def _select_runs(
     current, outdated = list[Run](), list[Run]()
     for run in runs:
         if run.spec.scale == scale and (arm := arms.get(run.spec.arm_id)):
+            arm = _overridden(arm, run)
             same = run.spec.arm.identity() == arm.identity() and not source_code.change(
                 run.spec.code, run.spec.code_folder
             )
@@ -87,6 +96,14 @@ def _select_runs(
         )
     order = list(arms)
     return sorted(current, key=lambda run: (run.spec.seed, order.index(run.spec.arm_id)))
+
+
+def _overridden(arm: Arm, run: Run) -> Arm:
+    """Return the catalogue's arm with a run's overrides, or without them if it cannot have them."""
+    try:
+        return override(arm, run.spec.overrides)
+    except UserError:
+        return arm
 
 
 def _complete_seeds(runs: list[Run], experiment: Experiment) -> list[Run]:

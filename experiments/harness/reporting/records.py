@@ -47,8 +47,8 @@ def write(result: Result, folder: Path) -> Path:
     """Write a result and its picture into ``folder``; return the JSON's path.
 
     The record there keeps its other runs, and those that are longer or began later, if its data,
-    its environment and its arms are the same. Raises ``UserError`` for a result that is not
-    evidence (``objections``), or that would replace runs that it lacks or has less of.
+    its environment, its arms and their changes are the same. Raises ``UserError`` for a result that
+    is not evidence (``objections``), or that would replace runs that it lacks or has less of.
     """
     experiment = result.experiment
     path = folder / f"{labels.record_name(result.summary())}.json"
@@ -181,10 +181,12 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
     if not path.exists():
         return result.runs
     (record,) = load(path.parent, path.name)
-    experiment, environment = result.experiment, record["environment"]
+    experiment, environment, new = result.experiment, record["environment"], result.summary()
     here = identity.known_to(environment, result.runs[0].spec.environment)
+    same_changes = labels.changes(record) == labels.changes(new)
     same = (
-        record["datasets"] == result.summary()["datasets"]
+        same_changes
+        and record["datasets"] == new["datasets"]
         and _without_batch(environment) == _without_batch(here)
         and not _defined_differently(record, experiment)
     )
@@ -192,13 +194,13 @@ def _with_recorded(result: Result, path: Path) -> Sequence[Run]:
         known = {
             (experiment.name_of(run.spec), run.spec.seed): run.intervals for run in result.runs
         }
-        loses = any(
+        loses = not same_changes or any(
             known.get((run["arm"], run["seed"]), -1) < run["intervals"] for run in record["runs"]
         )
         if loses and not objections(result):
             raise UserError(
-                f"{experiment.name}: {path} has longer runs or other arms, of other data or "
-                "another environment; move it away first"
+                f"{experiment.name}: {path} has longer runs or other arms, of other data, another "
+                "environment or another --set; move it away first"
             )
         return result.runs
     recorded = runs_of(record, experiment)
