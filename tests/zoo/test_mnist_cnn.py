@@ -1,43 +1,54 @@
+from collections.abc import Sequence
+from itertools import pairwise
+
 import keras
 import numpy as np
+import pytest
 
 from experiments.harness.model.variables import to_numpy
 from zoo import mnist_cnn
 from zoo.optimizers import AdamOfCopies
+
+SIZES = (3, 4, 5)  # units of a group in conv1, conv2 and fc1
 
 
 def images(count: int) -> np.ndarray:
     return np.random.default_rng(0).random((count, 28, 28, 1), dtype="float32")
 
 
-def wide_and_twin() -> tuple[keras.Model, keras.Model]:
-    """Return a network whose units are equal, and its twin of width one, with random weights."""
-    wide = mnist_cnn.build(widths=(3, 4, 5))
-    twin = mnist_cnn.build(widths=(1, 1, 1), stands_for=(3, 4, 5))
+def wide_and_twin(groups: Sequence[int]) -> tuple[keras.Model, keras.Model]:
+    """Return a network whose units form groups of equal ones, and its twin, with random weights.
+
+    The twin has one unit for each group: of 3 units in conv1, 4 in conv2 and 5 in fc1.
+    """
+    wide = mnist_cnn.build(widths=[n * size for n, size in zip(groups, SIZES, strict=True)])
+    twin = mnist_cnn.build(widths=groups, stands_for=SIZES)
     rng = np.random.default_rng(0)
-    for layer in ("conv1", "conv2", "fc1", "output"):
-        one = [rng.normal(size=v.shape).astype("float32") for v in twin.get_layer(layer).weights]
-        twin.get_layer(layer).set_weights(one)
-        kernel = wide.get_layer(layer).kernel
-        *window, inputs, units = kernel.shape
-        times = [1] * len(window) + [1, units // one[0].shape[-1]]
-        if layer == "fc1":  # its inputs are 7x7 places of equal channels
-            equal = np.repeat(one[0].reshape(49, 1, 1), 4, axis=1).reshape(inputs, 1)
-        else:
-            equal = np.repeat(one[0], inputs // one[0].shape[-2], axis=-2)
-        bias = np.repeat(one[1], units // one[1].shape[0])
-        wide.get_layer(layer).set_weights([np.tile(equal, times), bias])
+    layers = ("conv1", "conv2", "fc1", "output")
+    for layer, (inputs, units) in zip(layers, pairwise((1, *SIZES, 1)), strict=True):
+        kernel, bias = (
+            rng.normal(size=weight.shape).astype("float32")
+            for weight in twin.get_layer(layer).weights
+        )
+        twin.get_layer(layer).set_weights([kernel, bias])
+        if layer == "fc1":  # its inputs are 7x7 places of conv2's channels
+            kernel = kernel.reshape(49, groups[1], -1)
+        equal = kernel.repeat(inputs, axis=-2).repeat(units, axis=-1)
+        shape = wide.get_layer(layer).kernel.shape
+        wide.get_layer(layer).set_weights([equal.reshape(shape), bias.repeat(units)])
     return wide, twin
 
 
-def test_the_width_one_twin_is_the_same_function_as_a_wide_network_of_equal_units():
-    wide, twin = wide_and_twin()
+@pytest.mark.parametrize("groups", [(1, 1, 1), (1, 1, 2), (2, 3, 2)])
+def test_a_twin_is_the_same_function_as_a_wide_network_of_groups_of_equal_units(groups):
+    wide, twin = wide_and_twin(groups)
     x = images(4)
     np.testing.assert_allclose(wide.predict(x, verbose=0), twin.predict(x, verbose=0), rtol=1e-4)
 
 
-def test_adam_of_copies_moves_the_twin_as_adam_moves_the_wide_network():
-    wide, twin = wide_and_twin()
+@pytest.mark.parametrize("groups", [(1, 1, 1), (1, 1, 2), (2, 3, 2)])
+def test_adam_of_copies_moves_the_twin_as_adam_moves_the_wide_network(groups):
+    wide, twin = wide_and_twin(groups)
     adam = {"learning_rate": 0.01, "epsilon": 0.3}  # as large as the gradients
     copies = {"conv1/kernel": 3, "conv1/bias": 3, "conv2/kernel": 12, "conv2/bias": 4}
     copies |= {"fc1/kernel": 20, "fc1/bias": 5, "output/kernel": 5}
