@@ -130,8 +130,8 @@ EXPERIMENT = Experiment(
         "images.",
     ),
     cost={
-        "mini": "4 to 8 minutes on 2 CPU cores",
-        "full": "an hour on 2 CPU cores",
+        "mini": "3 to 5 minutes on 2 CPU cores",
+        "full": "an hour on 2 CPU cores, a quarter of it for the first four arms",
     },
     seeds=(0, 6, 7),
     panels=(
