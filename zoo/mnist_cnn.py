@@ -36,8 +36,8 @@ def build(
 
     ``widths``: filters of conv1 and conv2, units of fc1.
     ``stands_for``: how many equal units each unit of those layers represents; its output is
-    multiplied by that number. With widths of 1 the model is the twin of a wide network whose units
-    are all equal: the same function of the same weights.
+    multiplied by that number. The model is then the twin of a wide network whose units form groups
+    of equal ones: the same function of the same weights. With widths of 1 all units are equal.
     ``dropout``: rate before the output layer during training (document 001: 0.5).
     ``rounding_noise``: relative standard deviation of noise on each layer's output during training,
     to imitate sums in a varying order (float32 rounds by up to 6e-8).

@@ -1,9 +1,9 @@
 """How many groups of equal units does the document's accuracy take?
 
 Document 000. While the units of each layer stay equal, the network cannot reach the document's 56 %
-(``constant_init``); with all units apart it is far past it (``symmetry_breaking``). On PyTorch the
-units of fc1 fall into two groups by themselves: those of even and of odd number. Here a unit stands
-for each group, with the weights that all of the group have.
+(``constant_init``); with all units apart it is far past it, if it learns at all
+(``symmetry_breaking``). On PyTorch the units of fc1 fall into two groups by themselves. Here a unit
+stands for each group, with the weights that all of the group have.
 
     python -m experiments.reproduce unit_groups
 """
@@ -11,14 +11,17 @@ for each group, with the weights that all of the group have.
 from itertools import pairwise
 
 from experiments.harness.spec import Claim, Experiment, Panel, Variant, config
-from experiments.harness.spec.measures import at, first_above, last_finite, nan_intervals, nan_share
+from experiments.harness.spec.measures import at, last_finite, nan_intervals, nan_share
 
 LAYERS = ("conv1", "conv2", "fc1", "output")
 STEP_7000 = 70  # intervals of 100 steps
 
 
 def groups(conv1: int, conv2: int, fc1: int, about: str) -> Variant:
-    """Return an arm of ``constant_init`` with that many groups of equal units in each layer."""
+    """Return an arm of ``constant_init`` with that many groups of equal units in each layer.
+
+    They must divide the layers' 32, 64 and 1,024 units.
+    """
     stands_for = [32 // conv1, 64 // conv2, 1024 // fc1]
     sizes = dict(zip(LAYERS, pairwise([1, *stands_for, 1]), strict=True))
     copies = {f"{name}/kernel": inputs * units for name, (inputs, units) in sizes.items()}
@@ -50,15 +53,8 @@ EXPERIMENT = Experiment(
     mini_names=("one_group", "two_groups", "four_groups"),
     claims=(
         Claim(
-            "the network of equal units learns, if little: first interval with test accuracy over "
-            "0.15",
-            where="diagnosis",
-            measure=first_above("one_group", "test_accuracy", 0.15),
-            documented="-",
-            bounds=(1, 5),
-        ),
-        Claim(
-            "but not to the document's 56 %: test accuracy after 7,000 steps",
+            "a network of equal units does not reach the document's 56 %: test accuracy after "
+            "7,000 steps",
             where="diagnosis",
             measure=at("one_group", "test_accuracy", STEP_7000),
             documented="-",
@@ -129,14 +125,18 @@ EXPERIMENT = Experiment(
     ),
     deviations=(
         "All of constant_init's.",
-        "A group is one unit, whose output is multiplied by the number of units it stands for. "
-        "Noise of 1e-7 on each layer's output keeps groups apart.",
-        "The seeds are the first three whose network of equal units does not die: whether it does "
-        "depends on the order of examples. Of the seeds 0 to 8 those of 0, 6 and 7 pass 0.15 "
-        "within 500 steps, and the other six are at 0.1135 (not recorded). Bounds and arms were "
-        "chosen with seed 105.",
-        "mini: the network and the rate of the document, 7,000 of its 20,000 steps, 2,000 test "
-        "images.",
+        "All groups of a layer have equally many units; three were not tried. A group is one unit, "
+        "whose output is multiplied by the number of units it stands for. Noise of 1e-7 on each "
+        "layer's output, the same for all units of a group, makes the groups differ.",
+        "With one group in fc1, few filters of conv1 come to differ by more than 1e-6: 4 and 12 of "
+        "32 after 6,000 steps.",
+        "All arms have the plain log. The document's 56 % is of the code with the factor, whose "
+        "log can fail from a gap of 71.2 on. One network of C9 passes that before step 7,000.",
+        "The seeds are the first three of 0 to 8 whose network of equal units passes 0.15 within "
+        "500 steps; the other six are then at 0.1135 (not recorded). The order of examples decides "
+        "that. Arms and bounds were chosen with seed 105.",
+        "mini: the first 7,000 steps of the same runs, to the same training losses, and 2,000 test "
+        "images: no evidence of its own.",
     ),
     cost={
         "mini": "3 to 5 minutes on 2 CPU cores",

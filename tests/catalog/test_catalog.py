@@ -130,3 +130,12 @@ def test_a_broken_file_is_named_in_a_line_and_the_rest_is_listed(
     assert reproduce.main(["broken", "--dry-run", "--scale", "mini"]) == 2
     assert capsys.readouterr().err == f"reproduce: {error.value}\n"
     monkeypatch.delitem(sys.modules, "experiments.catalog.broken", raising=False)
+
+
+def test_a_network_of_one_group_is_the_twin_of_the_network_of_equal_units():
+    one_group = catalog.load("unit_groups").at["full"]["one_group"]
+    twin = catalog.load("constant_init").at["full"]["width_one_same_epsilon"]
+    config, of_twin = one_group.optimizer["config"], twin.optimizer["config"]
+    assert config == {**of_twin, "copies": {**of_twin["copies"], "output/bias": 1}}
+    for option in ("widths", "stands_for"):
+        assert [*one_group.network["config"][option]] == [*twin.network["config"][option]]

@@ -214,7 +214,7 @@ def equal_units(result: Mapping[str, Any], style: str = "simple") -> str:
     """Return one row per run: when units of a hidden layer were first seen to differ, and the end.
 
     The end is the numbers of distinct units, and the test accuracy, after the run's last step.
-    Older records lack the accuracy after 7,000 steps.
+    Older rows lack the accuracy after 7,000 steps.
     """
     rows = [
         (
