@@ -113,14 +113,15 @@ def read_results(args: argparse.Namespace) -> tuple[list[Result], dict[str, Scri
 def record(results: Sequence[Result]) -> None:
     """Save the results that are evidence as records, and update the generated pages.
 
-    Older records are judged again by today's catalogue. The chains of all traceable runs are
-    published, also those of other data than the document's.
+    Older records are judged again by today's catalogue. The chains of all traceable runs of the
+    catalogue's arms are published, also those of other data than the document's.
     """
     from experiments.harness.reporting import pages, records
     from experiments.harness.storage import published
 
     for result in results:
-        own = [run for run in result.runs if run.spec.experiment == result.experiment.name]
+        name = result.experiment.name
+        own = [run for run in result.runs if (run.spec.experiment, run.spec.overrides) == (name, {})]
         if own and not records.untraceable(own):
             print(f"saved {published.publish(own, ROOT / records.FOLDER / published.FOLDER.name)}")
         try:
