@@ -120,9 +120,8 @@ def record(results: Sequence[Result]) -> None:
     from experiments.harness.storage import published
 
     for result in results:
-        name = result.experiment.name
-        own = [run for run in result.runs if (run.spec.experiment, run.spec.overrides) == (name, {})]
-        if own and not records.untraceable(own):
+        own = [run for run in result.runs if run.spec.experiment == result.experiment.name]
+        if own and not own[0].spec.overrides and not records.untraceable(own):
             print(f"saved {published.publish(own, ROOT / records.FOLDER / published.FOLDER.name)}")
         try:
             print(f"saved {records.write(result, ROOT / records.FOLDER)}")
