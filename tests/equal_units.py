@@ -63,11 +63,12 @@ def row(run: Run) -> dict[str, Any]:
 def with_recorded(rows: Sequence[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
     """Return the rows of the record at ``path``, if any, and new ones; of a run the longer one."""
     longest: dict[str, dict[str, Any]] = {}
-    for row in [*(json.loads(path.read_text())["rows"] if path.exists() else ()), *rows]:
+    recorded = json.loads(path.read_text())["rows"] if path.exists() else []
+    for row in [*recorded, *rows]:
         run = [row[name] for name in ("environment", "dataset", "scale", "seed")]
-        known = longest.setdefault(json.dumps(run, sort_keys=True), row)
-        if row["steps"] > known["steps"]:
-            known |= row
+        key = json.dumps(run, sort_keys=True)
+        if row["steps"] >= longest.get(key, row)["steps"]:
+            longest[key] = row
     return [*longest.values()]
 
 

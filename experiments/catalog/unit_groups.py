@@ -14,7 +14,6 @@ from experiments.harness.spec import Claim, Experiment, Panel, Variant, config
 from experiments.harness.spec.measures import at, last_finite, nan_intervals, nan_share
 
 LAYERS = ("conv1", "conv2", "fc1", "output")
-STEP_7000 = 70  # intervals of 100 steps
 
 
 def groups(conv1: int, conv2: int, fc1: int, about: str) -> Variant:
@@ -32,8 +31,19 @@ def groups(conv1: int, conv2: int, fc1: int, about: str) -> Variant:
         "network.rounding_noise": 1e-7,
         "optimizer": config("zoo>AdamOfCopies", learning_rate=1e-4, epsilon=1e-8, copies=copies),
     }
-    shorter = {"intervals": STEP_7000}
-    return Variant("constant_init:plain_log", changes, shorter, "diagnosis", about)
+    return Variant("constant_init:plain_log", changes, {"intervals": 70}, "diagnosis", about)
+
+
+def after_7000(arm: str, finding: str, bounds: tuple[float, float], *, set_on: str = "") -> Claim:
+    """Return a claim about an arm's test accuracy after the document's 7,000 steps."""
+    return Claim(
+        f"{finding}: test accuracy after 7,000 steps",
+        where="diagnosis",
+        measure=at(arm, "test_accuracy", 70),  # intervals of 100 steps
+        documented="-",
+        bounds=bounds,
+        set_on=set_on,
+    )
 
 
 EXPERIMENT = Experiment(
@@ -52,28 +62,13 @@ EXPERIMENT = Experiment(
     },
     mini_names=("one_group", "two_groups", "four_groups"),
     claims=(
-        Claim(
-            "a network of equal units does not reach the document's 56 %: test accuracy after "
-            "7,000 steps",
-            where="diagnosis",
-            measure=at("one_group", "test_accuracy", STEP_7000),
-            documented="-",
-            bounds=(0, 0.46),
+        after_7000(
+            "one_group", "a network of equal units does not reach the document's 56 %", (0, 0.46)
         ),
-        Claim(
-            "two groups of units in fc1 give the document's 56 %: test accuracy after 7,000 steps",
-            where="diagnosis",
-            measure=at("two_groups", "test_accuracy", STEP_7000),
-            documented="-",
-            bounds=(0.46, 0.66),
+        after_7000(
+            "two_groups", "two groups of units in fc1 give the document's 56 %", (0.46, 0.66)
         ),
-        Claim(
-            "four groups are past it: test accuracy after 7,000 steps",
-            where="diagnosis",
-            measure=at("four_groups", "test_accuracy", STEP_7000),
-            documented="-",
-            bounds=(0.66, 1),
-        ),
+        after_7000("four_groups", "four groups are past it", (0.66, 1)),
         Claim(
             "with two groups no loss turns NaN while the filters of a layer are equal: intervals "
             "that did",
@@ -82,13 +77,7 @@ EXPERIMENT = Experiment(
             documented="-",
             bounds=(0, 0),
         ),
-        Claim(
-            "the units of fc1 are enough: test accuracy after 7,000 steps, with equal filters",
-            where="diagnosis",
-            measure=at("fc1_apart", "test_accuracy", STEP_7000),
-            documented="-",
-            bounds=(0.66, 1),
-        ),
+        after_7000("fc1_apart", "with equal filters, the units of fc1 are enough", (0.66, 1)),
         Claim(
             "the filters are not: last test accuracy with all filters apart and one group in fc1, "
             "before any NaN",
@@ -113,18 +102,15 @@ EXPERIMENT = Experiment(
             bounds=(0.7, 0.9),
             instead="its loss turns NaN, but sooner",
         ),
-        Claim(
-            "with all filters apart, too, two groups in fc1 give 56 %: test accuracy after 7,000 "
-            "steps",
-            where="diagnosis",
-            measure=at("filters_apart_two_groups", "test_accuracy", STEP_7000),
-            documented="-",
-            bounds=(0.46, 0.66),
+        after_7000(
+            "filters_apart_two_groups",
+            "with all filters apart, too, two groups in fc1 give 56 %",
+            (0.46, 0.66),
             set_on="2026-11-27T20:34",
         ),
     ),
     deviations=(
-        "All of constant_init's.",
+        "Those of constant_init, but for its seeds and its miniature.",
         "All groups of a layer have equally many units; three were not tried. A group is one unit, "
         "whose output is multiplied by the number of units it stands for. Noise of 1e-7 on each "
         "layer's output, the same for all units of a group, makes the groups differ.",
